@@ -1,0 +1,305 @@
+"""The procedural world of the embedded model: one coloured, textured, moving shape on a background.
+
+Geometry is continuous and in units of the frame height, with the origin in the middle of the frame, x to the right
+and y down, so one scene can be rendered directly at any size. Everything is filtered to the pixel's footprint, which
+makes a small rendering look like the area-downsampled large one.
+"""
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+
+COLOR_RGB = {
+    "red": (226, 26, 32),
+    "orange": (255, 128, 0),
+    "yellow": (250, 230, 30),
+    "green": (30, 176, 50),
+    "cyan": (40, 218, 228),
+    "blue": (30, 72, 240),
+    "purple": (152, 48, 216),
+    "white": (252, 252, 252),
+}
+BACKGROUND_RGB = {
+    "dark": (28, 28, 32),
+    "grey": (118, 118, 120),
+    "white": (230, 230, 230),
+    "navy": (22, 32, 84),
+    "maroon": (86, 24, 36),
+    "forest": (24, 66, 38),
+    "sand": (176, 150, 105),
+}
+SHAPES = ("circle", "square", "triangle", "star")
+COLORS = tuple(COLOR_RGB)
+MOTIONS = ("left", "right", "up", "down", "still", "bouncing")
+SIZES = ("small", "medium", "large")
+TEXTURES = ("plain", "striped", "dotted", "checkered")
+BACKGROUNDS = tuple(BACKGROUND_RGB)
+BACKGROUND_TEXTURES = ("plain", "noisy", "gradient", "striped")
+SPEEDS = ("very low", "low", "medium", "high", "very high")
+
+FRAMES = 17  # a whole clip at 8 fps; motion is defined on these frames
+ASPECT = 1.5  # of the frame in which motions are laid out
+RADIUS = {"small": 0.12, "medium": 0.17, "large": 0.23}
+TRAVEL = (0.2, 0.3, 0.4, 0.5, 0.6)  # per speed: the part of the frame's extent that is crossed in a whole clip
+HOP = (0.18, 0.25, 0.32, 0.4, 0.48)  # per speed: the height of a bounce
+# Distance of a straight side from the centre, per unit of radius: shapes of one size look equally big.
+APOTHEM = {"circle": 1.0, "square": 0.86, "triangle": 0.66, "star": 0.43}
+LINES = {"square": 4, "triangle": 3, "star": 5}
+REACH = 1.4  # no point of a shape is farther than this many radii from its centre
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One clip, fully determined. Lengths are in frame heights, angles in radians, phases in periods (0..1)."""
+
+    shape: str
+    color: str
+    motion: str
+    size: str
+    texture: str
+    background: str
+    background_texture: str
+    speed: str
+    radius: float
+    x: float  # centre in the first frame (of the floor contact for "bouncing")
+    y: float
+    dx: float  # displacement from the first to the last frame
+    dy: float
+    hop: float  # height of a bounce, 0 for all other motions
+    hops: float  # bounces in a whole clip
+    hop_phase: float
+    angle: float
+    texture_period: float
+    texture_angle: float
+    texture_phase: float
+    texture_shade: float  # brightness of the texture's second shade
+    background_period: float
+    background_angle: float
+    background_phase: float
+    background_seed: int
+
+
+def is_holdout(color: str, shape: str, motion: str) -> bool:
+    """Whether this combination is kept out of training: 64 of 192, in the pattern of a Latin square.
+
+    Every pair of two of the three attributes is seen in training, only never with every third.
+    """
+    return (COLORS.index(color) + SHAPES.index(shape) + MOTIONS.index(motion)) % 3 == 0
+
+
+def sample_scene(rng: np.random.Generator, *, holdout: bool = False, **fixed: str) -> Scene:
+    """A random scene; `fixed` pins attributes by name (shape="star", background="navy", ...).
+
+    holdout False never gives a held-out (color, shape, motion), True gives only those. ValueError for an unknown
+    attribute or value, or when what is pinned cannot be had (a white shape on white, a held-out combination, ...).
+    """
+    for name, value in fixed.items():
+        if name not in CHOICES or value not in CHOICES[name]:
+            raise ValueError(f"{name}={value!r}: an attribute is one of {', '.join(CHOICES)} with one of its values")
+    options = {name: (fixed[name],) if name in fixed else values for name, values in CHOICES.items()}
+    names = _pick(rng, _allowed(options, holdout), f"no scene has {fixed} with holdout={holdout}")
+    options["background"] = tuple(b for b in options["background"] if not (b == names["color"] == "white"))
+    if names["motion"] == "still":
+        options["speed"] = SPEEDS[:1]
+    for name in ("size", "texture", "background", "background_texture", "speed"):
+        names[name] = str(rng.choice(options[name]))
+    return Scene(**names, **_sample_motion(rng, names), **_sample_surface(rng))
+
+
+CHOICES = {
+    "shape": SHAPES,
+    "color": COLORS,
+    "motion": MOTIONS,
+    "size": SIZES,
+    "texture": TEXTURES,
+    "background": BACKGROUNDS,
+    "background_texture": BACKGROUND_TEXTURES,
+    "speed": SPEEDS,
+}
+
+
+def _allowed(options: dict, holdout: bool) -> list[dict]:
+    triples = product(options["color"], options["shape"], options["motion"])
+    return [
+        {"color": color, "shape": shape, "motion": motion}
+        for color, shape, motion in triples
+        if is_holdout(color, shape, motion) == holdout
+        and not (motion == "still" and SPEEDS[0] not in options["speed"])
+        and not (color == "white" and options["background"] == ("white",))
+    ]
+
+
+def _pick(rng: np.random.Generator, candidates: list[dict], complaint: str) -> dict:
+    if not candidates:
+        raise ValueError(complaint)
+    return dict(candidates[rng.integers(len(candidates))])
+
+
+def _sample_motion(rng: np.random.Generator, names: dict) -> dict:
+    radius = RADIUS[names["size"]] * rng.uniform(0.94, 1.06)
+    level = SPEEDS.index(names["speed"])
+    travel = TRAVEL[level] * rng.uniform(0.95, 1.02)
+    hop = 0.0
+    dx, dy = 0.0, 0.0
+    if names["motion"] in ("left", "right"):
+        dx = travel * ASPECT * (1 if names["motion"] == "right" else -1)
+    elif names["motion"] in ("up", "down"):
+        dy = travel * (1 if names["motion"] == "down" else -1)
+    elif names["motion"] == "bouncing":
+        hop = HOP[level] * rng.uniform(0.95, 1.02)
+        dx = rng.uniform(-0.08, 0.08)
+    x = _sample_start(rng, ASPECT, radius, 0.0, dx)
+    y = _sample_start(rng, 1.0, radius, -hop, dy)
+    hops = rng.uniform(2.0, 3.0)
+    return dict(radius=radius, x=x, y=y, dx=dx, dy=dy, hop=hop, hops=hops, hop_phase=rng.uniform())
+
+
+def _sample_start(rng: np.random.Generator, extent: float, radius: float, back: float, forth: float) -> float:
+    """A start from which neither end of the path leaves the frame, by a radius where the path leaves that room."""
+    low, high = min(back, forth, 0.0), max(back, forth, 0.0)
+    margin = min(radius * 1.1, (extent - (high - low)) / 2)
+    return rng.uniform(-extent / 2 + margin - low, extent / 2 - margin - high)
+
+
+def _sample_surface(rng: np.random.Generator) -> dict:
+    return dict(
+        angle=rng.uniform(-0.25, 0.25),
+        texture_period=rng.uniform(0.045, 0.08),
+        texture_angle=rng.uniform(0, np.pi),
+        texture_phase=rng.uniform(),
+        texture_shade=rng.uniform(0.5, 0.62),
+        background_period=rng.uniform(0.08, 0.16),
+        background_angle=rng.uniform(0, 2 * np.pi),
+        background_phase=rng.uniform(),
+        background_seed=int(rng.integers(2**31)),
+    )
+
+
+def centre(scene: Scene, frame: int) -> tuple[float, float]:
+    """Where the shape's centre is in a frame (0..16), x and y in frame heights from the middle of the frame."""
+    t = frame / (FRAMES - 1)
+    lift = scene.hop * abs(np.sin(np.pi * (scene.hop_phase + scene.hops * t)))
+    return scene.x + scene.dx * t, scene.y + scene.dy * t - lift
+
+
+def render(
+    scene: Scene,
+    *,
+    height: int = 256,
+    width: int = 384,
+    first: int = 0,
+    frames: int = FRAMES,
+    crop: tuple[int, int, int, int] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> torch.Tensor:
+    """The clip as [3, frames, h, w] in -1..1, from frame `first` on.
+
+    crop (top, left, h, w), in pixels of the full frame, computes only those pixels: equal to slicing the full clip.
+    ValueError when the crop or the frames lie outside the clip.
+    """
+    top, left, h, w = crop or (0, 0, height, width)
+    if min(top, left) < 0 or min(h, w) < 1 or top + h > height or left + w > width:
+        raise ValueError(f"crop {crop} (top, left, height, width) does not lie inside the frame of {height}x{width}")
+    if first < 0 or frames < 1 or first + frames > FRAMES:
+        raise ValueError(f"frames {first}..{first + frames - 1} do not lie inside the clip of {FRAMES}")
+    pixel = 1.0 / height
+    ys = ((np.arange(height) + 0.5 - height / 2) * pixel)[:, None]
+    xs = ((np.arange(width) + 0.5 - width / 2) * pixel)[None, :]
+    window = (slice(top, top + h), slice(left, left + w))
+    backdrop = _backdrop(scene, xs, ys, window, pixel)
+    clip = np.repeat(backdrop[:, None], frames, axis=1)
+    for i in range(frames):
+        _paint(clip[:, i], scene, xs[:, window[1]], ys[window[0]], first + i, pixel)
+    return torch.from_numpy(clip * 2 - 1).to(dtype)
+
+
+def _backdrop(scene: Scene, xs: np.ndarray, ys: np.ndarray, window: tuple, pixel: float) -> np.ndarray:
+    """The background inside the window, [3, h, w] in 0..1: its colour plus one low-contrast relief for all channels."""
+    base = np.array(BACKGROUND_RGB[scene.background], np.float32)[:, None, None] / 255
+    if scene.background_texture == "noisy":
+        relief = 0.045 * _noise(scene.background_seed, xs, ys, window, pixel)
+    else:
+        along = np.cos(scene.background_angle) * xs[:, window[1]] + np.sin(scene.background_angle) * ys[window[0]]
+        relief = np.zeros_like(along)
+        if scene.background_texture == "gradient":
+            relief = 0.1 * along
+        elif scene.background_texture == "striped":
+            relief = 0.045 * _stripes(along, scene.background_period, scene.background_phase, pixel)
+    return np.clip(base + relief.astype(np.float32), 0, 1)
+
+
+def _noise(seed: int, xs: np.ndarray, ys: np.ndarray, window: tuple, pixel: float, waves: int = 10) -> np.ndarray:
+    """Static band-limited noise of about unit variance, a sum of plane waves.
+
+    The trigonometry runs over whole axes and is cut afterwards, so a crop equals a slice to the last bit.
+    """
+    rng = np.random.default_rng(seed)
+    total = 0.0
+    for _ in range(waves):
+        frequency, angle = 1 / rng.uniform(0.05, 0.25), rng.uniform(0, np.pi)
+        fx, fy = frequency * np.cos(angle), frequency * np.sin(angle)
+        a = (2 * np.pi * (fx * xs + rng.uniform()))[:, window[1]]
+        b = (2 * np.pi * fy * ys)[window[0]]
+        wave = np.cos(a) * np.cos(b) - np.sin(a) * np.sin(b)
+        total = total + wave * np.sinc(fx * pixel) * np.sinc(fy * pixel)
+    return total * np.sqrt(2 / waves)
+
+
+def _stripes(u: np.ndarray, period: float, phase: float, pixel: float) -> np.ndarray:
+    """A square wave of -1 and 1 over u, averaged over a pixel (by the difference of its integral)."""
+    v, half = u / period + phase, pixel / period / 2
+
+    def integral(t: np.ndarray) -> np.ndarray:
+        return 0.5 - np.abs(t - np.floor(t) - 0.5)
+
+    return (integral(v + half) - integral(v - half)) / (2 * half)
+
+
+def _paint(frame: np.ndarray, scene: Scene, xs: np.ndarray, ys: np.ndarray, index: int, pixel: float) -> None:
+    """Blends the shape over one frame [3, h, w], only inside the shape's bounding box."""
+    cx, cy = centre(scene, index)
+    reach = scene.radius * REACH + pixel
+    left, right = np.searchsorted(xs[0], (cx - reach, cx + reach))
+    top, bottom = np.searchsorted(ys[:, 0], (cy - reach, cy + reach))
+    if left == right or top == bottom:
+        return
+    x = (xs[:, left:right] - cx).astype(np.float32)
+    y = (ys[top:bottom] - cy).astype(np.float32)
+    cover = np.clip(0.5 - _distance(scene, x, y) / pixel, 0, 1)
+    shade = scene.texture_shade + (0.2 if scene.color == "white" else 0.0)  # white must not turn grey
+    light = shade + (1 - shade) * _texture(scene, x, y, pixel)
+    box = frame[:, top:bottom, left:right]
+    color = np.array(COLOR_RGB[scene.color], np.float32)[:, None, None] / 255
+    box += cover * (color * light - box)
+
+
+def _distance(scene: Scene, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Signed distance to the shape's outline, negative inside; x [1, w] and y [h, 1] from its centre."""
+    side = scene.radius * APOTHEM[scene.shape]
+    if scene.shape == "circle":
+        return np.sqrt(x * x + y * y) - side
+    nearest = second = np.float32(-np.inf)
+    for k in range(LINES[scene.shape]):
+        a = np.float32(scene.angle + np.pi / 2 + 2 * np.pi * k / LINES[scene.shape])
+        d = x * np.cos(a) + y * np.sin(a) - np.float32(side)
+        nearest, second = np.maximum(nearest, d), np.maximum(second, np.minimum(nearest, d))
+    return second if scene.shape == "star" else nearest  # a pentagram is whatever lies within four of its five lines
+
+
+def _texture(scene: Scene, x: np.ndarray, y: np.ndarray, pixel: float) -> np.ndarray:
+    """How much of the brighter shade, 0..1, averaged over a pixel; it moves with the shape."""
+    if scene.texture == "plain":
+        return np.ones_like(x * y)
+    c, s = np.float32(np.cos(scene.texture_angle)), np.float32(np.sin(scene.texture_angle))
+    u, v = c * x + s * y, c * y - s * x
+    period, phase, pixel = (np.float32(n) for n in (scene.texture_period, scene.texture_phase, pixel))
+    if scene.texture == "dotted":
+        u, v = u / period + phase, v / period + phase
+        u, v = u - np.floor(u) - 0.5, v - np.floor(v) - 0.5
+        return np.clip(0.5 + (np.sqrt(u * u + v * v) - 0.32) * period / pixel, 0, 1)
+    wave = _stripes(u, period, phase, pixel)
+    if scene.texture == "checkered":
+        wave = wave * _stripes(v, period, phase, pixel)
+    return 0.5 + 0.5 * wave
