@@ -42,7 +42,13 @@ SPEEDS = ("very low", "low", "medium", "high", "very high")
 FRAMES = 17  # a whole clip at 8 fps; motion is defined on these frames
 ASPECT = 1.5  # of the frame in which motions are laid out
 RADIUS = {"small": 0.12, "medium": 0.17, "large": 0.23}
-TRAVEL = (0.2, 0.3, 0.4, 0.5, 0.6)  # per speed: the part of the frame's extent that is crossed in a whole clip
+TRAVEL = (
+    0.2,
+    0.3,
+    0.4,
+    0.5,
+    0.6,
+)  # per speed: the part of the frame's extent that is crossed in a whole clip
 HOP = (0.18, 0.25, 0.32, 0.4, 0.48)  # per speed: the height of a bounce
 # Distance of a straight side from the centre, per unit of radius: shapes of one size look equally big.
 APOTHEM = {"circle": 1.0, "square": 0.86, "triangle": 0.66, "star": 0.43}
@@ -153,28 +159,38 @@ def _sample_motion(rng: np.random.Generator, names: dict) -> dict:
     x = _sample_start(rng, ASPECT, radius, 0.0, dx)
     y = _sample_start(rng, 1.0, radius, -hop, dy)
     hops = rng.uniform(2.0, 3.0)
-    return dict(radius=radius, x=x, y=y, dx=dx, dy=dy, hop=hop, hops=hops, hop_phase=rng.uniform())
+    return {
+        "radius": radius,
+        "x": x,
+        "y": y,
+        "dx": dx,
+        "dy": dy,
+        "hop": hop,
+        "hops": hops,
+        "hop_phase": rng.uniform(),
+    }
 
 
 def _sample_start(rng: np.random.Generator, extent: float, radius: float, back: float, forth: float) -> float:
     """A start from which neither end of the path leaves the frame, by a radius where the path leaves that room."""
     low, high = min(back, forth, 0.0), max(back, forth, 0.0)
     margin = min(radius * 1.1, (extent - (high - low)) / 2)
-    return rng.uniform(-extent / 2 + margin - low, extent / 2 - margin - high)
+    room = extent - 2 * margin - (high - low)
+    return -extent / 2 + margin - low + room * rng.uniform()
 
 
 def _sample_surface(rng: np.random.Generator) -> dict:
-    return dict(
-        angle=rng.uniform(-0.25, 0.25),
-        texture_period=rng.uniform(0.045, 0.08),
-        texture_angle=rng.uniform(0, np.pi),
-        texture_phase=rng.uniform(),
-        texture_shade=rng.uniform(0.5, 0.62),
-        background_period=rng.uniform(0.08, 0.16),
-        background_angle=rng.uniform(0, 2 * np.pi),
-        background_phase=rng.uniform(),
-        background_seed=int(rng.integers(2**31)),
-    )
+    return {
+        "angle": rng.uniform(-0.25, 0.25),
+        "texture_period": rng.uniform(0.045, 0.08),
+        "texture_angle": rng.uniform(0, np.pi),
+        "texture_phase": rng.uniform(),
+        "texture_shade": rng.uniform(0.5, 0.62),
+        "background_period": rng.uniform(0.08, 0.16),
+        "background_angle": rng.uniform(0, 2 * np.pi),
+        "background_phase": rng.uniform(),
+        "background_seed": int(rng.integers(2**31)),
+    }
 
 
 def centre(scene: Scene, frame: int) -> tuple[float, float]:
@@ -230,7 +246,14 @@ def _backdrop(scene: Scene, xs: np.ndarray, ys: np.ndarray, window: tuple, pixel
     return np.clip(base + relief.astype(np.float32), 0, 1)
 
 
-def _noise(seed: int, xs: np.ndarray, ys: np.ndarray, window: tuple, pixel: float, waves: int = 10) -> np.ndarray:
+def _noise(
+    seed: int,
+    xs: np.ndarray,
+    ys: np.ndarray,
+    window: tuple,
+    pixel: float,
+    waves: int = 10,
+) -> np.ndarray:
     """Static band-limited noise of about unit variance, a sum of plane waves.
 
     The trigonometry runs over whole axes and is cut afterwards, so a crop equals a slice to the last bit.
@@ -257,7 +280,14 @@ def _stripes(u: np.ndarray, period: float, phase: float, pixel: float) -> np.nda
     return (integral(v + half) - integral(v - half)) / (2 * half)
 
 
-def _paint(frame: np.ndarray, scene: Scene, xs: np.ndarray, ys: np.ndarray, index: int, pixel: float) -> None:
+def _paint(
+    frame: np.ndarray,
+    scene: Scene,
+    xs: np.ndarray,
+    ys: np.ndarray,
+    index: int,
+    pixel: float,
+) -> None:
     """Blends the shape over one frame [3, h, w], only inside the shape's bounding box."""
     cx, cy = centre(scene, index)
     reach = scene.radius * REACH + pixel
@@ -284,7 +314,10 @@ def _distance(scene: Scene, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     for k in range(LINES[scene.shape]):
         a = np.float32(scene.angle + np.pi / 2 + 2 * np.pi * k / LINES[scene.shape])
         d = x * np.cos(a) + y * np.sin(a) - np.float32(side)
-        nearest, second = np.maximum(nearest, d), np.maximum(second, np.minimum(nearest, d))
+        nearest, second = (
+            np.maximum(nearest, d),
+            np.maximum(second, np.minimum(nearest, d)),
+        )
     return second if scene.shape == "star" else nearest  # a pentagram is whatever lies within four of its five lines
 
 
@@ -292,7 +325,10 @@ def _texture(scene: Scene, x: np.ndarray, y: np.ndarray, pixel: float) -> np.nda
     """How much of the brighter shade, 0..1, averaged over a pixel; it moves with the shape."""
     if scene.texture == "plain":
         return np.ones_like(x * y)
-    c, s = np.float32(np.cos(scene.texture_angle)), np.float32(np.sin(scene.texture_angle))
+    c, s = (
+        np.float32(np.cos(scene.texture_angle)),
+        np.float32(np.sin(scene.texture_angle)),
+    )
     u, v = c * x + s * y, c * y - s * x
     period, phase, pixel = (np.float32(n) for n in (scene.texture_period, scene.texture_phase, pixel))
     if scene.texture == "dotted":
