@@ -124,7 +124,7 @@ def test_textures_have_two_shades_of_one_hue(texture):
     light = patch[1] / green[1]
     assert torch.allclose(patch, green * light, atol=1e-5)
     pure = ((light - 1).abs() < 0.02) | ((light - s.texture_shade).abs() < 0.02)
-    assert pure.float().mean() > 0.6 and light.min() < 0.65 and light.max() > 0.98
+    assert pure.float().mean() > 0.6 and light.min() < 0.68 and light.max() > 0.98
 
 
 def test_every_shape_colour_stands_out_of_every_background():

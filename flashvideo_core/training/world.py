@@ -25,9 +25,9 @@ BACKGROUND_RGB = {
     "dark": (28, 28, 32),
     "grey": (118, 118, 120),
     "white": (230, 230, 230),
-    "navy": (22, 32, 84),
-    "maroon": (86, 24, 36),
-    "forest": (24, 66, 38),
+    "navy": (18, 26, 68),
+    "maroon": (78, 20, 36),
+    "forest": (20, 54, 38),
     "sand": (176, 150, 105),
 }
 SHAPES = ("circle", "square", "triangle", "star")
@@ -172,9 +172,9 @@ def _sample_motion(rng: np.random.Generator, names: dict) -> dict:
 
 
 def _sample_start(rng: np.random.Generator, extent: float, radius: float, back: float, forth: float) -> float:
-    """A start from which neither end of the path leaves the frame, by a radius where the path leaves that room."""
+    """A start from which neither end of the path leaves the frame, by 1.3 radii where the path leaves that room."""
     low, high = min(back, forth, 0.0), max(back, forth, 0.0)
-    margin = min(radius * 1.1, (extent - (high - low)) / 2)
+    margin = min(radius * 1.3, (extent - (high - low)) / 2)
     room = extent - 2 * margin - (high - low)
     return -extent / 2 + margin - low + room * rng.uniform()
 
@@ -185,7 +185,7 @@ def _sample_surface(rng: np.random.Generator) -> dict:
         "texture_period": rng.uniform(0.045, 0.08),
         "texture_angle": rng.uniform(0, np.pi),
         "texture_phase": rng.uniform(),
-        "texture_shade": rng.uniform(0.5, 0.62),
+        "texture_shade": rng.uniform(0.56, 0.66),
         "background_period": rng.uniform(0.08, 0.16),
         "background_angle": rng.uniform(0, 2 * np.pi),
         "background_phase": rng.uniform(),
