@@ -1,0 +1,50 @@
+"""Attention and rotary positions: the one place where tokens meet, and where a kernel is chosen.
+
+Axes: B batch, n heads, L tokens, D = 64 head width.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+HEAD_DIM = 64
+_AXIS_DIMS = (16, 24, 24)  # head channels that turn with t, h, w (golden README 3.3)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Softmax attention without mask, scale 1/8. q, k, v and the result are [B, n, L, 64]."""
+    return F.scaled_dot_product_attention(q, k, v)
+
+
+def rope_table(t: int, h: int, w: int, device=None) -> tuple[Tensor, Tensor]:
+    """Cosines and sines [t*h*w, 64], float32, of integer positions in t, h, w order (golden README 3.3).
+
+    The two channels of a pair (2j, 2j+1) share an angle. Positions are never scaled with the size.
+    """
+    axes = []
+    for size, dim in zip((t, h, w), _AXIS_DIMS, strict=True):
+        theta = 10000.0 ** (-torch.arange(0, dim, 2, dtype=torch.float32, device=device) / dim)
+        angle = torch.arange(size, dtype=torch.float32, device=device)[:, None] * theta
+        axes.append(angle.repeat_interleave(2, dim=-1))
+    at, ah, aw = axes
+    angles = torch.cat(
+        [
+            at[:, None, None].expand(t, h, w, -1),
+            ah[None, :, None].expand(t, h, w, -1),
+            aw[None, None, :].expand(t, h, w, -1),
+        ],
+        dim=-1,
+    ).reshape(t * h * w, HEAD_DIM)
+    return angles.cos(), angles.sin()
+
+
+def apply_rope(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+    """Turns the last tokens of x [B, n, L, 64], as many as the table has; the text before them stays.
+
+    A pair (a, b) becomes (a cos - b sin, b cos + a sin), in float32.
+    """
+    cos, sin = rope
+    txt, img = x[:, :, : -cos.shape[0]], x[:, :, -cos.shape[0] :].float()
+    a, b = img.unflatten(-1, (-1, 2)).unbind(-1)
+    turned = torch.stack([-b, a], dim=-1).flatten(-2)
+    return torch.cat([txt, (img * cos + turned * sin).to(x.dtype)], dim=2)

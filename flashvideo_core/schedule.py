@@ -1,0 +1,76 @@
+"""Noise schedules and time grids, shared by the samplers and the training losses.
+
+`sqrt_alpha` (a) is the signal's share of a variance-preserving mix: x = a z + sqrt(1 - a^2) noise.
+Tables are computed on the CPU once per call; nothing is cached. Source: golden README 3.6-3.8.
+"""
+
+import torch
+from torch import Tensor
+
+TRAIN_STEPS = 1000
+
+
+def _abar() -> Tensor:
+    betas = torch.linspace(0.00085**0.5, 0.0120**0.5, TRAIN_STEPS, dtype=torch.float64) ** 2
+    return torch.cumprod(1 - betas, dim=0)
+
+
+def _rescale(a: Tensor) -> Tensor:
+    """Moves the last entry (most noise) to exactly zero and keeps the first: zero terminal SNR."""
+    first, last = a[0].clone(), a[-1].clone()
+    return (a - last) * (first / (first - last))
+
+
+def zero_snr_sqrt_alphas() -> Tensor:
+    """[1000] float32 on the CPU, index = timestep; 0.9996 at 0, exactly 0 at 999."""
+    return _rescale(_abar().float().sqrt())
+
+
+def stage1_schedule(steps: int = 51) -> tuple[list[int], Tensor]:
+    """Timesteps (descending from 999) and sqrt_alphas [steps + 1] in sampling order.
+
+    The first sqrt_alpha is 0, the last, appended one is 1. As released, the zero-SNR rescale uses the
+    end points of the chosen timesteps, so the values differ a little from the 1000-entry table.
+    Raises ValueError unless 2 <= steps <= 999.
+    """
+    if not 2 <= steps <= 999:
+        raise ValueError(f"steps is {steps}; stage 1 needs 2 to 999")
+    timesteps = [int(999 - 999 * k / steps) for k in range(steps)]
+    rescaled = _rescale(_abar()[timesteps[::-1]].float().sqrt()).flip(0)
+    return timesteps, torch.cat([rescaled, torch.ones(1)])
+
+
+def stage2_times(steps: int = 4, shift: float = 2.5) -> Tensor:
+    """[steps + 1] float32 times from 0 (degraded) to 1 (clean); the network's timestep is 1000 (1 - t).
+
+    Raises ValueError for fewer than one step or a shift that is not positive.
+    """
+    if steps < 1:
+        raise ValueError(f"steps is {steps}; stage 2 needs at least 1")
+    if not shift > 0:
+        raise ValueError(f"shift is {shift}; it must be positive")
+    rest = 1 - torch.arange(steps + 1, dtype=torch.float64) / steps
+    return (1 - shift * rest / (1 + (shift - 1) * rest)).float()
+
+
+def add_noise(z: Tensor, noise: Tensor, sqrt_alpha: Tensor | float) -> Tensor:
+    """a z + sqrt(1 - a^2) noise; sqrt_alpha is a number or broadcasts to z."""
+    a = torch.as_tensor(sqrt_alpha, dtype=z.dtype, device=z.device)
+    return a * z + (1 - a * a).sqrt() * noise
+
+
+def velocity(z: Tensor, noise: Tensor, sqrt_alpha: Tensor | float) -> Tensor:
+    """The v that stage 1 predicts: a noise - sqrt(1 - a^2) z."""
+    a = torch.as_tensor(sqrt_alpha, dtype=z.dtype, device=z.device)
+    return a * noise - (1 - a * a).sqrt() * z
+
+
+def clean_from_velocity(x: Tensor, v: Tensor, sqrt_alpha: Tensor | float) -> Tensor:
+    """The inverse of both: z = a x - sqrt(1 - a^2) v."""
+    a = torch.as_tensor(sqrt_alpha, dtype=x.dtype, device=x.device)
+    return a * x - (1 - a * a).sqrt() * v
+
+
+def check_ref_step(ref_step: int) -> None:
+    if not 0 <= ref_step < TRAIN_STEPS:
+        raise ValueError(f"noise step is {ref_step}; it must be 0 to {TRAIN_STEPS - 1}")
