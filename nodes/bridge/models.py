@@ -1,0 +1,171 @@
+"""Both transformers as ComfyUI MODELs: a config, a BaseModel and a ModelPatcher around the core network.
+
+Built as ComfyUI builds its own models, so that its offloading, LoRA loader, fp8, attention choice, wrappers
+and samplers work on them. Weight names are `diffusion_model.<path in dit.py>`.
+"""
+
+import functools
+from pathlib import Path
+
+import comfy.conds
+import comfy.ldm.common_dit
+import comfy.ldm.modules.attention
+import comfy.model_base
+import comfy.model_management as mm
+import comfy.model_patcher
+import comfy.model_prefetch
+import comfy.supported_models_base
+import comfy.utils
+import torch
+from comfy.patcher_extension import WrapperExecutor, WrappersMP, get_all_wrappers
+from torch import Tensor
+
+from ...flashvideo_core.checkpoint import Weights, build, open_weights, plan, stored_dtype
+from ...flashvideo_core.config import TransformerConfig
+from ...flashvideo_core.dit import Transformer
+from ...flashvideo_core.sampling import check_finite
+from .flow import FlowFromReference
+from .preview import StageLatent
+
+
+class Network(Transformer):
+    """The core transformer with ComfyUI's construction and forward signature.
+
+    Stage 2 predicts dx/dt towards the clean latent; ComfyUI's flow counts sigma = 1 - t, hence the sign.
+    It is turned here and not in model_sampling, which other nodes replace as a whole.
+    """
+
+    def __init__(self, config: TransformerConfig, dtype=None, device=None, operations=None):
+        super().__init__(config, operations, device=device, dtype=dtype)
+        self.dtype = dtype
+
+    def forward(self, x, timestep, context, ref_step=None, transformer_options={}, **kwargs):
+        wrappers = get_all_wrappers(WrappersMP.DIFFUSION_MODEL, transformer_options)
+        executor = WrapperExecutor.new_class_executor(self._forward, self, wrappers)
+        return executor.execute(x, timestep, context, ref_step, transformer_options, **kwargs)
+
+    def _forward(self, x, timestep, context, ref_step=None, transformer_options={}, **kwargs):
+        height, width = x.shape[-2:]
+        x = comfy.ldm.common_dit.pad_to_patch_size(x, (1, self.config.patch, self.config.patch))
+        attention = functools.partial(attend, transformer_options=transformer_options)
+        queue = comfy.model_prefetch.make_prefetch_queue(list(self.blocks), x.device, transformer_options)
+
+        def on_block(i: int) -> None:
+            if not torch.compiler.is_compiling():
+                mm.throw_exception_if_processing_interrupted()
+                comfy.model_prefetch.prefetch_queue_pop(queue, x.device, self.blocks[i])
+
+        out = super().forward(x, timestep, context, ref_step, attention=attention, on_block=on_block)
+        comfy.model_prefetch.prefetch_queue_pop(queue, x.device, None)
+        return (-out if self.config.stage == 2 else out)[..., :height, :width]
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, transformer_options: dict) -> Tensor:
+    """ComfyUI's attention of choice on [B, heads, L, 64]; its plain output is [B, L, heads * 64]."""
+    heads = q.shape[1]
+    out = comfy.ldm.modules.attention.optimized_attention(
+        q, k, v, heads, skip_reshape=True, transformer_options=transformer_options
+    )
+    return out.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+class StageModel(comfy.model_base.BaseModel):
+    """What both stages share: conditioning, the check of the first output, memory."""
+
+    def apply_model(self, x, t, *args, transformer_options={}, **kwargs):
+        out = super().apply_model(x, t, *args, transformer_options=transformer_options, **kwargs)
+        sigmas = transformer_options.get("sample_sigmas")
+        if sigmas is not None and float(t[0]) == float(sigmas[0]):
+            check_finite(out, self.get_dtype_inference())
+        return out
+
+    def extra_conds(self, **kwargs):
+        out = super().extra_conds(**kwargs)
+        txt = kwargs.get("cross_attn")
+        if txt is not None:  # CONDRegular: unlike CONDCrossAttn it never repeats tokens to a common length
+            out["c_crossattn"] = comfy.conds.CONDRegular(txt[:, : self.diffusion_model.config.text_length])
+        return out
+
+
+class Stage1(StageModel):
+    """v-prediction with zero terminal SNR; ComfyUI's sigma is that of the 1000-entry table."""
+
+    def __init__(self, model_config, device=None):
+        super().__init__(model_config, comfy.model_base.ModelType.V_PREDICTION, device, Network)
+
+
+class Stage2(StageModel):
+    """A flow from the noised reference latent to the clean one."""
+
+    def __init__(self, model_config, device=None):
+        super().__init__(model_config, comfy.model_base.ModelType.FLOW, device, Network)
+        defaults = self.diffusion_model.config.defaults
+        self.model_sampling = FlowFromReference(defaults.shift, defaults.ref_step)
+
+    def extra_conds(self, **kwargs):
+        out = super().extra_conds(**kwargs)
+        default = self.diffusion_model.config.defaults.ref_step  # where another node replaced model_sampling
+        out["ref_step"] = comfy.conds.CONDConstant(getattr(self.model_sampling, "ref_step", default))
+        return out
+
+    def scale_latent_inpaint(self, sigma, noise, latent_image, **kwargs):
+        return self.model_sampling.noise_scaling(sigma, noise, latent_image)
+
+
+class StageConfig(comfy.supported_models_base.BASE):
+    """ComfyUI's description of a model, from ours."""
+
+    unet_extra_config = {}
+    sampling_settings = {"linear_start": 0.00085, "linear_end": 0.012, "beta_schedule": "linear", "zsnr": True}
+    supported_inference_dtypes = [torch.bfloat16, torch.float16, torch.float32]
+
+    def __init__(self, config: TransformerConfig):
+        self.latent_format = functools.partial(StageLatent, config)  # BASE calls it
+        super().__init__({"config": config})
+
+    def get_model(self, state_dict, prefix="", device=None) -> StageModel:
+        return (Stage1 if self.unet_config["config"].stage == 1 else Stage2)(self, device)
+
+
+def load_model(path: str | Path, model_options: dict = {}, disable_dynamic: bool = False):
+    """A ModelPatcher of the stage that the file holds, as comfy.sd.load_diffusion_model builds one.
+
+    model_options: dtype (storage), custom_operations. Raises ValueError for a file that is not a stage.
+    """
+    weights = open_weights(path)
+    if not isinstance(weights.config, TransformerConfig):
+        raise ValueError(f"{path} is not a FlashVideo stage; choose it in the VAE or text encoder loader instead")
+    stage = StageConfig(weights.config)
+    stage.custom_operations = model_options.get("custom_operations")
+    stage.quant_config = {"mixed_ops": True} if any(n.endswith(".comfy_quant") for n in weights.tensors) else None
+    device, offload_device = mm.get_torch_device(), mm.unet_offload_device()
+    dtype, cast = choose_dtypes(weights, stage, model_options.get("dtype"), device)
+    stage.set_inference_dtype(dtype, cast, device=device)
+    model = stage.get_model(None)
+    patcher_class = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
+    patcher = patcher_class(model, load_device=device, offload_device=offload_device)
+    if not mm.is_device_cpu(offload_device):
+        model.to(offload_device)
+    model.load_model_weights(state_dict(weights, dtype), assign=patcher.is_dynamic())
+    patcher.cached_patcher_init = (load_model, (path, model_options))
+    return patcher
+
+
+def choose_dtypes(weights: Weights, stage: StageConfig, dtype, device) -> tuple[torch.dtype, torch.dtype | None]:
+    """Storage and compute dtype, by ComfyUI's rules for the machine."""
+    supported = stage.supported_inference_dtypes
+    if dtype is None:
+        count = sum(torch.Size(shape).numel() for shape in weights.shapes.values())
+        stored = None if stage.quant_config else stored_dtype(weights)
+        dtype = mm.unet_dtype(model_params=count, supported_dtypes=supported, weight_dtype=stored)
+    return dtype, mm.unet_manual_cast(None if stage.quant_config else dtype, device, supported)
+
+
+def state_dict(weights: Weights, dtype: torch.dtype) -> dict[str, Tensor]:
+    """All tensors under our names; LoRA is merged in float32, scaled fp8 layers stay as ComfyUI reads them."""
+    with torch.device("meta"):
+        recipes = plan(weights, Transformer(weights.config))
+    out = {name: weights.tensors[name] for name in weights.tensors if name.endswith((".comfy_quant", ".weight_scale"))}
+    for name, recipe in recipes.items():
+        out[name] = weights.tensors[recipe.weight] if recipe.scale else build(weights, recipe).to(dtype)
+    return out

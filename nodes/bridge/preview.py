@@ -1,0 +1,34 @@
+"""The latent format of a stage, with which ComfyUI scales latents and draws its live previews."""
+
+import comfy.latent_formats
+
+from ...flashvideo_core.config import STAGE1, TransformerConfig
+
+# Published least-squares fit of CogVideoX latents times 0.7 to RGB in -1..1, one row a latent channel.
+COGVIDEOX_RGB = (
+    (0.1195, 0.0992, -0.0048),
+    (-0.0012, 0.0550, 0.0213),
+    (-0.0141, -0.0087, -0.0210),
+    (0.0306, 0.1219, 0.0140),
+    (0.0927, 0.0303, 0.0508),
+    (0.0379, 0.0494, 0.0586),
+    (0.0177, 0.0088, 0.0360),
+    (0.1061, 0.0234, 0.0572),
+    (0.1274, -0.0110, 0.0433),
+    (-0.0187, 0.0822, 0.1061),
+    (0.0084, 0.0762, 0.0930),
+    (0.1294, 0.1236, 0.0448),
+    (0.0457, 0.0411, -0.0177),
+    (0.0002, -0.0140, 0.0533),
+    (0.0808, 0.1155, -0.0215),
+    (-0.0152, -0.0058, 0.0722),
+)
+
+
+class StageLatent(comfy.latent_formats.CogVideoX):
+    """VAE units outside, times the stage's latent scale inside; the preview factors work on the inside."""
+
+    def __init__(self, config: TransformerConfig):
+        self.scale_factor = config.latent_scale
+        gain = STAGE1.latent_scale / config.latent_scale
+        self.latent_rgb_factors = [[gain * value for value in row] for row in COGVIDEOX_RGB]
