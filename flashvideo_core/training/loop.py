@@ -1,0 +1,139 @@
+"""One training loop for everything: AdamW, clipping, EMA, bf16 autocast, resumable bit for bit.
+
+The data of a step is a function of (seed, step) alone, so a checkpoint needs no data position: the loop
+that resumes at step n draws what the uninterrupted one would have drawn.
+"""
+
+import csv
+import math
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """Optimiser and schedule. Betas, weight decay and clipping as in the paper unless a recipe says otherwise."""
+
+    steps: int
+    lr: float
+    seed: int = 0
+    warmup: int = 100
+    final_lr: float = 0.05  # of lr, at the end of a cosine
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    ema: float = 0.998
+    accumulate: int = 1
+    autocast: bool = True
+    save_every: int = 200
+
+
+def step_generator(seed: int, step: int, micro: int = 0) -> torch.Generator:
+    """The random stream of one micro-batch."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + step) * 64 + micro)
+
+
+def learning_rate(config: LoopConfig, step: int) -> float:
+    """Linear warm-up, then a cosine down to final_lr * lr."""
+    if step < config.warmup:
+        return config.lr * (step + 1) / config.warmup
+    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
+    low = config.final_lr
+    return config.lr * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+
+
+def fit(
+    model: nn.Module,
+    loss_of: Callable[[torch.Generator], Tensor],
+    config: LoopConfig,
+    folder: Path,
+    on_step: Callable[[int, float], None] | None = None,
+) -> dict[str, Tensor]:
+    """Trains model's parameters that require gradients; returns the EMA weights by name.
+
+    `loss_of(generator)` draws a batch from the generator and returns its loss. Writes folder/state.pt
+    (atomic) and folder/loss.csv; a folder with a state is resumed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    params = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    optimizer = torch.optim.AdamW(params.values(), config.lr, betas=config.betas, weight_decay=config.weight_decay)
+    ema = {name: p.detach().clone() for name, p in params.items()}
+    start = resume(folder / "state.pt", params, ema, optimizer)
+    log = _truncate_log(folder / "loss.csv", start)
+    for step in range(start, config.steps):
+        loss = _backward(loss_of, config, step, next(iter(params.values())).device.type)
+        norm = torch.nn.utils.clip_grad_norm_(params.values(), config.clip)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config, step)
+        if torch.isfinite(norm):
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        _update_ema(ema, params, min(config.ema, (step + 1) / (step + 10)))
+        _append(log, step, loss, learning_rate(config, step))
+        if on_step is not None:
+            on_step(step, loss)
+        if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
+            save_state(folder / "state.pt", step + 1, params, ema, optimizer)
+    return ema
+
+
+def _backward(loss_of: Callable, config: LoopConfig, step: int, device: str) -> float:
+    total = 0.0
+    for micro in range(config.accumulate):
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=config.autocast):
+            loss = loss_of(step_generator(config.seed, step, micro)) / config.accumulate
+        loss.backward()
+        total += loss.item()
+    return total
+
+
+@torch.no_grad()
+def _update_ema(ema: dict[str, Tensor], params: dict[str, nn.Parameter], decay: float) -> None:
+    torch._foreach_lerp_(list(ema.values()), [p.detach() for p in params.values()], 1 - decay)
+
+
+def save_state(path: Path, step: int, params: dict, ema: dict, optimizer: torch.optim.Optimizer) -> None:
+    """Writes beside the old state and renames, so that a kill leaves one whole state."""
+    state = {"step": step, "params": dict(params), "ema": ema, "optimizer": optimizer.state_dict()}
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    os.replace(partial, path)
+
+
+@torch.no_grad()
+def resume(path: Path, params: dict, ema: dict, optimizer: torch.optim.Optimizer) -> int:
+    """Loads a state in place and returns the step to go on with; 0 when there is none."""
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    if state["params"].keys() != params.keys():
+        raise ValueError(f"{path} belongs to another model; choose another folder")
+    for name, p in params.items():
+        p.copy_(state["params"][name])
+        ema[name].copy_(state["ema"][name])
+    optimizer.load_state_dict(state["optimizer"])
+    return state["step"]
+
+
+def _truncate_log(path: Path, start: int) -> Path:
+    """Drops the lines that a killed run wrote after its last state."""
+    rows = list(csv.reader(path.open()))[: start + 1] if path.exists() else [["step", "loss", "lr"]]
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return path
+
+
+def _append(path: Path, *row) -> None:
+    with path.open("a", newline="") as file:
+        csv.writer(file).writerow(row)
+
+
+def read_log(path: Path) -> Iterable[tuple[int, float]]:
+    """(step, loss) of every line of a loss.csv."""
+    with path.open() as file:
+        return [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(file)]

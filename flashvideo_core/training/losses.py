@@ -1,0 +1,66 @@
+"""Training losses. They use the samplers' own schedule and path functions, so one inverts the other.
+
+Source: FlashVideo paper, section 3; reference/paper.md for the numbers.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..schedule import TRAIN_STEPS, add_noise, velocity, zero_snr_sqrt_alphas
+from ..vae import VAE, decode_groups, sample_posterior
+
+
+def stage1_loss(model: Callable, z: Tensor, txt: Tensor, generator: torch.Generator) -> Tensor:
+    """v-prediction with zero terminal SNR. z [B, 16, T, H, W], already times the latent scale."""
+    step = torch.randint(TRAIN_STEPS, (z.shape[0],), generator=generator)
+    a = _per_item(zero_snr_sqrt_alphas()[step], z)
+    noise = torch.randn(z.shape, generator=generator).to(z.device)
+    out = model(add_noise(z, noise, a), step.float().to(z.device), txt)
+    return F.mse_loss(out.float(), velocity(z, noise, a))
+
+
+def stage2_loss(
+    model: Callable, z: Tensor, z_ref: Tensor, txt: Tensor, ref_step: int, generator: torch.Generator
+) -> Tensor:
+    """Flow matching from the noised, degraded reference to the clean latent, t ~ U(0, 1).
+
+    z and z_ref [B, 16, T, H, W], already times the latent scale; ref_step is the noise step of the batch.
+    """
+    noise = torch.randn(z.shape, generator=generator).to(z.device)
+    start = add_noise(z_ref, noise, zero_snr_sqrt_alphas()[ref_step])
+    t = torch.rand(z.shape[0], generator=generator).to(z.device)
+    x = torch.lerp(start, z, _per_item(t, z))
+    out = model(x, TRAIN_STEPS * (1 - t), txt, ref_step)
+    return F.mse_loss(out.float(), z - start)
+
+
+def drop_text(txt: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Zeroes the whole embedding of some items: what guidance later uses as the unconditional branch."""
+    keep = torch.rand(txt.shape[0], generator=generator) >= probability
+    return txt * keep.to(txt)[:, None, None]
+
+
+def vae_loss(vae: VAE, frames: Tensor, generator: torch.Generator, kl: float = 1e-4, edges: float = 1.0) -> Tensor:
+    """L1 of the pixels and of their spatial gradients, and a weak KL. frames [B, 3, 4n+1, H, W] in -1..1.
+
+    Goes through the decoder in its temporal groups, with their caches, as decoding does.
+    """
+    moments = vae.encoder(frames, {}).float()
+    mean, logvar = moments.chunk(2, dim=1)
+    z = sample_posterior(moments, lambda m: torch.randn(m.shape, generator=generator).to(m))
+    cache: dict = {}
+    groups = enumerate(decode_groups(z.shape[2]))
+    out = torch.cat([vae.decoder(z[:, :, a:b], cache, first=i == 0) for i, (a, b) in groups], dim=2).float()
+    divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+    return F.l1_loss(out, frames) + edges * _edge_loss(out, frames) + kl * divergence
+
+
+def _edge_loss(a: Tensor, b: Tensor) -> Tensor:
+    return sum(F.l1_loss(a.diff(dim=dim), b.diff(dim=dim)) for dim in (-1, -2))
+
+
+def _per_item(values: Tensor, like: Tensor) -> Tensor:
+    return values.to(like).view(-1, *[1] * (like.ndim - 1))
