@@ -188,31 +188,38 @@ class VAE(nn.Module):
         another frame count or sizes that are not multiples of 8.
         """
         check_frames(frames)
-        weight, cache, out = self.encoder.conv_in.conv.weight, {}, []
+        cache, out = {}, []
         groups = encode_groups(frames.shape[2])
         for i, (start, stop) in enumerate(groups):
-            moments = self.encoder(frames[:, :, start:stop].to(weight), cache).float()
+            moments = self.encoder(self.place(frames[:, :, start:stop]), cache).float()
             out.append(sample_posterior(moments, draw_noise).to(frames.device))
             if callback is not None:
                 callback(phase, i + 1, len(groups), None)
         return torch.cat(out, dim=2)
 
-    def decode(self, z: Tensor, callback: Callable | None = None, phase: str = "decode") -> Tensor:
+    def decode(
+        self, z: Tensor, callback: Callable | None = None, phase: str = "decode", out: Tensor | None = None
+    ) -> Tensor:
         """Latent [B, 16, T, H, W] in VAE units -> frames [B, 3, 4T-3, 8H, 8W], float32, clamped to -1..1.
 
-        Odd T: groups of 3, 2, 2, ... latent frames, as released; even T: 2, 2, 2, ...
+        Odd T: groups of 3, 2, 2, ... latent frames, as released; even T: 2, 2, 2, ... Every group is copied
+        into `out` at once; one on the CPU keeps the frames out of the GPU's memory.
         """
         b, _, t, h, w = z.shape
-        weight, cache = self.decoder.conv_in.conv.weight, {}
-        out = torch.empty(b, 3, 4 * t - 3, 8 * h, 8 * w, device=z.device)
-        groups, done = decode_groups(t), 0
+        if out is None:
+            out = torch.empty(b, 3, 4 * t - 3, 8 * h, 8 * w, device=z.device)
+        groups, done, cache = decode_groups(t), 0, {}
         for i, (start, stop) in enumerate(groups):
-            frames = self.decoder(z[:, :, start:stop].to(weight), cache, first=i == 0)
+            frames = self.decoder(self.place(z[:, :, start:stop]), cache, first=i == 0)
             out[:, :, done : done + frames.shape[2]] = frames.clamp_(-1, 1)
             done += frames.shape[2]
             if callback is not None:
                 callback(phase, i + 1, len(groups), None)
         return out
+
+    def place(self, x: Tensor) -> Tensor:
+        """x where and as the network computes. ComfyUI, which moves weights about, overrides it."""
+        return x.to(self.encoder.conv_in.conv.weight)
 
 
 def encode_groups(frames: int) -> list[tuple[int, int]]:
