@@ -11,6 +11,8 @@ from itertools import product
 import numpy as np
 import torch
 
+from .shapes import REACH, checks, dots, noise, signed_distance, stripes
+
 COLOR_RGB = {
     "red": (226, 26, 32),
     "orange": (255, 128, 0),
@@ -38,22 +40,22 @@ TEXTURES = ("plain", "striped", "dotted", "checkered")
 BACKGROUNDS = tuple(BACKGROUND_RGB)
 BACKGROUND_TEXTURES = ("plain", "noisy", "gradient", "striped")
 SPEEDS = ("very low", "low", "medium", "high", "very high")
+CHOICES = {
+    "shape": SHAPES,
+    "color": COLORS,
+    "motion": MOTIONS,
+    "size": SIZES,
+    "texture": TEXTURES,
+    "background": BACKGROUNDS,
+    "background_texture": BACKGROUND_TEXTURES,
+    "speed": SPEEDS,
+}
 
 FRAMES = 17  # a whole clip at 8 fps; motion is defined on these frames
 ASPECT = 1.5  # of the frame in which motions are laid out
 RADIUS = {"small": 0.12, "medium": 0.17, "large": 0.23}
-TRAVEL = (
-    0.2,
-    0.3,
-    0.4,
-    0.5,
-    0.6,
-)  # per speed: the part of the frame's extent that is crossed in a whole clip
+TRAVEL = (0.2, 0.3, 0.4, 0.5, 0.6)  # per speed: the part of the frame's extent that is crossed in a whole clip
 HOP = (0.18, 0.25, 0.32, 0.4, 0.48)  # per speed: the height of a bounce
-# Distance of a straight side from the centre, per unit of radius: shapes of one size look equally big.
-APOTHEM = {"circle": 1.0, "square": 0.86, "triangle": 0.66, "star": 0.43}
-LINES = {"square": 4, "triangle": 3, "star": 5}
-REACH = 1.4  # no point of a shape is farther than this many radii from its centre
 
 
 @dataclass(frozen=True)
@@ -114,18 +116,6 @@ def sample_scene(rng: np.random.Generator, *, holdout: bool = False, **fixed: st
     return Scene(**names, **_sample_motion(rng, names), **_sample_surface(rng))
 
 
-CHOICES = {
-    "shape": SHAPES,
-    "color": COLORS,
-    "motion": MOTIONS,
-    "size": SIZES,
-    "texture": TEXTURES,
-    "background": BACKGROUNDS,
-    "background_texture": BACKGROUND_TEXTURES,
-    "speed": SPEEDS,
-}
-
-
 def _allowed(options: dict, holdout: bool) -> list[dict]:
     triples = product(options["color"], options["shape"], options["motion"])
     return [
@@ -144,31 +134,21 @@ def _pick(rng: np.random.Generator, candidates: list[dict], complaint: str) -> d
 
 
 def _sample_motion(rng: np.random.Generator, names: dict) -> dict:
+    motion, level = names["motion"], SPEEDS.index(names["speed"])
     radius = RADIUS[names["size"]] * rng.uniform(0.94, 1.06)
-    level = SPEEDS.index(names["speed"])
     travel = TRAVEL[level] * rng.uniform(0.95, 1.02)
-    hop = 0.0
-    dx, dy = 0.0, 0.0
-    if names["motion"] in ("left", "right"):
-        dx = travel * ASPECT * (1 if names["motion"] == "right" else -1)
-    elif names["motion"] in ("up", "down"):
-        dy = travel * (1 if names["motion"] == "down" else -1)
-    elif names["motion"] == "bouncing":
+    dx, dy, hop = 0.0, 0.0, 0.0
+    if motion in ("left", "right"):
+        dx = travel * ASPECT * (1 if motion == "right" else -1)
+    elif motion in ("up", "down"):
+        dy = travel * (1 if motion == "down" else -1)
+    elif motion == "bouncing":
         hop = HOP[level] * rng.uniform(0.95, 1.02)
         dx = rng.uniform(-0.08, 0.08)
     x = _sample_start(rng, ASPECT, radius, 0.0, dx)
     y = _sample_start(rng, 1.0, radius, -hop, dy)
-    hops = rng.uniform(2.0, 3.0)
-    return {
-        "radius": radius,
-        "x": x,
-        "y": y,
-        "dx": dx,
-        "dy": dy,
-        "hop": hop,
-        "hops": hops,
-        "hop_phase": rng.uniform(),
-    }
+    bounce = {"hop": hop, "hops": rng.uniform(2.0, 3.0), "hop_phase": rng.uniform()}
+    return {"radius": radius, "x": x, "y": y, "dx": dx, "dy": dy, **bounce}
 
 
 def _sample_start(rng: np.random.Generator, extent: float, radius: float, back: float, forth: float) -> float:
@@ -235,59 +215,18 @@ def _backdrop(scene: Scene, xs: np.ndarray, ys: np.ndarray, window: tuple, pixel
     """The background inside the window, [3, h, w] in 0..1: its colour plus one low-contrast relief for all channels."""
     base = np.array(BACKGROUND_RGB[scene.background], np.float32)[:, None, None] / 255
     if scene.background_texture == "noisy":
-        relief = 0.045 * _noise(scene.background_seed, xs, ys, window, pixel)
+        relief = 0.045 * noise(scene.background_seed, xs, ys, window, pixel)
     else:
         along = np.cos(scene.background_angle) * xs[:, window[1]] + np.sin(scene.background_angle) * ys[window[0]]
         relief = np.zeros_like(along)
         if scene.background_texture == "gradient":
             relief = 0.1 * along
         elif scene.background_texture == "striped":
-            relief = 0.045 * _stripes(along, scene.background_period, scene.background_phase, pixel)
+            relief = 0.045 * stripes(along, scene.background_period, scene.background_phase, pixel)
     return np.clip(base + relief.astype(np.float32), 0, 1)
 
 
-def _noise(
-    seed: int,
-    xs: np.ndarray,
-    ys: np.ndarray,
-    window: tuple,
-    pixel: float,
-    waves: int = 10,
-) -> np.ndarray:
-    """Static band-limited noise of about unit variance, a sum of plane waves.
-
-    The trigonometry runs over whole axes and is cut afterwards, so a crop equals a slice to the last bit.
-    """
-    rng = np.random.default_rng(seed)
-    total = 0.0
-    for _ in range(waves):
-        frequency, angle = 1 / rng.uniform(0.05, 0.25), rng.uniform(0, np.pi)
-        fx, fy = frequency * np.cos(angle), frequency * np.sin(angle)
-        a = (2 * np.pi * (fx * xs + rng.uniform()))[:, window[1]]
-        b = (2 * np.pi * fy * ys)[window[0]]
-        wave = np.cos(a) * np.cos(b) - np.sin(a) * np.sin(b)
-        total = total + wave * np.sinc(fx * pixel) * np.sinc(fy * pixel)
-    return total * np.sqrt(2 / waves)
-
-
-def _stripes(u: np.ndarray, period: float, phase: float, pixel: float) -> np.ndarray:
-    """A square wave of -1 and 1 over u, averaged over a pixel (by the difference of its integral)."""
-    v, half = u / period + phase, pixel / period / 2
-
-    def integral(t: np.ndarray) -> np.ndarray:
-        return 0.5 - np.abs(t - np.floor(t) - 0.5)
-
-    return (integral(v + half) - integral(v - half)) / (2 * half)
-
-
-def _paint(
-    frame: np.ndarray,
-    scene: Scene,
-    xs: np.ndarray,
-    ys: np.ndarray,
-    index: int,
-    pixel: float,
-) -> None:
+def _paint(frame: np.ndarray, scene: Scene, xs: np.ndarray, ys: np.ndarray, index: int, pixel: float) -> None:
     """Blends the shape over one frame [3, h, w], only inside the shape's bounding box."""
     cx, cy = centre(scene, index)
     reach = scene.radius * REACH + pixel
@@ -297,7 +236,7 @@ def _paint(
         return
     x = (xs[:, left:right] - cx).astype(np.float32)
     y = (ys[top:bottom] - cy).astype(np.float32)
-    cover = np.clip(0.5 - _distance(scene, x, y) / pixel, 0, 1)
+    cover = np.clip(0.5 - signed_distance(scene.shape, scene.radius, scene.angle, x, y) / pixel, 0, 1)
     shade = scene.texture_shade + (0.2 if scene.color == "white" else 0.0)  # white must not turn grey
     light = shade + (1 - shade) * _texture(scene, x, y, pixel)
     box = frame[:, top:bottom, left:right]
@@ -305,37 +244,17 @@ def _paint(
     box += cover * (color * light - box)
 
 
-def _distance(scene: Scene, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Signed distance to the shape's outline, negative inside; x [1, w] and y [h, 1] from its centre."""
-    side = scene.radius * APOTHEM[scene.shape]
-    if scene.shape == "circle":
-        return np.sqrt(x * x + y * y) - side
-    nearest = second = np.float32(-np.inf)
-    for k in range(LINES[scene.shape]):
-        a = np.float32(scene.angle + np.pi / 2 + 2 * np.pi * k / LINES[scene.shape])
-        d = x * np.cos(a) + y * np.sin(a) - np.float32(side)
-        nearest, second = (
-            np.maximum(nearest, d),
-            np.maximum(second, np.minimum(nearest, d)),
-        )
-    return second if scene.shape == "star" else nearest  # a pentagram is whatever lies within four of its five lines
-
-
 def _texture(scene: Scene, x: np.ndarray, y: np.ndarray, pixel: float) -> np.ndarray:
-    """How much of the brighter shade, 0..1, averaged over a pixel; it moves with the shape."""
+    """How much of the brighter shade, 0..1; the texture moves with the shape."""
     if scene.texture == "plain":
         return np.ones_like(x * y)
-    c, s = (
-        np.float32(np.cos(scene.texture_angle)),
-        np.float32(np.sin(scene.texture_angle)),
-    )
+    c, s = np.float32(np.cos(scene.texture_angle)), np.float32(np.sin(scene.texture_angle))
     u, v = c * x + s * y, c * y - s * x
-    period, phase, pixel = (np.float32(n) for n in (scene.texture_period, scene.texture_phase, pixel))
+    spacing = (np.float32(n) for n in (scene.texture_period, scene.texture_phase, pixel))
     if scene.texture == "dotted":
-        u, v = u / period + phase, v / period + phase
-        u, v = u - np.floor(u) - 0.5, v - np.floor(v) - 0.5
-        return np.clip(0.5 + (np.sqrt(u * u + v * v) - 0.32) * period / pixel, 0, 1)
-    wave = _stripes(u, period, phase, pixel)
-    if scene.texture == "checkered":
-        wave = wave * _stripes(v, period, phase, pixel)
+        wave = dots(u, v, *spacing)
+    elif scene.texture == "checkered":
+        wave = checks(u, v, *spacing)
+    else:
+        wave = stripes(u, *spacing)
     return 0.5 + 0.5 * wave
