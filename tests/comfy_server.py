@@ -211,7 +211,7 @@ class ComfyServer:
 
 
 def run_in_comfyui(script: str | Path, *args: str, timeout: float = 600) -> str:
-    """Runs a script file with ComfyUI's Python and ComfyUI importable; its standard output, or an error with all of it."""
+    """Runs a script file with ComfyUI's Python and ComfyUI importable; its output, or an error with all of it."""
     environment = {**os.environ, "COMFYUI_PATH": str(COMFYUI_PATH), "PYTHONPATH": str(COMFYUI_PATH)}
     command = [str(COMFYUI_PYTHON), str(script), *args]
     done = subprocess.run(command, cwd=COMFYUI_PATH, env=environment, capture_output=True, text=True, timeout=timeout)

@@ -39,12 +39,13 @@ class Network(Transformer):
         super().__init__(config, operations, device=device, dtype=dtype)
         self.dtype = dtype
 
-    def forward(self, x, timestep, context, ref_step=None, transformer_options={}, **kwargs):
+    def forward(self, x, timestep, context, ref_step=None, transformer_options=None, **kwargs):
+        transformer_options = transformer_options or {}
         wrappers = get_all_wrappers(WrappersMP.DIFFUSION_MODEL, transformer_options)
         executor = WrapperExecutor.new_class_executor(self._forward, self, wrappers)
         return executor.execute(x, timestep, context, ref_step, transformer_options, **kwargs)
 
-    def _forward(self, x, timestep, context, ref_step=None, transformer_options={}, **kwargs):
+    def _forward(self, x, timestep, context, ref_step, transformer_options, **kwargs):
         height, width = x.shape[-2:]
         x = comfy.ldm.common_dit.pad_to_patch_size(x, (1, self.config.patch, self.config.patch))
         attention = functools.partial(attend, transformer_options=transformer_options)
@@ -72,7 +73,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, transformer_options: dict) -> Tensor
 class StageModel(comfy.model_base.BaseModel):
     """What both stages share: conditioning, the check of the first output, memory."""
 
-    def apply_model(self, x, t, *args, transformer_options={}, **kwargs):
+    def apply_model(self, x, t, *args, transformer_options=None, **kwargs):
+        transformer_options = transformer_options or {}
         out = super().apply_model(x, t, *args, transformer_options=transformer_options, **kwargs)
         sigmas = transformer_options.get("sample_sigmas")
         if sigmas is not None and float(t[0]) == float(sigmas[0]):
@@ -127,12 +129,12 @@ class StageConfig(comfy.supported_models_base.BASE):
         return (Stage1 if self.unet_config["config"].stage == 1 else Stage2)(self, device)
 
 
-def load_model(path: str | Path, model_options: dict = {}, disable_dynamic: bool = False):
+def load_model(path: str | Path, model_options: dict | None = None, disable_dynamic: bool = False):
     """A ModelPatcher of the stage that the file holds, as comfy.sd.load_diffusion_model builds one.
 
     model_options: dtype (storage), custom_operations. Raises ValueError for a file that is not a stage.
     """
-    weights = open_weights(path)
+    weights, model_options = open_weights(path), model_options or {}
     if not isinstance(weights.config, TransformerConfig):
         raise ValueError(f"{path} is not a FlashVideo stage; choose it in the VAE or text encoder loader instead")
     stage = StageConfig(weights.config)

@@ -71,7 +71,7 @@ class Guider(comfy.samplers.CFGGuider):
         self.set_cfg(cfg)
         self.scale_of = guidance_scale(guidance)
 
-    def predict_noise(self, x, timestep, model_options={}, seed=None):
+    def predict_noise(self, x, timestep, model_options, seed=None):
         steps = len(model_options["transformer_options"]["sample_sigmas"]) - 1
         t = float(self.inner_model.model_sampling.timestep(timestep)[0])
         negative, positive = self.conds["negative"], self.conds["positive"]

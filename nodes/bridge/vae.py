@@ -1,0 +1,131 @@
+"""The VAE as a comfy.sd.VAE, so that ComfyUI's own VAE nodes, offloading and tiled retry work on it."""
+
+import logging
+from contextlib import contextmanager
+from pathlib import Path
+
+import comfy.model_management as mm
+import comfy.model_patcher
+import comfy.ops
+import comfy.sd
+import comfy.utils
+import torch
+from torch import Tensor
+
+from ...flashvideo_core.checkpoint import Weights, build, open_weights, plan
+from ...flashvideo_core.config import VAEConfig
+from ...flashvideo_core.handoff import trimmed_count
+from ...flashvideo_core.tiling import spans, tiled
+from ...flashvideo_core.vae import VAE, decode_groups, encode_groups
+from .progress import phase_callback
+
+
+class ChunkedVAE(VAE):
+    """The core VAE behind the methods that comfy.sd.VAE calls.
+
+    Frames stay in CPU memory and go through the device group by group; a tiled pass blends on the CPU.
+    """
+
+    comfy_has_chunked_io = True
+
+    def __init__(self, config: VAEConfig, dtype: torch.dtype):
+        super().__init__(config, comfy.ops.disable_weight_init, dtype=dtype)
+        self.dtype = dtype
+
+    def place(self, x: Tensor) -> Tensor:
+        return x.to(self.device, self.dtype)  # `device` is kept by the ModelPatcher; weights may be elsewhere
+
+    def decode_output_shape(self, shape) -> tuple[int, ...]:
+        b, _, t, h, w = shape
+        return b, 3, 4 * t - 3, 8 * h, 8 * w
+
+    def decode(self, z: Tensor, callback=None, phase: str = "decode", out=None, output_buffer=None) -> Tensor:
+        callback = callback or phase_callback(comfy.utils.ProgressBar(len(decode_groups(z.shape[2]))))
+        return super().decode(z, callback, phase, out if output_buffer is None else output_buffer)
+
+    def encode(self, x: Tensor, draw_noise=None, callback=None, phase: str = "handoff", device=None) -> Tensor:
+        x = x[:, :, : trimmed_count(x.shape[2])]
+        callback = callback or phase_callback(comfy.utils.ProgressBar(len(encode_groups(x.shape[2]))))
+        return super().encode(x, draw_noise, callback, phase)
+
+    def decode_tiled(self, z, tile_x=64, tile_y=64, overlap=16, tile_t=None, overlap_t=None, callback=None) -> Tensor:
+        """Tiles in latent units. Time is never tiled: the causal groups already bound it."""
+        callback = callback or self._tile_bar(z, tile_y, tile_x, overlap, len(decode_groups(z.shape[2])))
+        return tiled(lambda tile: self.decode(tile, callback), z.cpu(), (tile_y, tile_x), overlap, (8, 1))
+
+    def encode_tiled(self, x, tile_x=512, tile_y=512, overlap=64, tile_t=None, overlap_t=None, callback=None) -> Tensor:
+        """Tiles in pixels, multiples of 8."""
+        callback = callback or self._tile_bar(x, tile_y, tile_x, overlap, len(encode_groups(x.shape[2])))
+        return tiled(lambda tile: self.encode(tile, None, callback), x.cpu(), (tile_y, tile_x), overlap, (1, 8))
+
+    def _tile_bar(self, x: Tensor, tile_y: int, tile_x: int, overlap: int, groups: int):
+        tiles = len(spans(x.shape[-2], tile_y, overlap)) * len(spans(x.shape[-1], tile_x, overlap))
+        return phase_callback(comfy.utils.ProgressBar(tiles * groups))
+
+
+class FlashVideoVAE(comfy.sd.VAE):
+    """comfy.sd.VAE around our module, with ComfyUI's choice of device and dtype."""
+
+    def __init__(self, weights: Weights, device=None, dtype=None):
+        with no_warning():  # without weights the base class sets its defaults, warns and leaves the rest to us
+            super().__init__(sd={})
+        self.latent_channels, self.latent_dim = weights.config.latent_channels, 3
+        self.upscale_ratio = (lambda frames: max(0, frames * 4 - 3), 8, 8)
+        self.downscale_ratio = (lambda frames: max(0, (frames + 3) // 4), 8, 8)
+        self.upscale_index_formula = self.downscale_index_formula = (4, 8, 8)
+        self.handles_tiling = True
+        self.working_dtypes = [torch.float16, torch.bfloat16, torch.float32]
+        self.memory_used_decode = lambda shape, dtype: decode_bytes(weights.config, shape, dtype)
+        self.memory_used_encode = lambda shape, dtype: encode_bytes(weights.config, shape, dtype)
+        self.device = device or mm.vae_device()
+        self.output_device = mm.intermediate_device()
+        self.vae_dtype = dtype or mm.vae_dtype(self.device, self.working_dtypes)
+        self._build(weights)
+
+    def _build(self, weights: Weights) -> None:
+        self.first_stage_model = ChunkedVAE(weights.config, self.vae_dtype).eval().requires_grad_(False)
+        mm.archive_model_dtypes(self.first_stage_model)
+        self.patcher = comfy.model_patcher.CoreModelPatcher(
+            self.first_stage_model, load_device=self.device, offload_device=mm.vae_offload_device()
+        )
+        recipes = plan(weights, self.first_stage_model)
+        state = {name: build(weights, recipe).to(self.vae_dtype) for name, recipe in recipes.items()}
+        self.first_stage_model.load_state_dict(state, strict=True, assign=self.patcher.is_dynamic())
+        self.patcher.cached_patcher_init = (load_vae_patcher, (weights.path, self.device, self.vae_dtype))
+        self.model_size()
+
+
+def load_vae(path: str | Path, device=None, dtype=None) -> FlashVideoVAE:
+    """The VAE of a released .pt, our safetensors or diffusers' CogVideoX file. Raises ValueError for others."""
+    weights = open_weights(path)
+    if not isinstance(weights.config, VAEConfig):
+        raise ValueError(f"{path} is not a FlashVideo or CogVideoX VAE; choose it in the model loader instead")
+    return FlashVideoVAE(weights, device, dtype)
+
+
+def load_vae_patcher(path, device, dtype, disable_dynamic: bool = False):
+    """ComfyUI's factory for copies of the VAE on other devices."""
+    return load_vae(path, device, dtype).patcher
+
+
+@contextmanager
+def no_warning():
+    """ComfyUI logs through the root logger; its level is put back at once."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(level)
+
+
+def decode_bytes(config: VAEConfig, shape, dtype: torch.dtype) -> float:
+    """Peak of one decode of latents [B, 16, T, h, w]: the widest level at full size over the largest group."""
+    frames = max(4 * (b - a) - (3 if a == 0 else 0) for a, b in decode_groups(shape[2]))
+    return shape[0] * frames * 64 * shape[3] * shape[4] * 5 * config.channels * 2 * mm.dtype_size(dtype)
+
+
+def encode_bytes(config: VAEConfig, shape, dtype: torch.dtype) -> float:
+    """Peak of one encode of frames [B, 3, F, H, W]."""
+    frames = max(b - a for a, b in encode_groups(trimmed_count(shape[2])))
+    return shape[0] * frames * shape[3] * shape[4] * 5 * config.channels * mm.dtype_size(dtype)
