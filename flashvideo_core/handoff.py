@@ -1,0 +1,69 @@
+"""The degradation-free hand-off from a draft (or any clip) to stage 2's reference latent.
+
+Latent -> pixels -> larger pixels -> latent, all in floating point: no 8-bit frames, no codec, no simulated
+blur. Stage 2 was trained on degraded inputs so that nothing needs to be degraded here. Source: golden
+README 3.11.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MULTIPLE = 16  # released: sizes are floored to multiples of 16
+MAX_SIDE = 8192
+
+
+def floor_size(size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) floored to multiples of 16. Raises ValueError for sizes below 16 or above 8192."""
+    for name, side in zip(("height", "width"), size, strict=True):
+        if not MULTIPLE <= side <= MAX_SIDE:
+            raise ValueError(f"{name} is {side}; it must be {MULTIPLE} to {MAX_SIDE} pixels")
+    return size[0] // MULTIPLE * MULTIPLE, size[1] // MULTIPLE * MULTIPLE
+
+
+def check_frame_count(frames: int) -> None:
+    if frames < 1 or frames % 4 != 1:
+        raise ValueError(f"frames is {frames}; it must be 4n+1 (1, 5, 9, ..., 49)")
+
+
+def trimmed_count(frames: int) -> int:
+    """The longest 4n+1 that is not above `frames`; a clip is trimmed at its end."""
+    if frames < 1:
+        raise ValueError("the clip has no frames")
+    return (frames - 1) // 4 * 4 + 1
+
+
+def resize(frames: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear with antialiasing, frame by frame: [B, 3, F, h, w] -> [B, 3, F, H, W]."""
+    if frames.shape[3:] == tuple(size):
+        return frames
+    out = frames.new_empty(*frames.shape[:3], *size)
+    for i in range(frames.shape[2]):
+        out[:, :, i] = F.interpolate(frames[:, :, i], size, mode="bilinear", antialias=True)
+    return out
+
+
+@torch.no_grad()
+def prepare_reference(
+    z: Tensor | None = None,
+    vae=None,
+    size: tuple[int, int] = (1072, 1920),
+    draw_noise: Callable[[Tensor], Tensor] | None = None,
+    frames: Tensor | None = None,
+    callback: Callable | None = None,
+) -> Tensor:
+    """Stage 2's reference latent [B, 16, T, H/8, W/8] in VAE units.
+
+    Either a latent z [B, 16, T, h, w] in VAE units, or frames [B, 3, F, h, w] in -1..1 (trimmed at the end
+    to 4n+1). size (height, width) is floored to multiples of 16. Without draw_noise the posterior mean.
+    Raises ValueError for a bad size or when not exactly one of z and frames is given.
+    """
+    if (z is None) == (frames is None):
+        raise ValueError("give either a latent or frames to the hand-off, not both")
+    size = floor_size(size)
+    if frames is None:
+        frames = vae.decode(z, callback, phase="draft_decode")
+    frames = resize(frames[:, :, : trimmed_count(frames.shape[2])], size)
+    return vae.encode(frames, draw_noise, callback)

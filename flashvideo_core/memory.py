@@ -1,0 +1,57 @@
+"""What fits: free memory, what a VAE pass needs, and the tile that follows from it.
+
+Estimates are bytes at the peak of one temporal group: the widest feature maps are those at full resolution.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .config import VAEConfig
+
+LIVE_MAPS = 5  # full-resolution maps alive at once: input, norm, its modulation, padded input, output
+GROUP_FRAMES = {"decode": 9, "encode": 17}
+SHARE = 0.7  # of the free memory; the rest is fragmentation and what others take
+TILE_OVERLAP = 1 / 4
+
+
+@dataclass(frozen=True)
+class TilePlan:
+    """Latent tile (height, width), or None when the whole picture fits, and the estimated peak in bytes."""
+
+    tile: tuple[int, int] | None
+    overlap: int
+    peak: int
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that a pass on this device may take; a large number where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        line = next(line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable"))
+        return int(line.split()[1]) * 1024
+    return 8 << 30
+
+
+def vae_peak(config: VAEConfig, kind: str, height: int, width: int, itemsize: int) -> int:
+    """Peak bytes of one temporal group of a `kind` ("decode", "encode") of height x width pixels."""
+    channels = config.channels * max(1, config.multipliers[1] / 4)  # the level below has a quarter of the pixels
+    return int(LIVE_MAPS * GROUP_FRAMES[kind] * channels * height * width * itemsize)
+
+
+def plan_tiles(config: VAEConfig, kind: str, size: tuple[int, int], itemsize: int, free: int) -> TilePlan:
+    """The largest latent tile whose peak fits into the free memory; size (height, width) in pixels."""
+    height, width = size[0] // 8, size[1] // 8
+    peak = vae_peak(config, kind, *size, itemsize)
+    if peak <= SHARE * free:
+        return TilePlan(None, 0, peak)
+    parts = 2
+    while True:
+        tile = (min(height, -(-height // parts) + 8), min(width, -(-width // parts) + 8))
+        peak = vae_peak(config, kind, 8 * tile[0], 8 * tile[1], itemsize)
+        if peak <= SHARE * free or max(tile) <= 24:
+            return TilePlan(tile, max(2, int(min(tile) * TILE_OVERLAP)), peak)
+        parts += 1
