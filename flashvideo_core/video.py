@@ -147,7 +147,7 @@ def read_video(path: str | Path, *, start: int = 0, max_frames: int | None = Non
         stream.thread_type = "AUTO"
         stop = None if max_frames is None else start + max_frames
         for frame in islice(_decode(container, stream, notes), start, stop):
-            notes += _frame_notes(frame)
+            notes += _frame_notes(frame, stream.codec_context.color_trc)
             pictures.append(_upright(frame))
             pts.append(frame.pts)
             if pictures[-1].shape != pictures[0].shape:
@@ -208,13 +208,13 @@ def _upright(frame) -> torch.Tensor:
     return torch.rot90(frame_to_rgb(frame), frame.rotation // 90)  # both count counterclockwise
 
 
-def _frame_notes(frame) -> list[str]:
+def _frame_notes(frame, transfer: int) -> list[str]:
     parts = frame.format.components
     said = {
         "alpha ignored": any(part.is_alpha for part in parts),
         f"{parts[0].bits} bits a colour, read without loss and written as 8": parts[0].bits > 8,
         f"rotated by {frame.rotation % 360} degrees counterclockwise, as tagged": frame.rotation,
-        "HDR transfer curve, not tone-mapped": frame.color_trc in HDR_TRANSFERS,
+        "HDR transfer curve, not tone-mapped": transfer in HDR_TRANSFERS,
         "interlaced, fields not separated": frame.interlaced_frame,
         "some frames are damaged": frame.is_corrupt,
     }
