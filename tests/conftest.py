@@ -1,0 +1,32 @@
+"""Fixtures of the golden checkpoints, and the errors measured against the golden data at the end of a run."""
+
+import pytest
+import torch
+from golden import CHECKPOINTS, MEASURED
+
+from flashvideo_core.checkpoint import load_transformer, load_vae
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def stage1():
+    """The golden stage 1, LoRA merged, float32. Never changed by a test."""
+    return load_transformer(CHECKPOINTS / "stage1.pt")
+
+
+@pytest.fixture(scope="session")
+def stage2():
+    return load_transformer(CHECKPOINTS / "stage2.pt")
+
+
+@pytest.fixture(scope="session")
+def vae():
+    return load_vae(CHECKPOINTS / "3d-vae.pt")
+
+
+def pytest_terminal_summary(terminalreporter):
+    if MEASURED:
+        terminalreporter.section("largest error over largest value against the golden data")
+    for file, (error, worst) in sorted(MEASURED.items()):
+        terminalreporter.write_line(f"{file:<18} {error:.1e}  ({worst})")
