@@ -20,7 +20,7 @@ import torch
 from comfy.patcher_extension import WrapperExecutor, WrappersMP, get_all_wrappers
 from torch import Tensor
 
-from ...flashvideo_core.checkpoint import Weights, build, open_weights, plan, stored_dtype
+from ...flashvideo_core.checkpoint import Weights, build, open_weights, plan, skeleton, stored_dtype
 from ...flashvideo_core.config import TransformerConfig
 from ...flashvideo_core.dit import Transformer
 from ...flashvideo_core.sampling import check_finite
@@ -165,8 +165,7 @@ def choose_dtypes(weights: Weights, stage: StageConfig, dtype, device) -> tuple[
 
 def state_dict(weights: Weights, dtype: torch.dtype) -> dict[str, Tensor]:
     """All tensors under our names; LoRA is merged in float32, scaled fp8 layers stay as ComfyUI reads them."""
-    with torch.device("meta"):
-        recipes = plan(weights, Transformer(weights.config))
+    recipes = plan(weights, skeleton(weights))
     out = {name: weights.tensors[name] for name in weights.tensors if name.endswith((".comfy_quant", ".weight_scale"))}
     for name, recipe in recipes.items():
         out[name] = weights.tensors[recipe.weight] if recipe.scale else build(weights, recipe).to(dtype)

@@ -1,7 +1,8 @@
-"""ComfyUI's progress bar and live preview for our phases; its update raises when the user interrupts."""
+"""ComfyUI's progress bar and live preview for our phases; every tick raises when the user interrupts."""
 
 from collections.abc import Callable
 
+import comfy.model_management as mm
 import comfy.utils
 import latent_preview
 
@@ -21,6 +22,15 @@ def preview_callback(model, total: int) -> Callable:
     return callback
 
 
-def phase_callback(bar: comfy.utils.ProgressBar) -> Callable:
-    """callback(phase, step, total, preview) of the core as one tick of a bar that spans several phases."""
-    return lambda phase, step, total, preview: bar.update(1)
+def phase_callback(phases: int = 1) -> Callable[[int], Callable]:
+    """of(k) is the core's callback(phase, step, total, preview) for the k-th of several phases of one bar."""
+    bar = comfy.utils.ProgressBar(100 * phases)
+
+    def of(k: int) -> Callable:
+        def callback(phase: str, step: int, total: int, preview) -> None:
+            mm.throw_exception_if_processing_interrupted()  # the bar itself looks only when it is redrawn
+            bar.update_absolute(round(100 * (k + step / total)))
+
+        return callback
+
+    return of

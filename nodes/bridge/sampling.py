@@ -37,7 +37,6 @@ class Stage1Sampler(comfy.samplers.Sampler):
         model = comfy.samplers.KSamplerX0Inpaint(model_wrap, sigmas)
         model.latent_image, model.noise = latent_image, noise
         extra_args["denoise_mask"] = denoise_mask
-        bar = tqdm(total=steps, disable=disable_pbar)
 
         def denoise(x: Tensor, i: int) -> Tensor:
             grow = (1 + sigmas[i] ** 2).sqrt()  # ComfyUI's x is the released one divided by alpha
@@ -51,7 +50,8 @@ class Stage1Sampler(comfy.samplers.Sampler):
 
         draw_noise = seeded_noise(extra_args.get("seed") or 0, noise.shape[0])
         draw_noise(noise)  # the generator of a draft has drawn the initial noise before
-        return dpmpp_2m_sde(denoise, noise, sqrt_alphas, draw_noise)
+        with tqdm(total=steps, disable=disable_pbar) as bar:
+            return dpmpp_2m_sde(denoise, noise, sqrt_alphas, draw_noise)
 
 
 def check_timesteps(found: list[int], wanted: list[int]) -> None:

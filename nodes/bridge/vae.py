@@ -1,6 +1,7 @@
 """The VAE as a comfy.sd.VAE, so that ComfyUI's own VAE nodes, offloading and tiled retry work on it."""
 
 import logging
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -8,22 +9,23 @@ import comfy.model_management as mm
 import comfy.model_patcher
 import comfy.ops
 import comfy.sd
-import comfy.utils
 import torch
 from torch import Tensor
 
 from ...flashvideo_core.checkpoint import Weights, build, open_weights, plan
 from ...flashvideo_core.config import VAEConfig
 from ...flashvideo_core.handoff import trimmed_count
+from ...flashvideo_core.memory import vae_peak
 from ...flashvideo_core.tiling import spans, tiled
-from ...flashvideo_core.vae import VAE, decode_groups, encode_groups
+from ...flashvideo_core.vae import VAE
 from .progress import phase_callback
 
 
 class ChunkedVAE(VAE):
     """The core VAE behind the methods that comfy.sd.VAE calls.
 
-    Frames stay in CPU memory and go through the device group by group; a tiled pass blends on the CPU.
+    Frames stay in CPU memory and go through the device group by group; tiles are blended on the CPU. Without
+    a callback each call draws a progress bar of its own.
     """
 
     comfy_has_chunked_io = True
@@ -40,27 +42,35 @@ class ChunkedVAE(VAE):
         return b, 3, 4 * t - 3, 8 * h, 8 * w
 
     def decode(self, z: Tensor, callback=None, phase: str = "decode", out=None, output_buffer=None) -> Tensor:
-        callback = callback or phase_callback(comfy.utils.ProgressBar(len(decode_groups(z.shape[2]))))
-        return super().decode(z, callback, phase, out if output_buffer is None else output_buffer)
+        out = output_buffer if out is None else out
+        return super().decode(z, callback or phase_callback()(0), phase, out)
 
     def encode(self, x: Tensor, draw_noise=None, callback=None, phase: str = "handoff", device=None) -> Tensor:
         x = x[:, :, : trimmed_count(x.shape[2])]
-        callback = callback or phase_callback(comfy.utils.ProgressBar(len(encode_groups(x.shape[2]))))
-        return super().encode(x, draw_noise, callback, phase)
+        return super().encode(x, draw_noise, callback or phase_callback()(0), phase)
 
     def decode_tiled(self, z, tile_x=64, tile_y=64, overlap=16, tile_t=None, overlap_t=None, callback=None) -> Tensor:
         """Tiles in latent units. Time is never tiled: the causal groups already bound it."""
-        callback = callback or self._tile_bar(z, tile_y, tile_x, overlap, len(decode_groups(z.shape[2])))
-        return tiled(lambda tile: self.decode(tile, callback), z.cpu(), (tile_y, tile_x), overlap, (8, 1))
+        count = len(spans(z.shape[-2], tile_y, overlap)) * len(spans(z.shape[-1], tile_x, overlap))
+        run = over_tiles(lambda tile, report: self.decode(tile, report), count, callback)
+        return tiled(run, z.cpu(), (tile_y, tile_x), overlap, (8, 1))
 
     def encode_tiled(self, x, tile_x=512, tile_y=512, overlap=64, tile_t=None, overlap_t=None, callback=None) -> Tensor:
         """Tiles in pixels, multiples of 8."""
-        callback = callback or self._tile_bar(x, tile_y, tile_x, overlap, len(encode_groups(x.shape[2])))
-        return tiled(lambda tile: self.encode(tile, None, callback), x.cpu(), (tile_y, tile_x), overlap, (1, 8))
+        rows, cols = (spans(x.shape[i] // 8, t // 8, overlap // 8) for i, t in ((-2, tile_y), (-1, tile_x)))
+        run = over_tiles(lambda tile, report: self.encode(tile, None, report), len(rows) * len(cols), callback)
+        return tiled(run, x.cpu(), (tile_y, tile_x), overlap, (1, 8))
 
-    def _tile_bar(self, x: Tensor, tile_y: int, tile_x: int, overlap: int, groups: int):
-        tiles = len(spans(x.shape[-2], tile_y, overlap)) * len(spans(x.shape[-1], tile_x, overlap))
-        return phase_callback(comfy.utils.ProgressBar(tiles * groups))
+
+def over_tiles(function: Callable, count: int, callback: Callable | None) -> Callable:
+    """function(tile, callback) as a function of the tile whose callbacks count the groups of all tiles."""
+    callback, tiles = callback or phase_callback()(0), iter(range(count))
+
+    def run(tile: Tensor) -> Tensor:
+        i = next(tiles)
+        return function(tile, lambda phase, step, n, preview: callback(phase, i * n + step, count * n, preview))
+
+    return run
 
 
 class FlashVideoVAE(comfy.sd.VAE):
@@ -75,8 +85,8 @@ class FlashVideoVAE(comfy.sd.VAE):
         self.upscale_index_formula = self.downscale_index_formula = (4, 8, 8)
         self.handles_tiling = True
         self.working_dtypes = [torch.float16, torch.bfloat16, torch.float32]
-        self.memory_used_decode = lambda shape, dtype: decode_bytes(weights.config, shape, dtype)
-        self.memory_used_encode = lambda shape, dtype: encode_bytes(weights.config, shape, dtype)
+        self.memory_used_decode = lambda shape, dtype: self.peak("decode", shape[0], 8 * shape[3], 8 * shape[4], dtype)
+        self.memory_used_encode = lambda shape, dtype: self.peak("encode", shape[0], shape[3], shape[4], dtype)
         self.device = device or mm.vae_device()
         self.output_device = mm.intermediate_device()
         self.vae_dtype = dtype or mm.vae_dtype(self.device, self.working_dtypes)
@@ -93,6 +103,10 @@ class FlashVideoVAE(comfy.sd.VAE):
         self.first_stage_model.load_state_dict(state, strict=True, assign=self.patcher.is_dynamic())
         self.patcher.cached_patcher_init = (load_vae_patcher, (weights.path, self.device, self.vae_dtype))
         self.model_size()
+
+    def peak(self, kind: str, batch: int, height: int, width: int, dtype: torch.dtype) -> int:
+        """Bytes at the peak of one pass ("decode", "encode") over batch clips of height x width pixels."""
+        return batch * vae_peak(self.first_stage_model.config, kind, height, width, mm.dtype_size(dtype))
 
 
 def load_vae(path: str | Path, device=None, dtype=None) -> FlashVideoVAE:
@@ -117,15 +131,3 @@ def no_warning():
         yield
     finally:
         logging.disable(level)
-
-
-def decode_bytes(config: VAEConfig, shape, dtype: torch.dtype) -> float:
-    """Peak of one decode of latents [B, 16, T, h, w]: the widest level at full size over the largest group."""
-    frames = max(4 * (b - a) - (3 if a == 0 else 0) for a, b in decode_groups(shape[2]))
-    return shape[0] * frames * 64 * shape[3] * shape[4] * 5 * config.channels * 2 * mm.dtype_size(dtype)
-
-
-def encode_bytes(config: VAEConfig, shape, dtype: torch.dtype) -> float:
-    """Peak of one encode of frames [B, 3, F, H, W]."""
-    frames = max(b - a for a, b in encode_groups(trimmed_count(shape[2])))
-    return shape[0] * frames * shape[3] * shape[4] * 5 * config.channels * mm.dtype_size(dtype)

@@ -1,0 +1,60 @@
+"""Encode Prompt: one prompt as each stage wants to read it."""
+
+import logging
+
+from comfy_api.latest import io
+
+from ..flashvideo_core.text import MOTIONS, length_hint, with_motion
+from .bridge.clip import encode, is_embedded
+from .bridge.sampling import zeros_like
+
+
+class FlashVideoTextEncode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="FlashVideoTextEncode",
+            display_name="FlashVideo Encode Prompt",
+            category="FlashVideo",
+            description="Encodes a plain-text prompt for both stages: stage 1 reads it as it is, stage 2 with the "
+            "motion words before it. Without a negative prompt the negative is zeros, as released.",
+            search_aliases=["flashvideo", "prompt", "clip text encode", "conditioning"],
+            inputs=[
+                io.Clip.Input("clip", tooltip="From FlashVideo Load Text Encoder, or Load CLIP of type cogvideox."),
+                io.String.Input(
+                    "prompt",
+                    multiline=True,
+                    tooltip="What happens in the clip. Plain text: brackets are not weights. The released weights "
+                    "follow detailed prompts of 60-130 words best; T5 reads at most 226 tokens.",
+                ),
+                io.Combo.Input(
+                    "motion",
+                    options=list(MOTIONS),
+                    default="medium motion",
+                    tooltip="Put before the prompt for stage 2, as the released script does. none: nothing.",
+                ),
+                io.String.Input(
+                    "negative_prompt",
+                    default="",
+                    multiline=True,
+                    tooltip="Leave empty for the released behaviour (zeros).",
+                    advanced=True,
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output("stage1", tooltip="The prompt for FlashVideo Stage 1."),
+                io.Conditioning.Output("stage2", tooltip="The prompt for FlashVideo Stage 2."),
+                io.Conditioning.Output("negative", tooltip="For both stages; zeros without a negative prompt."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, clip, prompt, motion, negative_prompt) -> io.NodeOutput:
+        if not is_embedded(clip) and (hint := length_hint(prompt)):
+            logging.info("FlashVideo: %s", hint)
+        stage1, stage2 = encode(clip, with_motion(prompt, "none")), encode(clip, with_motion(prompt, motion))
+        negative = encode(clip, negative_prompt) if negative_prompt.strip() else zeros_like(stage1)
+        return io.NodeOutput(stage1, stage2, negative)
+
+
+NODES = [FlashVideoTextEncode]
