@@ -1,4 +1,4 @@
-"""What fits: free memory, what a VAE pass needs, and the tile that follows from it.
+"""What fits: free memory, what a transformer or VAE pass needs, and the tile that follows from it.
 
 Estimates are bytes at the peak of one temporal group: the widest feature maps are those at full resolution.
 """
@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 
-from .config import VAEConfig
+from .config import TransformerConfig, VAEConfig
 
 LIVE_MAPS = 5  # full-resolution maps alive at once: input, norm, its modulation, padded input, output
 GROUP_FRAMES = {"decode": 9, "encode": 17}
+TOKEN_MAPS, ROPE_BYTES = 7, 20  # of a block where rotary positions turn q in float32: the widest moment
 SHARE = 0.7  # of the free memory; the rest is fragmentation and what others take
 TILE_OVERLAP = 1 / 4
 
@@ -34,6 +35,16 @@ def free_memory(device: torch.device) -> int:
         line = next(line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable"))
         return int(line.split()[1]) * 1024
     return 8 << 30
+
+
+def transformer_peak(config: TransformerConfig, batch: int, latent: tuple[int, int, int], itemsize: int) -> int:
+    """Peak bytes of one evaluation beside the weights, with a fused attention kernel.
+
+    latent is (T, H, W); both branches of guidance in one batch count twice.
+    """
+    t, h, w = latent
+    tokens = config.text_length + t * -(-h // config.patch) * -(-w // config.patch)
+    return batch * tokens * config.hidden * (TOKEN_MAPS * itemsize + ROPE_BYTES)
 
 
 def vae_peak(config: VAEConfig, kind: str, height: int, width: int, itemsize: int) -> int:
