@@ -23,6 +23,7 @@ from torch import Tensor
 from ...flashvideo_core.checkpoint import Weights, build, open_weights, plan, skeleton, stored_dtype
 from ...flashvideo_core.config import TransformerConfig
 from ...flashvideo_core.dit import Transformer
+from ...flashvideo_core.memory import transformer_peak
 from ...flashvideo_core.sampling import check_finite
 from .flow import FlowFromReference
 from .preview import StageLatent
@@ -87,6 +88,11 @@ class StageModel(comfy.model_base.BaseModel):
         if txt is not None:  # CONDRegular: unlike CONDCrossAttn it never repeats tokens to a common length
             out["c_crossattn"] = comfy.conds.CONDRegular(txt[:, : self.diffusion_model.config.text_length])
         return out
+
+
+    def memory_required(self, input_shape, cond_shapes=None) -> float:
+        config, itemsize = self.diffusion_model.config, mm.dtype_size(self.get_dtype_inference())
+        return 1.1 * transformer_peak(config, input_shape[0], tuple(input_shape[2:]), itemsize)
 
 
 class Stage1(StageModel):
