@@ -1,4 +1,4 @@
-"""Load Model, Load VAE, Load Text Encoder: files of ComfyUI's folders, or the embedded tiny model."""
+"""Load Model, Load VAE, Load Text Encoder, Load LoRA: files of ComfyUI's folders, or the embedded tiny model."""
 
 import folder_paths
 import torch
@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..flashvideo_core.pipeline import TINY
 from .bridge.clip import load_t5_clip, load_word_clip
+from .bridge.lora import apply_lora
 from .bridge.models import load_model
 from .bridge.vae import load_vae
 
@@ -112,9 +113,36 @@ class FlashVideoTextEncoderLoader(io.ComfyNode):
         return io.NodeOutput(load_t5_clip(full_path("text_encoders", clip_name)))
 
 
+class FlashVideoLoRALoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="FlashVideoLoRALoader",
+            display_name="FlashVideo Load LoRA",
+            category="FlashVideo",
+            description="Adds a LoRA to a stage. Reads CogVideoX-5B LoRAs with diffusers' names (for stage 1), which "
+            "ComfyUI's own LoRA loader cannot place; for LoRAs trained on this model either loader works.",
+            search_aliases=["flashvideo", "lora", "cogvideox lora"],
+            inputs=[
+                io.Model.Input("model", tooltip="Stage 1, or stage 2 for a LoRA trained on it."),
+                io.Combo.Input(
+                    "lora_name", options=folder_paths.get_filename_list("loras"), tooltip="A file of models/loras."
+                ),
+                io.Float.Input(
+                    "strength", default=1.0, min=-10.0, max=10.0, step=0.01, tooltip="How strongly it acts; 0: not."
+                ),
+            ],
+            outputs=[io.Model.Output("model")],
+        )
+
+    @classmethod
+    def execute(cls, model, lora_name, strength) -> io.NodeOutput:
+        return io.NodeOutput(apply_lora(model, full_path("loras", lora_name), strength))
+
+
 def full_path(folder: str, name: str) -> str:
     """The file's path; ComfyUI refuses names that leave the folder."""
     return folder_paths.get_full_path_or_raise(folder, name)
 
 
-NODES = [FlashVideoModelLoader, FlashVideoVAELoader, FlashVideoTextEncoderLoader]
+NODES = [FlashVideoModelLoader, FlashVideoVAELoader, FlashVideoTextEncoderLoader, FlashVideoLoRALoader]

@@ -89,7 +89,6 @@ class StageModel(comfy.model_base.BaseModel):
             out["c_crossattn"] = comfy.conds.CONDRegular(txt[:, : self.diffusion_model.config.text_length])
         return out
 
-
     def memory_required(self, input_shape, cond_shapes=None) -> float:
         config, itemsize = self.diffusion_model.config, mm.dtype_size(self.get_dtype_inference())
         return 1.1 * transformer_peak(config, input_shape[0], tuple(input_shape[2:]), itemsize)
