@@ -13,6 +13,7 @@ from torch import Tensor
 
 MULTIPLE = 16  # released: sizes are floored to multiples of 16
 MAX_SIDE = 8192
+MAX_FRAMES = 1025
 
 
 def floor_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -24,8 +25,8 @@ def floor_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def check_frame_count(frames: int) -> None:
-    if frames < 1 or frames % 4 != 1:
-        raise ValueError(f"frames is {frames}; it must be 4n+1 (1, 5, 9, ..., 49)")
+    if not 1 <= frames <= MAX_FRAMES or frames % 4 != 1:
+        raise ValueError(f"frames is {frames}; it must be 4n+1 (1, 5, 9, ..., 49, ..., {MAX_FRAMES})")
 
 
 def trimmed_count(frames: int) -> int:

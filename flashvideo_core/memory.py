@@ -64,5 +64,10 @@ def plan_tiles(config: VAEConfig, kind: str, size: tuple[int, int], itemsize: in
         tile = (min(height, -(-height // parts) + 8), min(width, -(-width // parts) + 8))
         peak = vae_peak(config, kind, 8 * tile[0], 8 * tile[1], itemsize)
         if peak <= SHARE * free or max(tile) <= 24:
-            return TilePlan(tile, max(2, int(min(tile) * TILE_OVERLAP)), peak)
+            return TilePlan(tile, tile_overlap(tile), peak)
         parts += 1
+
+
+def tile_overlap(tile: tuple[int, int]) -> int:
+    """Latent rows and columns that neighbouring tiles share."""
+    return max(2, int(min(tile) * TILE_OVERLAP))
