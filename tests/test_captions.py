@@ -9,7 +9,7 @@ from flashvideo_core.training import lexicon
 from flashvideo_core.training.captions import ATTRIBUTES, caption, tokenize, vocabulary
 from flashvideo_core.training.world import sample_scene
 
-COUNT = 12000
+COUNT = 8000
 
 
 @pytest.fixture(scope="module")

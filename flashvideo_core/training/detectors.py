@@ -72,7 +72,7 @@ def low_frequency_match(refined: np.ndarray | torch.Tensor, draft: np.ndarray | 
 
     The refined clip is averaged down to the draft's size and both are blurred over a twelfth of the height; the result
     is 1 - (squared difference) / (squared deviation of the draft from its own mean colour). From MATCH on it counts
-    as a match: a shape moved by a sixth of its width or painted in a neighbouring colour falls below.
+    as a match: a shape moved by a fifth of its width or painted in a neighbouring colour falls below.
     """
     fine, coarse = _planar(refined), _planar(draft)
     if len(fine) != len(coarse):
