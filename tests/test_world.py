@@ -62,7 +62,7 @@ def test_sampling_is_seeded_and_pins_attributes():
     ],
 )
 def test_impossible_requests_are_refused(fixed):
-    with pytest.raises(ValueError, match="attribute|no scene"):
+    with pytest.raises(ValueError, match=r"attribute|no scene"):
         scenes(1, **fixed)
 
 
