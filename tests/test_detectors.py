@@ -99,6 +99,14 @@ def test_nothing_is_seen_where_nothing_is():
         assert (seen.color, seen.shape, seen.motion, seen.area) == (None, None, None, 0.0)
 
 
+def test_any_picture_gets_an_answer():
+    for frames in (torch.rand(5, 64, 96, 3, generator=torch.Generator().manual_seed(0)), torch.zeros(1, 40, 40, 3)):
+        detect(frames)
+    halves = torch.zeros(5, 64, 96, 3)
+    halves[:, :, 48:] = 1
+    detect(halves)
+
+
 def test_edge_sharpness_is_that_of_a_step_and_falls_with_blur():
     step = torch.zeros(1, 64, 96, 3)
     step[:, :, 48:] = 1
@@ -134,5 +142,9 @@ def test_low_frequencies_match_their_own_draft_only():
 def test_what_is_not_a_clip_is_refused(shape):
     with pytest.raises(ValueError, match="a clip is"):
         detect(torch.zeros(shape))
+    with pytest.raises(ValueError, match="not finite"):
+        detect(torch.full((5, 64, 96, 3), torch.nan))
+    with pytest.raises(ValueError, match="one size"):
+        psnr(torch.zeros(5, 64, 96, 3), torch.zeros(1, 64, 96, 3))
     with pytest.raises(ValueError, match="frames"):
         low_frequency_match(torch.zeros(5, 64, 96, 3), torch.zeros(9, 64, 96, 3))

@@ -49,7 +49,10 @@ def detect(clip: np.ndarray | torch.Tensor) -> Detection:
 
 def psnr(clip: np.ndarray | torch.Tensor, reference: np.ndarray | torch.Tensor) -> float:
     """Peak signal-to-noise ratio in dB over the whole clip, for a peak of 1; infinite for equal clips."""
-    error = (_planar(clip) - _planar(reference)).double().square().mean()
+    seen, wanted = _planar(clip), _planar(reference)
+    if seen.shape != wanted.shape:
+        raise ValueError(f"clips of one size are compared, got {list(seen.shape)} and {list(wanted.shape)}")
+    error = (seen - wanted).double().square().mean()
     return float("inf") if error == 0 else float(-10 * torch.log10(error))
 
 
@@ -88,6 +91,8 @@ def _planar(clip: np.ndarray | torch.Tensor) -> torch.Tensor:
     frames = torch.as_tensor(clip, dtype=torch.float32)
     if frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
         raise ValueError(f"a clip is [frames, height, width, 3] in 0..1, got {list(frames.shape)}")
+    if not frames.isfinite().all():
+        raise ValueError("the clip holds values that are not finite")
     return frames.permute(0, 3, 1, 2)
 
 
