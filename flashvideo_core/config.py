@@ -67,7 +67,7 @@ class TextConfig:
 
 
 STAGE1_DEFAULTS = SamplingDefaults(size=(256, 480))
-STAGE2_DEFAULTS = SamplingDefaults(size=(1072, 1920), steps=4, cfg=13.0, motion="medium")
+STAGE2_DEFAULTS = SamplingDefaults(size=(1072, 1920), steps=4, cfg=13.0, motion="medium motion")
 
 STAGE1 = TransformerConfig(
     stage=1,
