@@ -4,6 +4,7 @@ The loop of stage 1 is the core's; the loop of stage 2 is ComfyUI's own Euler.
 """
 
 import functools
+from collections.abc import Callable
 
 import comfy.model_management as mm
 import comfy.samplers
@@ -26,7 +27,11 @@ class Stage1Sampler(comfy.samplers.Sampler):
 
     One ComfyUI sigma cannot carry both the timestep and the alpha that the released solver uses there, so v
     is recovered from ComfyUI's clean estimate at sigma(timestep), and the solver's own alpha is applied.
+    Without `draw_noise` the step noise is what follows the initial noise of the sampling's seed.
     """
+
+    def __init__(self, draw_noise: Callable[[Tensor], Tensor] | None = None):
+        self.draw_noise = draw_noise
 
     def sample(
         self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
@@ -48,10 +53,16 @@ class Stage1Sampler(comfy.samplers.Sampler):
             bar.update()
             return clean
 
-        draw_noise = seeded_noise(extra_args.get("seed") or 0, noise.shape[0])
-        draw_noise(noise)  # the generator of a draft has drawn the initial noise before
+        draw_noise = self.draw_noise or noise_after(extra_args.get("seed") or 0, noise)
         with tqdm(total=steps, disable=disable_pbar) as bar:
             return dpmpp_2m_sde(denoise, noise, sqrt_alphas, draw_noise)
+
+
+def noise_after(seed: int, initial: Tensor) -> Callable[[Tensor], Tensor]:
+    """The seeds' generators, one a draft, after each has drawn its initial noise."""
+    draw_noise = seeded_noise(seed, initial.shape[0])
+    draw_noise(initial)
+    return draw_noise
 
 
 def check_timesteps(found: list[int], wanted: list[int]) -> None:

@@ -1,0 +1,25 @@
+"""The bridge inside ComfyUI: every check of comfy_checks.py, run in one process of ComfyUI's Python."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from comfy_server import requires_comfyui, run_in_comfyui
+
+SCRIPT = Path(__file__).with_name("comfy_checks.py")
+CHECKS = re.findall(r"^def (check_\w+)", SCRIPT.read_text(), re.MULTILINE)
+
+pytestmark = [pytest.mark.comfyui, requires_comfyui]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> dict[str, str | None]:
+    path = tmp_path_factory.mktemp("comfy") / "results.json"
+    run_in_comfyui(SCRIPT, str(path))
+    return json.loads(path.read_text())
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_bridge(results, check):
+    assert results[check] is None, results[check]
