@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from .attention import HEAD_DIM
 from torch import Tensor
 
+from .attention import HEAD_DIM
 from .config import STAGE1, STAGE2, TransformerConfig, VAEConfig
 from .config import VAE as RELEASED_VAE
 
