@@ -6,18 +6,21 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 
 def save_draft(path: str | Path, latent: Tensor, record: dict) -> None:
-    """Writes latent [1, 16, T, H, W] (VAE units) and the record (JSON-able) atomically."""
+    """Writes latent [1, 16, T, H, W] (VAE units) and the record (JSON-able), whole or not at all."""
     path = Path(path)
-    partial = path.with_suffix(".partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     # the empty tensor is how ComfyUI knows that the latent is stored unscaled
     tensors = {"latent_tensor": latent.contiguous().cpu(), "latent_format_version_0": torch.tensor([])}
-    save_file(tensors, partial, metadata={"flashvideo_draft": json.dumps(record)})
-    os.replace(partial, path)
+    try:
+        partial.write_bytes(save(tensors, metadata={"flashvideo_draft": json.dumps(record)}))
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def load_draft(path: str | Path) -> tuple[Tensor, dict]:
@@ -27,6 +30,11 @@ def load_draft(path: str | Path) -> tuple[Tensor, dict]:
             latent, metadata = file.get_tensor("latent_tensor"), file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is no saved draft: {str(error).splitlines()[0]}") from None
-    if latent.ndim != 5 or latent.shape[1] != 16:
-        raise ValueError(f"{path} holds a latent of shape {tuple(latent.shape)}; [1, 16, T, H, W] is needed")
-    return latent, json.loads(metadata.get("flashvideo_draft", "{}"))
+    if latent.ndim != 5 or latent.shape[0] != 1 or latent.shape[1] != 16 or 0 in latent.shape:
+        raise ValueError(f"{path} holds a latent of shape {list(latent.shape)}; [1, 16, T, H, W] is needed")
+    if not torch.isfinite(latent).all():
+        raise ValueError(f"{path} holds NaN or infinity")
+    try:
+        return latent.float(), json.loads(metadata.get("flashvideo_draft", "{}"))
+    except ValueError:
+        raise ValueError(f"{path} has damaged metadata") from None

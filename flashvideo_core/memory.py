@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from .config import TransformerConfig, VAEConfig
+from .dit import Transformer
+from .vae import VAE
 
 LIVE_MAPS = 5  # full-resolution maps alive at once: input, norm, its modulation, padded input, output
 GROUP_FRAMES = {"decode": 9, "encode": 17}
@@ -71,3 +74,37 @@ def plan_tiles(config: VAEConfig, kind: str, size: tuple[int, int], itemsize: in
 def tile_overlap(tile: tuple[int, int]) -> int:
     """Latent rows and columns that neighbouring tiles share."""
     return max(2, int(min(tile) * TILE_OVERLAP))
+
+
+def plan_run(configs: dict, stage1: dict, stage2: dict, itemsize: int, free: int) -> list[dict]:
+    """The phases of a clip with their estimated bytes: weights on the device, and the work beside them.
+
+    configs by part (stage1, stage2, vae), the settings of both stages; guidance evaluates both branches at once.
+    """
+    draft = {"frames": stage1["frames"], "height": stage1["height"], "width": stage1["width"]}
+    clip = {"frames": stage1["frames"], "height": stage2["height"], "width": stage2["width"]}
+    return [
+        {"phase": "stage1", **draft, **stage_plan(configs["stage1"], draft, itemsize)},
+        {"phase": "draft_decode", **draft, **vae_plan(configs["vae"], "decode", draft, itemsize, free)},
+        {"phase": "handoff", **clip, **vae_plan(configs["vae"], "encode", clip, itemsize, free)},
+        {"phase": "stage2", **clip, **stage_plan(configs["stage2"], clip, itemsize)},
+        {"phase": "decode", **clip, **vae_plan(configs["vae"], "decode", clip, itemsize, free)},
+    ]
+
+
+def stage_plan(config: TransformerConfig, clip: dict, itemsize: int) -> dict:
+    t, h, w = (clip["frames"] + 3) // 4, clip["height"] // 8, clip["width"] // 8
+    work = transformer_peak(config, 2, (t, h, w), itemsize)
+    tokens = config.text_length + t * (h // config.patch) * (w // config.patch)
+    return {"weights": weight_bytes(Transformer, config, itemsize), "work": work, "tokens": tokens}
+
+
+def vae_plan(config: VAEConfig, kind: str, clip: dict, itemsize: int, free: int) -> dict:
+    plan = plan_tiles(config, kind, (clip["height"], clip["width"]), itemsize, free)
+    return {"weights": weight_bytes(VAE, config, itemsize), "work": plan.peak, "tile": plan.tile}
+
+
+def weight_bytes(model: type[nn.Module], config, itemsize: int) -> int:
+    """Bytes of a model's weights, counted on a model without memory."""
+    with torch.device("meta"):
+        return itemsize * sum(parameter.numel() for parameter in model(config).parameters())

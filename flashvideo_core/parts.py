@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .checkpoint import load_text, load_transformer, load_vae, open_weights
 from .config import TextConfig, TransformerConfig, VAEConfig
-from .text import t5_encoder, word_encoder
+from .text import check_t5, t5_encoder, word_encoder
 from .weightfile import one_line, open_file
 
 TINY = Path(__file__).parent / "tiny"
@@ -74,6 +74,10 @@ def part_configs(files: dict[str, Path]) -> dict[str, TransformerConfig | VAECon
         found = f"stage{config.stage}" if isinstance(config, TransformerConfig) else _KINDS[type(config)]
         if found != name:
             raise ValueError(f"{files[name]} holds the weights of {found}; {name} is needed here")
+    if "text" in files and files["text"].suffix != ".safetensors":
+        check_t5(files["text"])
+    elif "text" in files and not is_word_encoder(files["text"]):
+        load_embeddings(files["text"])
     return configs
 
 
@@ -86,9 +90,13 @@ def load_text_part(path: Path | None, device: torch.device) -> tuple[Callable | 
         return None, {}
     if path.suffix != ".safetensors":
         return t5_encoder(path, device), {}
-    if "config" in open_file(path)[2]:
+    if is_word_encoder(path):
         return word_encoder(*load_text(path)), {}
     return None, load_embeddings(path)
+
+
+def is_word_encoder(path: Path) -> bool:
+    return "config" in open_file(path)[2]
 
 
 def load_embeddings(path: str | Path) -> dict[str, Tensor]:

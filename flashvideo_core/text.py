@@ -3,6 +3,7 @@
 An encoder is a function prompt -> [1, L, text_dim] float32. The unconditional embedding is zeros.
 """
 
+import importlib.util
 import logging
 import re
 from collections.abc import Callable
@@ -97,14 +98,13 @@ def t5_encoder(folder: str | Path, device="cpu", dtype: torch.dtype = torch.bflo
     `folder` holds a T5 encoder and its tokenizer in transformers' layout. Raises ValueError when the
     transformers package is not installed or the folder cannot be loaded; nothing is downloaded.
     """
+    check_t5(folder)
     try:
         from transformers import AutoTokenizer, T5EncoderModel
-    except ImportError:
-        raise ValueError("--t5 needs the transformers package: pip install transformers sentencepiece") from None
-    try:
+
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = T5EncoderModel.from_pretrained(folder, local_files_only=True, torch_dtype=dtype).eval()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         raise ValueError(f"{folder} holds no T5 encoder with tokenizer: {str(error).splitlines()[0]}") from None
 
     def encode(prompt: str) -> Tensor:
@@ -116,3 +116,11 @@ def t5_encoder(folder: str | Path, device="cpu", dtype: torch.dtype = torch.bflo
         return out
 
     return encode
+
+
+def check_t5(folder: str | Path) -> None:
+    """Raises ValueError when a T5 encoder cannot be loaded from there, without loading it."""
+    if importlib.util.find_spec("transformers") is None:
+        raise ValueError("--t5 needs the transformers package: pip install transformers sentencepiece")
+    if not (Path(folder) / "config.json").is_file():
+        raise ValueError(f"{folder} is no folder of a T5 encoder with tokenizer: it has no config.json")

@@ -1,0 +1,169 @@
+"""The command line, `python -m flashvideo_core COMMAND`: options, and what becomes of errors.
+
+Bad input is one line on stderr, "error: ...", and exit code 2; Ctrl-C one line and 130. A command's code is
+imported when it runs, so that --help is immediate.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import NoReturn
+
+from .progress import Reporter, warnings_to
+
+EPILOG = "Without --stage1, --stage2, --vae and a text encoder the embedded tiny model is used."
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are ValueErrors, which `main` says in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message} (see {self.prog} --help)")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a command and returns its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    reporter = Reporter(sys.stdout, sys.stderr, "--json" in argv)
+    try:
+        args = parser().parse_args(argv)
+        with warnings_to(reporter):
+            args.run(args, reporter)
+        return 0
+    except KeyboardInterrupt as stop:
+        reporter.fail("interrupted", str(stop) or "stopped before anything was finished")
+        return 130
+    except ValueError as error:
+        reporter.fail("error", one_line(error))
+        return 2
+    except (OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise  # a bug of ours, to be seen whole
+        reporter.fail("error", one_line(error) or "out of memory")
+        return 1
+
+
+def one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def parser() -> Parser:
+    """All commands and their options. None stands for the default that the weights carry."""
+    top = Parser(prog="python -m flashvideo_core", description="FlashVideo: a draft, then its refinement.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+
+    def command(name: str, run: Callable, summary: str, *parents: Parser) -> Parser:
+        how = {"help": summary, "description": summary, "epilog": EPILOG, "parents": parents, "allow_abbrev": False}
+        added = commands.add_parser(name, **how)
+        added.add_argument("--json", action="store_true", help="one JSON object a line on stdout, the result last")
+        added.set_defaults(run=run)
+        return added
+
+    prompts, first, second, parts = prompt_options(), stage1_options(), stage2_options(), part_options()
+    made = command(
+        "generate",
+        lazily("cli_generate", "generate"),
+        "make a draft of each prompt and refine it",
+        *(prompts, first, second, parts, output_options()),
+    )
+    made.add_argument("--refine-seed", type=int, help="seed of stage 2 (default: the draft's)")
+    made.add_argument("--layout", choices=("folders", "vbench"), default="folders", help="vbench: PROMPT-INDEX.mp4")
+    made.add_argument("--from", dest="recorded", metavar="CLIP", help="clip.json (or a video) to make again")
+    draft = "make drafts only, to choose from"
+    command("draft", lazily("cli_generate", "drafts"), draft, prompts, first, parts, output_options())
+    refine = "refine a saved draft or any video"
+    add = command("refine", lazily("cli_refine", "refine_source"), refine, second, parts, output_options()).add_argument
+    add("source", help="draft.safetensors, the folder of a draft, or a video")
+    add("--prompt", help="what the video shows (default: the draft's prompt)")
+    add("--seed", type=int, help="seed of stage 2 (default: the draft's)")
+    add("--negative", metavar="PROMPT", help="what to keep away from")
+    add("--frames", type=int, help="use the first 4n+1 frames of a video")
+    file_commands(command, parts)
+    return top
+
+
+def lazily(module: str, name: str) -> Callable:
+    """The function of a module of this package, imported when it is called."""
+    return lambda args, reporter: getattr(import_module(f".{module}", __package__), name)(args, reporter)
+
+
+def options() -> Parser:
+    return Parser(add_help=False)
+
+
+def prompt_options() -> Parser:
+    out = options()
+    out.add_argument("prompt", nargs="?", help="what the clip shows")
+    out.add_argument("--prompts", metavar="FILE", help="a text file with a prompt a line")
+    out.add_argument("--seed", type=int, help="of the first sample (default: 0)")
+    out.add_argument("--samples", type=int, default=1, help="clips of each prompt, with seeds that count up")
+    out.add_argument("--negative", metavar="PROMPT", help="what to keep away from (default: nothing)")
+    return out
+
+
+def stage1_options() -> Parser:
+    out = options()
+    out.add_argument("--frames", type=int, help="4n+1")
+    out.add_argument("--width", type=int, help="of the draft, floored to a multiple of 16")
+    out.add_argument("--height", type=int, help="of the draft, floored to a multiple of 16")
+    out.add_argument("--steps", type=int, help="of stage 1")
+    out.add_argument("--cfg", type=float, help="guidance scale of stage 1")
+    out.add_argument("--guidance", choices=("released", "constant"), help="how the scale goes over the steps")
+    return out
+
+
+def stage2_options() -> Parser:
+    out = options()
+    out.add_argument("--size", type=size, metavar="HEIGHTxWIDTH", help="of the refined clip, e.g. 1072x1920")
+    out.add_argument("--refine-steps", type=int, help="evaluations of stage 2")
+    out.add_argument("--refine-cfg", type=float, help="guidance scale of stage 2")
+    out.add_argument("--shift", type=float, help="time shift of stage 2")
+    out.add_argument("--noise-step", type=int, help="noise that stage 2 starts from, 0..999")
+    return out
+
+
+def part_options() -> Parser:
+    out = options()
+    for name in ("stage1", "stage2", "vae"):
+        out.add_argument(f"--{name}", metavar="FILE", help=f"weights of the {name}, .safetensors or released .pt")
+    out.add_argument("--t5", metavar="FOLDER", help="T5-XXL encoder with tokenizer (needs transformers)")
+    out.add_argument(
+        "--embeddings", metavar="FILE", help="safetensors with stage1 and stage2 instead of a text encoder"
+    )
+    out.add_argument("--text", metavar="FILE", help="word-level text encoder of a tiny model")
+    out.add_argument("--device", help="cpu, cuda, mps (default: the best there is)")
+    out.add_argument("--dtype", choices=("float32", "bf16", "fp16"), help="(default: bf16 on cuda, else float32)")
+    return out
+
+
+def output_options() -> Parser:
+    out = options()
+    out.add_argument("--output", metavar="FOLDER", help="where to write (default: a folder in clips/)")
+    out.add_argument("--crf", type=float, help="H.264 quality, 0 (lossless) to 51 (default: 17)")
+    return out
+
+
+def size(text: str) -> tuple[int, int]:
+    """(height, width) from "1072x1920"."""
+    try:
+        height, width = text.lower().split("x")
+        return int(height), int(width)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write HEIGHTxWIDTH, e.g. 1072x1920") from None
+
+
+def file_commands(command: Callable, parts: Parser) -> None:
+    convert = command("convert", lazily("cli_files", "convert_file"), "write weights as safetensors")
+    convert.add_argument("source", help="released .pt, diffusers' VAE, or our safetensors")
+    convert.add_argument("target", help="the .safetensors to write")
+    formats = ("stored", "float32", "bf16", "fp16", "fp8")
+    convert.add_argument("--dtype", choices=formats, default="stored", help="(default: as stored)")
+    info = command("info", lazily("cli_files", "info"), "say what files are, or what a run needs", parts)
+    info.add_argument("files", nargs="*", metavar="FILE", help="weights, a draft, a clip, any video")
+    info.add_argument(
+        "--plan", action="store_true", help="the memory that each phase takes (released sizes by default)"
+    )
+    for name in ("frames", "height", "width"):
+        info.add_argument(f"--{name}", type=int, help="of the draft, for --plan")
+    info.add_argument("--size", type=size, metavar="HEIGHTxWIDTH", help="of the refined clip, for --plan")

@@ -1,0 +1,45 @@
+"""`generate --from`: the options of an earlier clip, below those that the command line names anew."""
+
+import argparse
+
+import torch
+
+from .progress import Reporter
+from .record import software
+
+STAGE1 = ("negative", "frames", "height", "width", "steps", "cfg", "guidance")
+STAGE2 = {"refine_steps": "steps", "refine_cfg": "cfg", "shift": "shift", "noise_step": "ref_step"}
+
+
+def with_record(args: argparse.Namespace, record: dict) -> argparse.Namespace:
+    """The options, with the record's value for each that is not given. Raises ValueError."""
+    if "source" in record:
+        source = record["source"]["file"]
+        raise ValueError(f"that clip was refined from {source}; repeat it with: refine {source} --prompt ...")
+    if args.prompts is not None:
+        raise ValueError("give --from or --prompts, not both")
+    first, second = record["stage1"], record["stage2"]
+    old = {name: first[name] for name in STAGE1} | {name: second[key] for name, key in STAGE2.items()}
+    old |= {"prompt": record["prompt"], "size": (second["height"], second["width"])}
+    old |= {name: record[name] for name in ("crf", "dtype", "device")}
+    old["seed"] = first["seed"]
+    if second["seed"] != first["seed"]:
+        old["refine_seed"] = second["seed"]
+    new = {name: value for name, value in vars(args).items() if value is not None}
+    return argparse.Namespace(**{**vars(args), **old, **new})
+
+
+def old_tiles(record: dict | None, stage: str, new: dict | None) -> dict | None:
+    """How that clip was tiled, if this one has its size: a seam elsewhere would change bits."""
+    if not record or not new or any(record[stage][side] != new[side] for side in ("height", "width")):
+        return None
+    return record[stage].get("tiles")
+
+
+def repeat_machine(record: dict, reporter: Reporter) -> None:
+    """Sums are formed in the order that the number of threads gives, so that is repeated, too."""
+    was, now = record["software"], software()
+    if record["device"] == "cpu" and was["threads"] != now["threads"]:
+        torch.set_num_threads(was["threads"])
+    if was["torch"] != now["torch"]:
+        reporter.note(f"the clip was made with torch {was['torch']}, this is {now['torch']}: last bits may differ")

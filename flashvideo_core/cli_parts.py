@@ -1,0 +1,70 @@
+"""What every command that samples needs first: the parts, their configs and hashes, device, dtype, checks."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .parts import PARTS, Pipeline, load_pipeline, part_configs, part_files, pick_device, pick_dtype
+from .record import recorded_path, weight_hashes
+
+DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES |= {"fp32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+TEXT_OPTIONS = ("t5", "embeddings", "text")
+CRF, MAX_CRF = 17, 51
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Files, configs (not of text) and hashes by part; nothing is loaded yet."""
+
+    files: dict[str, Path]
+    configs: dict
+    weights: dict[str, dict]
+    device: torch.device
+    dtype: torch.dtype
+
+    def load(self, callback: Callable) -> Pipeline:
+        pipe = load_pipeline(**self.files, device=self.device, dtype=self.dtype)
+        callback("load", 1, 1, None)
+        return pipe
+
+
+def find_parts(args: argparse.Namespace, needed: tuple[str, ...], record: dict | None, note: Callable) -> Parts:
+    """The needed parts: as named, as in the record, or (when none is named) embedded. Raises ValueError."""
+    device = pick_device(args.device)
+    files = given_parts(args)
+    if record:
+        files = {name: files.get(name) or recorded_path(record, name) for name in needed}
+    files = {name: path for name, path in part_files(**files).items() if name in needed}
+    for name in needed:
+        if name not in files:
+            option = "--t5 or --embeddings" if name == "text" else f"--{name}"
+            raise ValueError(f"{name} is not given; name it with {option} (or name no part, for the embedded model)")
+    configs = part_configs(files)
+    dtype = DTYPES[args.dtype] if args.dtype else pick_dtype(device)
+    return Parts(files, configs, weight_hashes(files, note), device, dtype)
+
+
+def given_parts(args: argparse.Namespace) -> dict[str, str]:
+    """The parts that the command line names."""
+    texts = [value for name in TEXT_OPTIONS if (value := getattr(args, name)) is not None]
+    if len(texts) > 1:
+        raise ValueError("give one of --t5, --embeddings and --text, not several")
+    given = {name: getattr(args, name, None) for name in PARTS} | {"text": texts[0] if texts else None}
+    return {name: path for name, path in given.items() if path is not None}
+
+
+def crf_of(args: argparse.Namespace) -> float:
+    crf = CRF if args.crf is None else args.crf
+    if not 0 <= crf <= MAX_CRF:
+        raise ValueError(f"crf is {crf:g}; it must be 0 (lossless) to {MAX_CRF}")
+    return crf
+
+
+def say_floored(asked: dict[str, int | None], used: dict, note: Callable[[str], None]) -> None:
+    for name, value in asked.items():
+        if value is not None and value != used[name]:
+            note(f"{name} {value} is floored to {used[name]}, a multiple of 16")
