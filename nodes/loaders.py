@@ -4,8 +4,8 @@ import folder_paths
 import torch
 from comfy_api.latest import io
 
-from ..flashvideo_core.pipeline import TINY
-from .bridge.clip import load_t5_clip, load_word_clip
+from ..flashvideo_core.parts import TINY
+from .bridge.clip import load_text_clip
 from .bridge.lora import apply_lora
 from .bridge.models import load_model
 from .bridge.vae import load_vae
@@ -108,9 +108,8 @@ class FlashVideoTextEncoderLoader(io.ComfyNode):
 
     @classmethod
     def execute(cls, clip_name) -> io.NodeOutput:
-        if clip_name == TINY_NAME:
-            return io.NodeOutput(load_word_clip(TINY / "text.safetensors"))
-        return io.NodeOutput(load_t5_clip(full_path("text_encoders", clip_name)))
+        path = TINY / "text.safetensors" if clip_name == TINY_NAME else full_path("text_encoders", clip_name)
+        return io.NodeOutput(load_text_clip(path))
 
 
 class FlashVideoLoRALoader(io.ComfyNode):

@@ -83,7 +83,9 @@ class ComfyServer:
         for folder in ("models", "custom_nodes", "input", "output", "user", "temp"):
             (self.base / folder).mkdir(exist_ok=True)
         for name, path in self.packs.items():
-            (self.base / "custom_nodes" / name).symlink_to(path, target_is_directory=True)
+            link = self.base / "custom_nodes" / name
+            link.unlink(missing_ok=True)
+            link.symlink_to(path, target_is_directory=True)
         self.port, self.client_id = _free_port(), uuid.uuid4().hex
         self.url, self.log_path = f"http://127.0.0.1:{self.port}", self.base / "server.log"
         self.log_file = self.log_path.open("w")

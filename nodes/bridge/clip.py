@@ -11,6 +11,7 @@ from torch import nn
 
 from ...flashvideo_core.checkpoint import load_text
 from ...flashvideo_core.text import WordEncoder, word_ids
+from ...flashvideo_core.weightfile import open_file
 
 T5_TOKENS = 226
 
@@ -63,8 +64,11 @@ def load_word_clip(path: str | Path) -> comfy.sd.CLIP:
     return clip
 
 
-def load_t5_clip(path: str | Path) -> comfy.sd.CLIP:
-    """T5-XXL, as ComfyUI's CLIPLoader of type cogvideox loads it."""
+def load_text_clip(path: str | Path) -> comfy.sd.CLIP:
+    """A word-level encoder of ours, or T5-XXL as ComfyUI's CLIPLoader of type cogvideox loads it."""
+    path = Path(path)
+    if path.suffix == ".safetensors" and "config" in open_file(path)[2]:
+        return load_word_clip(path)
     embeddings = folder_paths.get_folder_paths("embeddings")
     return comfy.sd.load_clip([str(path)], embeddings, clip_type=comfy.sd.CLIPType.COGVIDEOX)
 
