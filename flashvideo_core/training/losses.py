@@ -43,7 +43,7 @@ def drop_text(txt: Tensor, probability: float, generator: torch.Generator) -> Te
     return txt * keep.to(txt)[:, None, None]
 
 
-def vae_loss(vae: VAE, frames: Tensor, generator: torch.Generator, kl: float = 1e-4, edges: float = 1.0) -> Tensor:
+def vae_loss(vae: VAE, frames: Tensor, generator: torch.Generator, kl: float = 1e-4, edges: float = 0.5) -> Tensor:
     """L1 of the pixels and of their spatial gradients, and a weak KL. frames [B, 3, 4n+1, H, W] in -1..1.
 
     Goes through the decoder in its temporal groups, with their caches, as decoding does.

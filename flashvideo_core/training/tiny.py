@@ -2,49 +2,184 @@
 
     python -m flashvideo_core train tiny --folder runs/tiny
 
-Each part is a recipe: a model, a loss whose batch is drawn from a generator, and a LoopConfig. A part that
-is done is skipped, a part that was interrupted goes on where it stopped.
+Each part is a recipe: a model, a loss whose batch is drawn from a generator, and a LoopConfig.
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from ..config import VAEConfig
+from ..config import SamplingDefaults, TextConfig, TransformerConfig, VAEConfig
+from ..dit import Transformer
+from ..text import WordEncoder, word_ids
 from ..vae import VAE
+from .captions import ATTRIBUTES, caption, vocabulary
+from .init import init_vae, zero_output
+from .latents import DRAFT, FULL, scene_of
 from .loop import LoopConfig
-from .losses import vae_loss
-from .world import centre, render, sample_scene
+from .losses import drop_text, stage1_loss, stage2_loss, vae_loss
+from .world import FRAMES, centre, render, sample_scene
 
-DRAFT, FULL = (64, 96), (256, 384)  # height, width of a draft and of a refined clip
-FRAMES, FPS = 17, 8
+TEXT_DROP = 0.1  # paper
+NOISE_STEPS = (300, 850)  # of stage 2; see README of tiny/ for how the default was measured in it
+CROP = 16  # latent side of stage 2's training patches
 
-VAE_CONFIG = VAEConfig(channels=16, multipliers=(1, 2, 4, 4), blocks=1, groups=8)
-VAE_LOOP = LoopConfig(steps=1800, lr=1.5e-3, weight_decay=0.0, betas=(0.9, 0.99), ema=0.995)
+VAE_CONFIG = VAEConfig(channels=16, multipliers=(1, 2, 4, 4), blocks=1, groups=4)
+VAE_LOOP = LoopConfig(steps=2600, lr=5e-4, weight_decay=0.0, betas=(0.9, 0.99), ema=0.995)
+DECODER_LOOP = LoopConfig(steps=800, lr=4e-4, weight_decay=0.0, betas=(0.9, 0.99), ema=0.995)
+TEXT_LOOP = LoopConfig(steps=1500, lr=1e-3, weight_decay=0.01, autocast=False)
+STAGE1_LOOP = LoopConfig(steps=9000, lr=8e-4, ema=0.999)
+STAGE2_LOOP = LoopConfig(steps=5000, lr=8e-4, ema=0.999)
 
 
-def numpy_generator(generator: torch.Generator) -> np.random.Generator:
-    return np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
+@dataclass(frozen=True)
+class Recipe:
+    model: nn.Module
+    loss: Callable[[torch.Generator], Tensor]
+    loop: LoopConfig
+
+
+def vae_recipe() -> Recipe:
+    model = init_vae(VAE(VAE_CONFIG))
+    return Recipe(model, lambda generator: vae_loss(model, vae_batch(generator), generator), VAE_LOOP)
+
+
+def decoder_recipe(vae: VAE) -> Recipe:
+    """The decoder alone, on larger crops: the latents that the stages learn from stay as they are."""
+    vae.encoder.requires_grad_(False)
+    return Recipe(vae, lambda generator: vae_loss(vae, decoder_batch(generator), generator), DECODER_LOOP)
 
 
 def vae_batch(generator: torch.Generator) -> Tensor:
-    """Two crops of 48x48, or (one step in five) a whole draft; half of the crops come from full-size frames."""
+    """Small crops, half of them from full-size frames: four of 9 frames, or (one step in three) two of 17."""
     rng = numpy_generator(generator)
-    if rng.random() < 0.2:
+    count, frames = (2, FRAMES) if rng.random() < 0.33 else (4, 9)
+    crops = [crop_near_shape(rng, DRAFT if rng.random() < 0.5 else FULL, (32, 32)) for _ in range(count)]
+    return torch.stack([crop[:, :frames] for crop in crops])
+
+
+def decoder_batch(generator: torch.Generator) -> Tensor:
+    """A whole draft, or 128x128 of a full-size clip."""
+    rng = numpy_generator(generator)
+    if rng.random() < 0.5:
         return render(sample_scene(rng), height=DRAFT[0], width=DRAFT[1])[None]
-    return torch.stack([_vae_crop(rng, DRAFT if rng.random() < 0.5 else FULL, 48) for _ in range(2)])
+    return crop_near_shape(rng, FULL, (128, 128))[None]
 
 
-def _vae_crop(rng: np.random.Generator, size: tuple[int, int], side: int) -> Tensor:
+def crop_near_shape(rng: np.random.Generator, size: tuple[int, int], crop: tuple[int, int]) -> Tensor:
     """A crop that more often than not holds the shape in a random frame."""
     scene = sample_scene(rng)
     x, y = centre(scene, int(rng.integers(FRAMES)))
     spread = 0.25 if rng.random() < 0.75 else 2.0
     middle = (size[0] * (0.5 + y + rng.normal(0, spread)), size[1] / 2 + size[0] * (x + rng.normal(0, spread)))
-    top, left = (int(np.clip(m - side / 2, 0, s - side)) for m, s in zip(middle, size, strict=True))
-    return render(scene, height=size[0], width=size[1], crop=(top, left, side, side))
+    top, left = (int(np.clip(m - c / 2, 0, s - c)) for m, s, c in zip(middle, size, crop, strict=True))
+    return render(scene, height=size[0], width=size[1], crop=(top, left, *crop))
 
 
-def vae_recipe():
-    model = VAE(VAE_CONFIG)
-    return model, lambda generator: vae_loss(model, vae_batch(generator), generator), VAE_LOOP
+def text_recipe() -> Recipe:
+    """Text alone, as T5 was trained: each slot must tell one attribute of the scene, or that it is not said."""
+    model = nn.Module()
+    model.encoder = WordEncoder(TextConfig(words=len(vocabulary()), slots=len(ATTRIBUTES)))
+    nn.init.normal_(model.encoder.slots, std=0.5)
+    model.heads = nn.ModuleList(nn.Linear(model.encoder.config.width, len(v) + 1) for v in ATTRIBUTES.values())
+    words = {word: i + 1 for i, word in enumerate(vocabulary())}
+
+    def loss(generator: torch.Generator) -> Tensor:
+        rng = numpy_generator(generator)
+        said = [caption(sample_scene(rng), rng) for _ in range(128)]
+        slots = model.encoder(ids_of([text for text, _ in said], words, model.encoder.config.max_words))
+        losses = []
+        for i, (name, values) in enumerate(ATTRIBUTES.items()):
+            target = torch.tensor([mentioned.get(name, len(values)) for _, mentioned in said])
+            losses.append(F.cross_entropy(model.heads[i](slots[:, i]), target))
+        return torch.stack(losses).mean()
+
+    return Recipe(model, loss, TEXT_LOOP)
+
+
+def stage1_config(latent_scale: float) -> TransformerConfig:
+    defaults = SamplingDefaults(size=DRAFT, frames=FRAMES, steps=25, cfg=5.0, guidance="constant")
+    return TransformerConfig(1, 8, 192, 64, 64, len(ATTRIBUTES), latent_scale, defaults)
+
+
+def stage2_config(latent_scale: float) -> TransformerConfig:
+    defaults = SamplingDefaults(
+        size=FULL, frames=FRAMES, steps=4, cfg=1.5, shift=2.5, ref_step=575, motion="medium motion"
+    )
+    return TransformerConfig(2, 6, 192, 64, 64, len(ATTRIBUTES), latent_scale, defaults)
+
+
+def stage1_recipe(encoder: WordEncoder, latents: dict[str, Tensor], batch: int = 16) -> Recipe:
+    scale = latent_scale(latents["z"])
+    model, embed = Transformer(stage1_config(scale)), caption_embedder(encoder)
+
+    def loss(generator: torch.Generator) -> Tensor:
+        index = torch.randint(len(latents["z"]), (batch,), generator=generator)
+        txt = drop_text(embed(index, generator), TEXT_DROP, generator)
+        return stage1_loss(model, latents["z"][index].float() * scale, txt, generator)
+
+    return Recipe(zero_output(model), loss, STAGE1_LOOP)
+
+
+def stage2_recipe(
+    encoder: WordEncoder,
+    latents: dict[str, Tensor],
+    noise_steps: tuple[int, int] = NOISE_STEPS,
+    full_share: float = 0.15,
+    batch: int = 8,
+) -> Recipe:
+    """Patches of the clips, and in some steps one whole clip. noise_steps (0, 1) trains without latent noise."""
+    scale = latent_scale(latents["z"])
+    model, embed = Transformer(stage2_config(scale)), caption_embedder(encoder)
+
+    def loss(generator: torch.Generator) -> Tensor:
+        rng = numpy_generator(generator)
+        whole = rng.random() < full_share
+        index = torch.randint(len(latents["z"]), (1 if whole else batch,), generator=generator)
+        pairs = torch.stack([latents["z"][index], latents["z_ref"][index]]).float() * scale
+        z, z_ref = pairs if whole else random_patches(pairs, rng)
+        txt = drop_text(embed(index, generator), TEXT_DROP, generator)
+        return stage2_loss(model, z, z_ref, txt, int(rng.integers(*noise_steps)), generator)
+
+    return Recipe(zero_output(model), loss, STAGE2_LOOP)
+
+
+def random_patches(pairs: Tensor, rng: np.random.Generator) -> Tensor:
+    """One place a clip, the same in z and z_ref: [2, B, 16, T, H, W] -> [2, B, 16, T, CROP, CROP]."""
+    out = []
+    for pair in pairs.unbind(1):
+        top, left = (int(rng.integers(side - CROP + 1)) for side in pair.shape[-2:])
+        out.append(pair[..., top : top + CROP, left : left + CROP])
+    return torch.stack(out, dim=1)
+
+
+def caption_embedder(encoder: WordEncoder) -> Callable[[Tensor, torch.Generator], Tensor]:
+    """f(clip indices, generator) -> embeddings [B, slots, width] of freshly drawn captions."""
+    words = {word: i + 1 for i, word in enumerate(vocabulary())}
+
+    @torch.no_grad()
+    def embed(index: Tensor, generator: torch.Generator) -> Tensor:
+        rng = numpy_generator(generator)
+        texts = [caption(scene_of(i), rng)[0] for i in index.tolist()]
+        return encoder(ids_of(texts, words, encoder.config.max_words))
+
+    return embed
+
+
+def ids_of(texts: list[str], words: dict[str, int], max_words: int) -> Tensor:
+    """Word ids of several texts, padded with 0: [B, W]."""
+    ids = [torch.tensor(word_ids(text, words, max_words)[0]) for text in texts]
+    return nn.utils.rnn.pad_sequence(ids, batch_first=True)
+
+
+def latent_scale(z: Tensor) -> float:
+    """What brings the latents to unit variance, as the released 0.7 and 1.15258426 do."""
+    return round(1 / float(z[:512].float().std()), 4)
+
+
+def numpy_generator(generator: torch.Generator) -> np.random.Generator:
+    return np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))

@@ -1,0 +1,46 @@
+"""How untrained networks begin, so that little training suffices."""
+
+from torch import nn
+
+from ..dit import Transformer
+from ..vae import VAE, Downsample, ResBlock, SpatialNorm, Upsample
+
+
+def init_vae(vae: VAE) -> VAE:
+    """The path around the residual branches begins as averaging down and repeating up; branches are weak.
+
+    With the default start that path shrinks the picture's colours by an order of magnitude before the latent,
+    and a short training stays grey (measured: L1 after 120 steps 0.166 against 0.21 to 0.29).
+    """
+    for module in vae.modules():
+        if isinstance(module, nn.Conv2d | nn.Conv3d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+            nn.init.zeros_(module.bias)
+    for module in vae.modules():
+        if isinstance(module, Downsample):
+            _near_identity(module.conv, slice(0, 2), 0.5)
+        elif isinstance(module, Upsample):
+            _near_identity(module.conv, slice(1, 2), 1.0)
+        elif isinstance(module, ResBlock):
+            module.conv2.conv.weight.data.mul_(0.2)
+            if not isinstance(module.skip, nn.Identity):
+                nn.init.orthogonal_(module.skip.weight.data.view(module.skip.out_channels, -1))
+        elif isinstance(module, SpatialNorm):
+            module.scale.weight.data.mul_(0.1)
+            nn.init.ones_(module.scale.bias)
+            module.bias.weight.data.mul_(0.3)
+    return vae
+
+
+def _near_identity(conv: nn.Conv2d, taps: slice, value: float) -> None:
+    conv.weight.data.mul_(0.1)
+    for channel in range(conv.out_channels):
+        conv.weight.data[channel, channel, taps, taps] += value
+
+
+def zero_output(model: Transformer) -> Transformer:
+    """Usual start of a diffusion transformer: gates and output zero, so that blocks begin as the identity."""
+    for linear in [model.head, model.head_modulation, *(block.modulation for block in model.blocks)]:
+        nn.init.zeros_(linear.weight)
+        nn.init.zeros_(linear.bias)
+    return model

@@ -1,0 +1,70 @@
+"""The rendered world as latents on disk, so that training the stages needs no VAE pass.
+
+A shard is a safetensors file of SHARD clips; clip i is always the same scene, so its captions can be drawn
+again. A shard is written whole or not at all, and one that exists is kept: building resumes.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..handoff import resize
+from ..vae import VAE
+from .degradation import Degradation, degrade
+from .world import Scene, render, sample_scene
+
+SHARD = 64
+DRAFT, FULL = (64, 96), (256, 384)  # height, width of a draft and of a refined clip of the embedded model
+IDENTITY = Degradation(blur_prob=0, resize_prob=0, noise_prob=0, jpeg_prob=0, video_prob=0)
+
+
+def scene_of(index: int) -> Scene:
+    """The scene of training clip `index`; never a held-out combination."""
+    return sample_scene(np.random.default_rng([20250211, index]))
+
+
+def draft_clip(vae: VAE, index: int) -> dict[str, Tensor]:
+    """The clip rendered at draft size: what stage 1 learns to draw."""
+    return {"z": _encode(vae, render(scene_of(index), height=DRAFT[0], width=DRAFT[1]))}
+
+
+def pair_clip(vae: VAE, index: int) -> dict[str, Tensor]:
+    """The clip at full size, and the reference that its degraded draft gives: what stage 2 learns to join.
+
+    The draft is the full clip reduced by area averaging, so that both show the same scene exactly.
+    """
+    clip = render(scene_of(index), height=FULL[0], width=FULL[1])
+    small = torch.nn.functional.interpolate(clip, size=DRAFT, mode="area")
+    small = degrade(small, Degradation(), torch.Generator().manual_seed(index))
+    return {"z": _encode(vae, clip), "z_ref": _encode(vae, resize(small[None], FULL)[0])}
+
+
+@torch.no_grad()
+def _encode(vae: VAE, clip: Tensor) -> Tensor:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return vae.encode(clip[None])[0].half()
+
+
+def build(folder: Path, kind: str, clip_of: Callable[[int], dict[str, Tensor]], shards: int, on_shard=None) -> None:
+    """Writes the missing ones of folder/kind-00000.safetensors ... for `shards` shards."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for shard in range(shards):
+        path = folder / f"{kind}-{shard:05d}.safetensors"
+        if not path.exists():
+            clips = [clip_of(shard * SHARD + i) for i in range(SHARD)]
+            partial = path.with_suffix(f".{os.getpid()}")
+            save_file({name: torch.stack([clip[name] for clip in clips]) for name in clips[0]}, partial)
+            os.replace(partial, path)
+        if on_shard is not None:
+            on_shard(shard + 1, shards)
+
+
+def load(folder: Path, kind: str, shards: int) -> dict[str, Tensor]:
+    """All shards as one table of float16 tensors [N, 16, T, H, W]."""
+    tables = [load_file(folder / f"{kind}-{shard:05d}.safetensors") for shard in range(shards)]
+    return {name: torch.cat([table[name] for table in tables]) for name in tables[0]}
