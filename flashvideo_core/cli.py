@@ -5,6 +5,7 @@ imported when it runs, so that --help is immediate.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -37,6 +38,9 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         reporter.fail("error", one_line(error))
         return 2
+    except BrokenPipeError:  # whoever read stdout has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (OSError, MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise  # a bug of ours, to be seen whole

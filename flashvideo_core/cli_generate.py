@@ -1,6 +1,7 @@
 """The commands `generate` and `draft`: one prompt, or a file of prompts, into finished clips."""
 
 import argparse
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,15 +41,16 @@ def generate(args: argparse.Namespace, reporter: Reporter) -> None:
     record = read_record(args.recorded) if args.recorded else None
     if record:
         args = with_record(args, record)
+    prompts = read_prompts(args)
     parts = find_parts(args, PARTS, record, reporter.note)
     if record:
         check_same_weights(record, parts.weights, set(given_parts(args)))
         repeat_machine(record, reporter)
-    jobs = plan_jobs(args, parts, record, reporter)
-    check_folders(jobs)
+    jobs = plan_jobs(args, prompts, parts, record, reporter)
+    old = [finished(job.files, job.record) for job in jobs]
+    check_folders(job for job, skipped in zip(jobs, old, strict=True) if not skipped)
     pipe, done = None, []
-    for number, job in enumerate(jobs, 1):
-        skipped = finished(job.files, job.record)
+    for number, (job, skipped) in enumerate(zip(jobs, old, strict=True), 1):
         if not skipped:
             say_number(job, number, len(jobs), reporter)
             pipe = pipe or parts.load(reporter.progress)
@@ -59,8 +61,9 @@ def generate(args: argparse.Namespace, reporter: Reporter) -> None:
 
 def drafts(args: argparse.Namespace, reporter: Reporter) -> None:
     """Drafts of all prompts, to be looked at; `refine` goes on from one of them."""
+    prompts = read_prompts(args)
     parts = find_parts(args, ("stage1", "vae", "text"), None, reporter.note)
-    jobs = plan_jobs(args, parts, None, reporter)
+    jobs = plan_jobs(args, prompts, parts, None, reporter)
     check_folders(jobs)
     pipe, done = None, []
     for number, job in enumerate(jobs, 1):
@@ -73,12 +76,13 @@ def drafts(args: argparse.Namespace, reporter: Reporter) -> None:
     reporter.finish({"drafts": done})
 
 
-def plan_jobs(args: argparse.Namespace, parts: Parts, record: dict | None, reporter: Reporter) -> list[Job]:
+def plan_jobs(
+    args: argparse.Namespace, prompts: list[str], parts: Parts, record: dict | None, reporter: Reporter
+) -> list[Job]:
     """Every clip of the command, with all its numbers checked. Raises ValueError."""
     stage1, stage2 = stage_settings(args, parts, reporter)
     run = run_of(parts.device, parts.dtype, parts.configs["stage1"].defaults.fps, crf_of(args))
     tiles = tuple(old_tiles(record, name, new) for name, new in (("stage1", stage1), ("stage2", stage2)))
-    prompts = read_prompts(args)
     if args.t5 and (hint := length_hint(min(prompts, key=len))):
         reporter.note(hint)
     many = args.prompts is not None or args.samples > 1
@@ -142,7 +146,7 @@ def place(args: argparse.Namespace, prompt: str, seed: int, index: int, many: bo
     return folder_files(Path(args.output or "clips") / clip_name(prompt, seed))
 
 
-def check_folders(jobs: list[Job]) -> None:
+def check_folders(jobs: Iterable[Job]) -> None:
     for folder in sorted({folder for job in jobs for folder in job.files.folders()}):
         check_writable(folder)
 

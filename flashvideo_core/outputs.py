@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +84,7 @@ def write_draft(files: Files, d: Draft, record: dict) -> None:
     for stale in (files.sidecar, files.final, files.both, files.draft_video):
         if stale is not None:
             stale.unlink(missing_ok=True)
+    files.draft.parent.mkdir(parents=True, exist_ok=True)
     save_draft(files.draft, d.latent, draft_record(record))
 
 
@@ -104,6 +106,8 @@ def write_clip(
         write_json(files.sidecar, record | {"paths": paths})
     else:
         files.draft.unlink(missing_ok=True)
+        with suppress(OSError):  # not empty: drafts of clips that are not finished
+            files.draft.parent.rmdir()
 
 
 def write_json(path: Path, record: dict) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from .handoff import prepare_reference, resize, trimmed_count
 from .memory import free_memory, plan_tiles, tile_overlap
 from .parts import TINY, Pipeline, load_pipeline, part, placed
-from .sampling import sample_stage1, sample_stage2, seeded_noise
+from .sampling import check_finite, sample_stage1, sample_stage2, seeded_noise
 from .settings import draft_settings, refine_settings
 from .text import with_motion
 from .tiling import tiled
@@ -171,10 +171,13 @@ def decode(pipe: Pipeline, z: Tensor, phase: str, callback: Callable | None = No
     """Latent [1, 16, T, h, w] -> frames [F, H, W, 3] in 0..1 on the CPU, in latent tiles unless tile is None."""
     with placed(part(pipe, "vae"), pipe.device) as vae:
         if tile is None:
-            return from_network(vae.decode(z.to(pipe.device), callback, phase))
-        report = None if callback is None else lambda i, n: callback(phase, i, n, None)
-        run = lambda piece: vae.decode(piece.to(pipe.device))  # noqa: E731
-        return from_network(tiled(run, z.cpu(), tile, tile_overlap(tile), (8, 1), report))
+            frames = from_network(vae.decode(z.to(pipe.device), callback, phase))
+        else:
+            report = None if callback is None else lambda i, n: callback(phase, i, n, None)
+            run = lambda piece: vae.decode(piece.to(pipe.device))  # noqa: E731
+            frames = from_network(tiled(run, z.cpu(), tile, tile_overlap(tile), (8, 1), report))
+    check_finite(frames.sum(), pipe.dtype)  # of the sum, which needs no mask as large as the clip
+    return frames
 
 
 def encode(pipe: Pipeline, frames: Tensor, size: tuple, callback: Callable | None = None, tile: tuple | None = None):
@@ -182,11 +185,14 @@ def encode(pipe: Pipeline, frames: Tensor, size: tuple, callback: Callable | Non
     frames = to_network(frames)
     with placed(part(pipe, "vae"), pipe.device) as vae:
         if tile is None:
-            return prepare_reference(frames=frames.to(pipe.device), vae=vae, size=size, callback=callback)
-        big = resize(frames[:, :, : trimmed_count(frames.shape[2])], size)
-        report = None if callback is None else lambda i, n: callback("handoff", i, n, None)
-        run = lambda piece: vae.encode(piece.to(pipe.device))  # noqa: E731
-        return tiled(run, big, (8 * tile[0], 8 * tile[1]), 8 * tile_overlap(tile), (1, 8), report).to(pipe.device)
+            z = prepare_reference(frames=frames.to(pipe.device), vae=vae, size=size, callback=callback)
+        else:
+            big = resize(frames[:, :, : trimmed_count(frames.shape[2])], size)
+            report = None if callback is None else lambda i, n: callback("handoff", i, n, None)
+            run = lambda piece: vae.encode(piece.to(pipe.device))  # noqa: E731
+            z = tiled(run, big, (8 * tile[0], 8 * tile[1]), 8 * tile_overlap(tile), (1, 8), report).to(pipe.device)
+    check_finite(z, pipe.dtype)
+    return z
 
 
 def to_network(frames: Tensor) -> Tensor:
