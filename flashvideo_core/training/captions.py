@@ -1,4 +1,4 @@
-"""Captions of the procedural world: a scene said in many words and orders, the tokenizer and the vocabulary.
+"""Captions of the procedural world: a scene said in many words and orders, and the vocabulary.
 
 `caption` decides what to mention, fills the fields of one sentence form of the lexicon and tidies the result. Every
 word of the vocabulary is one that it produces now and then, so none stays untrained.
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..text import tokenize
 from . import lexicon
 from .world import CHOICES, Scene
 
@@ -33,11 +34,6 @@ def caption(scene: Scene, rng: np.random.Generator) -> tuple[str, dict[str, int]
         text = f"{scene.speed} motion,{rng.choice(['', ' '])}{text}"
     mentioned = {name: ATTRIBUTES[name].index(getattr(scene, name)) for name in ATTRIBUTES if name in said}
     return _tidy(text), mentioned
-
-
-def tokenize(text: str) -> list[str]:
-    """The words of a text in lower case: split at all but letters and digits, apostrophes dropped ("dont")."""
-    return re.findall(r"[^\W_]+", re.sub("['\u2019]", "", text.lower()))
 
 
 def vocabulary() -> tuple[str, ...]:
