@@ -1,6 +1,5 @@
 """The path as nodes: Stage 1, Hand-off, Stage 2, Decode."""
 
-import logging
 from fractions import Fraction
 
 import torch
@@ -10,7 +9,7 @@ from ..flashvideo_core.guidance import GUIDANCE_SCALES
 from ..flashvideo_core.handoff import check_frame_count, floor_size, prepare_reference, trimmed_count
 from ..flashvideo_core.pipeline import crop_to_1080, from_network, to_network
 from .bridge.fitting import TILINGS, FittingVAE
-from .bridge.progress import phase_callback
+from .bridge.progress import phase_callback, tell
 from .bridge.sampling import config_of, run_stage1, run_stage2
 
 CUSTOM = "custom"
@@ -59,6 +58,7 @@ class FlashVideoStage1(io.ComfyNode):
                 io.Int.Input("drafts", default=1, min=1, max=16, tooltip="How many drafts to choose from."),
             ],
             outputs=[io.Latent.Output("latent", tooltip="The drafts, one after the other, in VAE units.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -68,7 +68,7 @@ class FlashVideoStage1(io.ComfyNode):
         config = config_of(model, stage=1)
         check_frame_count(frames)
         height, width = floor_size(DRAFT_SIZES.get(preset, (height, width)))
-        warn_outside(config, (height, width), frames)
+        say(cls, outside_training(config, (height, width), frames))
         shape = (config.latent_channels, (frames + 3) // 4, height // 8, width // 8)
         settings = {"seed": seed, "drafts": drafts, "steps": steps, "cfg": cfg, "guidance": guidance}
         return io.NodeOutput({"samples": run_stage1(model, positive, negative, shape, **settings)})
@@ -104,6 +104,7 @@ class FlashVideoHandoff(io.ComfyNode):
                 io.Int.Input("height", default=1072, **SIDE, tooltip="Pixels, for the target custom.", advanced=True),
             ],
             outputs=[io.Latent.Output("latent", tooltip="For FlashVideo Stage 2. It has no noise and needs no seed.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -116,7 +117,7 @@ class FlashVideoHandoff(io.ComfyNode):
             clips, draft_size = [to_network(images[..., :3])], images.shape[1:3]
         sizes = {**TARGET_SIZES, FOUR_TIMES: (4 * draft_size[0], 4 * draft_size[1])}
         size = floor_size(sizes.get(target, (height, width)))
-        say_changes(images, target, (height, width), size)
+        say(cls, changes(images, target, (height, width), size))
         name, fitting, phase = "frames" if latent is None else "z", FittingVAE(vae), phase_callback(2 * len(clips))
         out = []
         for i, clip in enumerate(clips):
@@ -164,13 +165,15 @@ class FlashVideoStage2(io.ComfyNode):
                 ),
             ],
             outputs=[io.Latent.Output("latent", tooltip="The refined clip, in VAE units.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def execute(cls, model, positive, latent, seed, steps, cfg, shift, noise_step, negative=None) -> io.NodeOutput:
         z = latent["samples"]
         check_latent(z)
-        warn_outside(config_of(model, stage=2), (8 * z.shape[3], 8 * z.shape[4]), 4 * z.shape[2] - 3)
+        size = (8 * z.shape[3], 8 * z.shape[4])
+        say(cls, outside_training(config_of(model, stage=2), size, 4 * z.shape[2] - 3))
         settings = {"seed": seed, "steps": steps, "cfg": cfg, "shift": shift, "ref_step": noise_step}
         return io.NodeOutput({**latent, "samples": run_stage2(model, positive, negative, z, **settings)})
 
@@ -222,6 +225,11 @@ class FlashVideoDecode(io.ComfyNode):
         return io.NodeOutput(images, InputImpl.VideoFromComponents(parts))
 
 
+def say(node: type[io.ComfyNode], text: str | None) -> None:
+    if text is not None:
+        tell(text, node.hidden.unique_id if node.hidden else None)
+
+
 def two_phases(draft_decode, handoff):
     """One callback of the core that sends each phase of a hand-off to its own part of the bar."""
     parts = {"draft_decode": draft_decode, "handoff": handoff}
@@ -233,21 +241,26 @@ def check_latent(z: torch.Tensor) -> None:
         raise ValueError(f"the latent has the shape {list(z.shape)}; a video latent [B, 16, T, H, W] is needed")
 
 
-def warn_outside(config, size: tuple[int, int], frames: int) -> None:
-    trained = config.defaults.size[0] * config.defaults.size[1] * config.defaults.frames
-    if size[0] * size[1] * frames > 1.1 * trained:
-        advice = "raise noise_step with the size and the number of frames" if config.stage == 2 else "expect repetition"
-        logging.warning(
-            "FlashVideo: stage %d was trained at %dx%d with %d frames, this is %dx%d with %d; %s",
-            *(config.stage, *config.defaults.size[::-1], config.defaults.frames, *size[::-1], frames, advice),
-        )
+def outside_training(config, size: tuple[int, int], frames: int) -> str | None:
+    """What to say of a size and length that the stage has not seen; None inside the trained range."""
+    (height, width), trained = config.defaults.size, config.defaults.frames
+    if size[0] * size[1] * frames <= 1.1 * height * width * trained:
+        return None
+    advice = "raise noise_step with the size and the number of frames" if config.stage == 2 else "expect repetition"
+    return (
+        f"stage {config.stage} was trained at {width}x{height} with {trained} frames, "
+        f"this is {size[1]}x{size[0]} with {frames}; {advice}"
+    )
 
 
-def say_changes(images: torch.Tensor | None, target: str, asked: tuple[int, int], size: tuple[int, int]) -> None:
+def changes(images: torch.Tensor | None, target: str, asked: tuple[int, int], size: tuple[int, int]) -> str | None:
+    """What the hand-off makes of an impossible size or number of frames; None if it changes nothing."""
+    said = []
     if target == CUSTOM and size != asked:
-        logging.warning("FlashVideo: the size %dx%d is floored to %dx%d (multiples of 16)", *asked[::-1], *size[::-1])
+        said.append(f"{asked[1]}x{asked[0]} is floored to {size[1]}x{size[0]} (multiples of 16)")
     if images is not None and trimmed_count(len(images)) != len(images):
-        logging.warning("FlashVideo: %d frames are trimmed to %d (4n+1)", len(images), trimmed_count(len(images)))
+        said.append(f"{len(images)} frames are trimmed to {trimmed_count(len(images))} (4n+1)")
+    return "; ".join(said) or None
 
 
 NODES = [FlashVideoStage1, FlashVideoHandoff, FlashVideoStage2, FlashVideoDecode]

@@ -496,6 +496,60 @@ def check_preview_factors():
     assert pictures[0].tobytes() == pictures[1].tobytes()
 
 
+def check_preview_factors_of_the_file():
+    """A file's own factors: pictures of latents in VAE units, whatever the stage's scale."""
+    import latent_preview
+
+    preview, config = pack("nodes.bridge.preview"), pack("flashvideo_core.config").STAGE2
+    rows = torch.randn(17, 3) / 8
+    latent = preview.StageLatent(config, {"latent_rgb": json.dumps(rows.tolist())})
+    z = torch.randn(1, 16, 2, 6, 8)
+    previewer = latent_preview.Latent2RGBPreviewer(latent.latent_rgb_factors, latent.latent_rgb_factors_bias)
+    picture = previewer.decode_latent_to_preview(latent.process_in(z))
+    wanted = torch.einsum("chw,cr->hwr", z[0, :, 0], rows[:16]) + rows[16]
+    found = torch.tensor(list(picture.getdata())).view(6, 8, 3) / 127.5 - 1
+    assert (found - wanted.clamp(-1, 1)).abs().max() < 0.01
+
+
+def check_packs_that_replace_the_previewer_take_part():
+    """Video Helper Suite's way: latent_preview.get_previewer is replaced while the server runs."""
+    import latent_preview
+
+    class Spy(latent_preview.LatentPreviewer):
+        def __init__(self):
+            self.shapes = []
+
+        def decode_latent_to_preview_image(self, preview_format, x0):
+            self.shapes.append(tuple(x0.shape))
+
+    spy, real, s = Spy(), latent_preview.get_previewer, pack("nodes.bridge.sampling")
+    latent_preview.get_previewer = lambda device, latent_format: spy
+    settings = {"seed": 0, "drafts": 2, "steps": 3, "cfg": 8.0, "guidance": "released"}
+    s.run_stage1(load_stage(STAGE1), cond(torch.randn(1, 10, 32)), None, (16, 2, 4, 6), **settings)
+    latent_preview.get_previewer = real
+    assert spy.shapes == [(1, 16, 2, 4, 6)] * 6
+
+
+def check_runs_leave_no_tensor_behind():
+    import gc
+
+    stages, txt, vae = pack("nodes.stages"), torch.randn(1, 10, 32), pack("nodes.bridge.vae").load_vae(VAE)
+    one, two = load_stage(STAGE1), load_stage(STAGE2)
+
+    def run(seed: int) -> int:
+        size = {"preset": "custom", "width": 32, "height": 32, "frames": 5, "drafts": 1}
+        z = stages.FlashVideoStage1.execute(one, cond(txt), seed, 2, 8.0, "released", **size)[0]
+        z = stages.FlashVideoHandoff.execute(vae, "4x the draft", 0, 0, latent=z)[0]
+        z = stages.FlashVideoStage2.execute(two, cond(txt), z, seed, 2, 13.0, 2.5, 675)[0]
+        stages.FlashVideoDecode.execute(vae, z, "auto", "auto", 8.0)
+        del z
+        gc.collect()
+        return sum(isinstance(item, torch.Tensor) for item in gc.get_objects())
+
+    counts = [run(seed) for seed in range(5)]
+    assert counts[1] == counts[-1], counts
+
+
 # VAE
 
 
@@ -562,7 +616,7 @@ def check_decode_node_steps_down():
     frames = fitting.FittingVAE(vae, "off").decode(z)
     assert frames.shape == whole.shape
     assert sizes[0] == (24, 40)
-    assert sizes[-1] == (20, 20), sizes
+    assert sizes[-1] == (12, 20), sizes
     with raises(ValueError, "tiling"):
         fitting.FittingVAE(vae, "huge")
     with raises(ValueError, "FlashVideo Load VAE"):

@@ -7,10 +7,11 @@ import comfy.model_management as mm
 import torch
 from torch import Tensor
 
-from ...flashvideo_core.memory import plan_tiles
+from ...flashvideo_core.memory import plan_tiles, tile_overlap
 from .vae import FlashVideoVAE
 
-TILES = {"large": 80, "medium": 48, "small": 32}  # latent pixels; a quarter of a tile overlaps
+Tile = tuple[int, int]  # height, width in latent pixels
+TILES = {"large": (80, 80), "medium": (48, 48), "small": (32, 32)}
 SMALLEST = 16
 TILINGS = ("auto", "off", *TILES)
 
@@ -32,10 +33,10 @@ class FittingVAE:
         """z [1, 16, T, h, w] -> frames [1, 3, 4T-3, 8h, 8w] in -1..1 on the CPU."""
         module = self.vae.first_stage_model
 
-        def run(tile: int | None) -> Tensor:
+        def run(tile: Tile | None) -> Tensor:
             if tile is None:
                 return module.decode(z, callback, phase, torch.empty(module.decode_output_shape(z.shape)))
-            return module.decode_tiled(z, tile, tile, tile // 4, callback=callback)
+            return module.decode_tiled(z, tile[1], tile[0], tile_overlap(tile), callback=callback)
 
         return self._step_down("decode", (8 * z.shape[3], 8 * z.shape[4]), run)
 
@@ -43,14 +44,14 @@ class FittingVAE:
         """frames [1, 3, F, H, W] in -1..1 on the CPU -> z [1, 16, T, H/8, W/8]."""
         module = self.vae.first_stage_model
 
-        def run(tile: int | None) -> Tensor:
+        def run(tile: Tile | None) -> Tensor:
             if tile is None:
                 return module.encode(frames, draw_noise, callback)
-            return module.encode_tiled(frames, 8 * tile, 8 * tile, 2 * tile, callback=callback)
+            return module.encode_tiled(frames, 8 * tile[1], 8 * tile[0], 8 * tile_overlap(tile), callback=callback)
 
         return self._step_down("encode", tuple(frames.shape[3:]), run)
 
-    def _step_down(self, kind: str, size: tuple[int, int], run: Callable[[int | None], Tensor]) -> Tensor:
+    def _step_down(self, kind: str, size: tuple[int, int], run: Callable[[Tile | None], Tensor]) -> Tensor:
         for tile in self._tiles(kind, size):
             result = attempt(run, tile)
             if result is not None:
@@ -59,23 +60,23 @@ class FittingVAE:
             logging.warning("FlashVideo: out of memory in VAE %s with %s, trying smaller tiles", kind, name(tile))
         raise RuntimeError(f"not enough memory for the VAE {kind} even in tiles of {8 * SMALLEST} pixels")
 
-    def _tiles(self, kind: str, size: tuple[int, int]) -> Iterator[int | None]:
+    def _tiles(self, kind: str, size: tuple[int, int]) -> Iterator[Tile | None]:
         """The first tile to try (None: the whole picture), then ever smaller ones."""
-        peak = self.vae.peak(kind, 1, *size, self.vae.vae_dtype)
-        mm.load_models_gpu([self.vae.patcher], memory_required=peak if self.tiling in ("auto", "off") else peak // 4)
-        tile = TILES.get(self.tiling)
+        vae, tile = self.vae, TILES.get(self.tiling)
+        asked = size if tile is None else (8 * tile[0], 8 * tile[1])
+        peak = min(vae.peak(kind, 1, *asked, vae.vae_dtype), int(0.8 * mm.get_total_memory(vae.device)))
+        mm.load_models_gpu([vae.patcher], memory_required=peak)
         if self.tiling == "auto":
-            free, itemsize = self.vae.patcher.get_free_memory(self.vae.device), mm.dtype_size(self.vae.vae_dtype)
-            planned = plan_tiles(self.vae.first_stage_model.config, kind, size, itemsize, free).tile
-            tile = planned and max(SMALLEST, max(planned) // 4 * 4)
+            free, itemsize = vae.patcher.get_free_memory(vae.device), mm.dtype_size(vae.vae_dtype)
+            tile = plan_tiles(vae.first_stage_model.config, kind, size, itemsize, free).tile
         yield tile
-        tile = tile or max(size) // 8
-        while tile > SMALLEST:
-            tile = max(SMALLEST, tile // 2 // 4 * 4)
+        tile = tile or (size[0] // 8, size[1] // 8)
+        while max(tile) > SMALLEST:
+            tile = tuple(max(min(SMALLEST, side), side // 2) for side in tile)
             yield tile
 
 
-def attempt(run: Callable[[int | None], Tensor], tile: int | None) -> Tensor | None:
+def attempt(run: Callable[[Tile | None], Tensor], tile: Tile | None) -> Tensor | None:
     """run(tile), or None when memory ran out. The caller retries outside the except block, whose exception
     would keep the failed pass's tensors alive."""
     try:
@@ -85,5 +86,5 @@ def attempt(run: Callable[[int | None], Tensor], tile: int | None) -> Tensor | N
     return None
 
 
-def name(tile: int | None) -> str:
-    return "the whole picture" if tile is None else f"tiles of {8 * tile} pixels"
+def name(tile: Tile | None) -> str:
+    return "the whole picture" if tile is None else f"tiles of {8 * tile[1]}x{8 * tile[0]} pixels"

@@ -126,9 +126,9 @@ class StageConfig(comfy.supported_models_base.BASE):
     sampling_settings = {"linear_start": 0.00085, "linear_end": 0.012, "beta_schedule": "linear", "zsnr": True}
     supported_inference_dtypes = [torch.bfloat16, torch.float16, torch.float32]
 
-    def __init__(self, config: TransformerConfig):
-        self.latent_format = functools.partial(StageLatent, config)  # BASE calls it
-        super().__init__({"config": config})
+    def __init__(self, weights: Weights):
+        self.latent_format = functools.partial(StageLatent, weights.config, weights.metadata)  # BASE calls it
+        super().__init__({"config": weights.config})
 
     def get_model(self, state_dict, prefix="", device=None) -> StageModel:
         return (Stage1 if self.unet_config["config"].stage == 1 else Stage2)(self, device)
@@ -142,7 +142,7 @@ def load_model(path: str | Path, model_options: dict | None = None, disable_dyna
     weights, model_options = open_weights(path), model_options or {}
     if not isinstance(weights.config, TransformerConfig):
         raise ValueError(f"{path} is not a FlashVideo stage; choose it in the VAE or text encoder loader instead")
-    stage = StageConfig(weights.config)
+    stage = StageConfig(weights)
     stage.custom_operations = model_options.get("custom_operations")
     stage.quant_config = {"mixed_ops": True} if any(n.endswith(".comfy_quant") for n in weights.tensors) else None
     device, offload_device = mm.get_torch_device(), mm.unet_offload_device()

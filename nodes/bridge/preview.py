@@ -1,5 +1,7 @@
 """The latent format of a stage, with which ComfyUI scales latents and draws its live previews."""
 
+import json
+
 import comfy.latent_formats
 
 from ...flashvideo_core.config import STAGE1, TransformerConfig
@@ -26,9 +28,17 @@ COGVIDEOX_RGB = (
 
 
 class StageLatent(comfy.latent_formats.CogVideoX):
-    """VAE units outside, times the stage's latent scale inside; the preview factors work on the inside."""
+    """VAE units outside, times the stage's latent scale inside; the preview factors work on the inside.
 
-    def __init__(self, config: TransformerConfig):
+    A file may carry the factors of its own VAE as `latent_rgb` in its metadata: 16 rows for latents in VAE
+    units, then one with the offset (training/preview.py fits them).
+    """
+
+    def __init__(self, config: TransformerConfig, metadata: dict[str, str]):
         self.scale_factor = config.latent_scale
-        gain = STAGE1.latent_scale / config.latent_scale
-        self.latent_rgb_factors = [[gain * value for value in row] for row in COGVIDEOX_RGB]
+        if "latent_rgb" in metadata:
+            *rows, self.latent_rgb_factors_bias = json.loads(metadata["latent_rgb"])
+            gain = 1 / config.latent_scale
+        else:
+            rows, gain = COGVIDEOX_RGB, STAGE1.latent_scale / config.latent_scale
+        self.latent_rgb_factors = [[gain * value for value in row] for row in rows]

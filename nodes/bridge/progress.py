@@ -1,10 +1,12 @@
 """ComfyUI's progress bar and live preview for our phases; every tick raises when the user interrupts."""
 
+import logging
 from collections.abc import Callable
 
 import comfy.model_management as mm
 import comfy.utils
 import latent_preview
+from server import PromptServer
 
 
 def preview_callback(model, total: int) -> Callable:
@@ -34,3 +36,11 @@ def phase_callback(phases: int = 1) -> Callable[[int], Callable]:
         return callback
 
     return of
+
+
+def tell(text: str, node_id: str | None) -> None:
+    """Says something in the log and, in a server, under the node."""
+    logging.warning("FlashVideo: %s", text)
+    server = getattr(PromptServer, "instance", None)
+    if server is not None and node_id is not None:
+        server.send_progress_text(text, node_id)
