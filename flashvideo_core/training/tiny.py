@@ -29,7 +29,8 @@ NOISE_STEPS = (300, 850)  # of stage 2; see README of tiny/ for how the default 
 CROP = 16  # latent side of stage 2's training patches
 
 VAE_CONFIG = VAEConfig(channels=16, multipliers=(1, 2, 4, 4), blocks=1, groups=4)
-VAE_LOOP = LoopConfig(steps=2600, lr=5e-4, weight_decay=0.0, betas=(0.9, 0.99), ema=0.995)
+IMAGE_LOOP = LoopConfig(steps=1000, lr=7e-4, weight_decay=0.0, betas=(0.9, 0.99), ema=0.995)
+VAE_LOOP = LoopConfig(steps=1000, lr=5e-4, weight_decay=0.0, betas=(0.9, 0.99), ema=0.995)
 DECODER_LOOP = LoopConfig(steps=800, lr=4e-4, weight_decay=0.0, betas=(0.9, 0.99), ema=0.995)
 TEXT_LOOP = LoopConfig(steps=1500, lr=1e-3, weight_decay=0.01, autocast=False)
 STAGE1_LOOP = LoopConfig(steps=9000, lr=8e-4, ema=0.999)
@@ -43,23 +44,35 @@ class Recipe:
     loop: LoopConfig
 
 
-def vae_recipe() -> Recipe:
+def image_recipe() -> Recipe:
+    """The VAE on single frames first: nine different pictures teach more than nine frames of one."""
     model = init_vae(VAE(VAE_CONFIG))
-    return Recipe(model, lambda generator: vae_loss(model, vae_batch(generator), generator), VAE_LOOP)
+    return Recipe(model, lambda generator: vae_loss(model, image_batch(generator), generator), IMAGE_LOOP)
+
+
+def vae_recipe(vae: VAE) -> Recipe:
+    vae.requires_grad_(True)
+    return Recipe(vae, lambda generator: vae_loss(vae, vae_batch(generator), generator), VAE_LOOP)
 
 
 def decoder_recipe(vae: VAE) -> Recipe:
     """The decoder alone, on larger crops: the latents that the stages learn from stay as they are."""
-    vae.encoder.requires_grad_(False)
+    vae.requires_grad_(True).encoder.requires_grad_(False)
     return Recipe(vae, lambda generator: vae_loss(vae, decoder_batch(generator), generator), DECODER_LOOP)
+
+
+def image_batch(generator: torch.Generator) -> Tensor:
+    """Crops of 48x48 of single frames, half of them of drafts, half of full-size clips."""
+    rng = numpy_generator(generator)
+    return torch.stack([crop_near_shape(rng, DRAFT if i % 2 else FULL, (48, 48), 1) for i in range(32)])
 
 
 def vae_batch(generator: torch.Generator) -> Tensor:
     """Small crops, half of them from full-size frames: four of 9 frames, or (one step in three) two of 17."""
     rng = numpy_generator(generator)
     count, frames = (2, FRAMES) if rng.random() < 0.33 else (4, 9)
-    crops = [crop_near_shape(rng, DRAFT if rng.random() < 0.5 else FULL, (32, 32)) for _ in range(count)]
-    return torch.stack([crop[:, :frames] for crop in crops])
+    sizes = [DRAFT if rng.random() < 0.5 else FULL for _ in range(count)]
+    return torch.stack([crop_near_shape(rng, size, (32, 32), frames) for size in sizes])
 
 
 def decoder_batch(generator: torch.Generator) -> Tensor:
@@ -70,14 +83,15 @@ def decoder_batch(generator: torch.Generator) -> Tensor:
     return crop_near_shape(rng, FULL, (128, 128))[None]
 
 
-def crop_near_shape(rng: np.random.Generator, size: tuple[int, int], crop: tuple[int, int]) -> Tensor:
-    """A crop that more often than not holds the shape in a random frame."""
+def crop_near_shape(rng: np.random.Generator, size: tuple[int, int], crop: tuple[int, int], frames=FRAMES) -> Tensor:
+    """A crop [3, frames, h, w] from a random frame on that more often than not holds the shape there."""
     scene = sample_scene(rng)
-    x, y = centre(scene, int(rng.integers(FRAMES)))
+    first = int(rng.integers(FRAMES - frames + 1))
+    x, y = centre(scene, first + frames // 2)
     spread = 0.25 if rng.random() < 0.75 else 2.0
     middle = (size[0] * (0.5 + y + rng.normal(0, spread)), size[1] / 2 + size[0] * (x + rng.normal(0, spread)))
     top, left = (int(np.clip(m - c / 2, 0, s - c)) for m, s, c in zip(middle, size, crop, strict=True))
-    return render(scene, height=size[0], width=size[1], crop=(top, left, *crop))
+    return render(scene, height=size[0], width=size[1], first=first, frames=frames, crop=(top, left, *crop))
 
 
 def text_recipe() -> Recipe:

@@ -1,0 +1,96 @@
+"""Trains the embedded model from nothing: `python -m flashvideo_core train tiny --folder runs/tiny`.
+
+The parts run in order (image, vae, decoder, text, latents, stage1, stage2); each resumes where it stopped, so the
+same command goes on after an interruption. The result is four safetensors files and loss.png in the folder.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ..checkpoint import load_text, load_vae, metadata_for
+from . import latents, tiny
+from .captions import vocabulary
+from .loop import fit, read_log
+
+DRAFT_SHARDS = 64  # clips / latents.SHARD
+PAIR_SHARDS = 16
+PARTS = ("image", "vae", "decoder", "text", "stage1", "stage2")
+
+
+def train_tiny(folder: Path, seed: int = 0, on_step: Callable[[str, int, int, float], None] | None = None) -> None:
+    """Makes every part that folder lacks. `on_step(part, step, steps, loss)` follows each step."""
+    check_plotting()
+    make = partial(run, folder, seed=seed, on_step=on_step)
+    make("image", tiny.image_recipe)
+    make("vae", lambda: tiny.vae_recipe(load_vae(folder / "image.safetensors")))
+    make("decoder", lambda: tiny.decoder_recipe(load_vae(folder / "vae.safetensors")))
+    make("text", tiny.text_recipe)
+    vae, (encoder, _) = load_vae(folder / "decoder.safetensors"), load_text(folder / "text.safetensors")
+    drafts = build_latents(folder, vae, "draft", DRAFT_SHARDS, on_step)
+    make("stage1", lambda: tiny.stage1_recipe(encoder, drafts))
+    pairs = build_latents(folder, vae, "pair", PAIR_SHARDS, on_step)
+    make("stage2", lambda: tiny.stage2_recipe(encoder, pairs))
+    plot_losses(folder)
+
+
+def run(
+    folder: Path, part: str, recipe_of: Callable[[], tiny.Recipe], *, seed: int = 0, on_step: Callable | None = None
+) -> Path:
+    """Trains one part into folder/part/ and writes its EMA weights to folder/part.safetensors."""
+    target = folder / f"{part}.safetensors"
+    if not target.exists():
+        torch.manual_seed(seed)  # the start weights
+        recipe = recipe_of()
+        recipe.model.train()
+        report = None if on_step is None else lambda step, loss: on_step(part, step + 1, recipe.loop.steps, loss)
+        export(target, recipe.model, fit(recipe.model, recipe.loss, recipe.loop, folder / part, report))
+    return target
+
+
+def export(path: Path, model: nn.Module, ema: dict[str, Tensor]) -> None:
+    """Weights in float16 with the config (and the text encoder's words) in the metadata."""
+    core = model.encoder if isinstance(getattr(model, "heads", None), nn.ModuleList) else model
+    state = {**model.state_dict(), **ema}
+    prefix = "encoder." if core is not model else ""
+    state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    words = {"words": " ".join(vocabulary())} if prefix else {}
+    half = {name: value.half().contiguous() for name, value in state.items() if name in core.state_dict()}
+    save_file(half, path, metadata={**metadata_for(core.config), **words})
+
+
+def build_latents(folder: Path, vae: nn.Module, kind: str, shards: int, on_step: Callable | None) -> dict[str, Tensor]:
+    clip_of = partial(latents.draft_clip if kind == "draft" else latents.pair_clip, vae)
+    report = None if on_step is None else lambda done, total: on_step(f"{kind} latents", done, total, 0.0)
+    latents.build(folder / "latents", kind, clip_of, shards, report)
+    return latents.load(folder / "latents", kind, shards)
+
+
+def check_plotting() -> None:
+    """Training takes hours: what its end needs is looked for at its start."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise ValueError("train draws its loss curves with matplotlib: pip install matplotlib") from None
+
+
+def plot_losses(folder: Path) -> Path:
+    """folder/loss.png: one panel a part, each step's loss and a running mean."""
+    from matplotlib.figure import Figure
+
+    parts = [part for part in PARTS if (folder / part / "loss.csv").exists()]
+    figure = Figure(figsize=(4 * len(parts), 3), layout="constrained")
+    for axes, part in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts, strict=True):
+        steps, losses = zip(*read_log(folder / part / "loss.csv"), strict=True)
+        window = max(1, len(losses) // 50)
+        mean = torch.tensor(losses).unfold(0, window, 1).mean(-1)
+        axes.plot(steps, losses, linewidth=0.3, alpha=0.5)
+        axes.plot(steps[window - 1 :], mean, linewidth=1.5)
+        axes.set(title=part, xlabel="step", yscale="log")
+    path = folder / "loss.png"
+    figure.savefig(path, dpi=110)
+    return path
