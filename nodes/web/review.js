@@ -1,0 +1,172 @@
+// FlashVideo Review in the editor: plays the drafts in the node, and buttons that set the node's two plain widgets
+// (decision, choice) and queue only what is needed. Without this file the node works all the same, by its widgets.
+
+import { app } from "../../scripts/app.js";
+import { api } from "../../scripts/api.js";
+
+const NODE = "FlashVideoReview";
+const STYLE = `
+.flashvideo-review { display: flex; flex-direction: column; gap: 6px; box-sizing: border-box; height: 100%;
+  padding: 4px; font: 12px sans-serif; color: var(--input-text, #ddd); }
+.flashvideo-review fieldset { flex: 1; min-height: 0; margin: 0; padding: 0; border: 0; overflow: auto; display: grid;
+  gap: 6px; grid-template-columns: repeat(auto-fit, minmax(96px, 1fr)); }
+.flashvideo-review label { display: flex; flex-direction: column; min-height: 0; padding: 3px; cursor: pointer;
+  border: 2px solid var(--border-color, #555); border-radius: 6px; }
+.flashvideo-review label:has(:checked) { border-color: var(--p-primary-color, #4a9eff); }
+.flashvideo-review video { flex: 1; min-height: 0; width: 100%; object-fit: contain; background: #000; }
+.flashvideo-review p { margin: 0; min-height: 1.2em; }
+.flashvideo-review button { padding: 6px 10px; border: 1px solid var(--border-color, #555); border-radius: 6px;
+  background: var(--comfy-input-bg, #333); color: inherit; cursor: pointer; }
+.flashvideo-review button:disabled { opacity: 0.5; cursor: default; }
+.flashvideo-review :focus-visible { outline: 2px solid var(--p-primary-color, #4a9eff); outline-offset: 1px; }
+`;
+
+app.registerExtension({
+  name: "FlashVideo.Review",
+  setup() {
+    document.head.append(element("style", { textContent: STYLE }));
+  },
+  nodeCreated(node) {
+    if (node.comfyClass === NODE) addPanel(node);
+  },
+});
+
+function addPanel(node) {
+  const drafts = element("fieldset", { ariaLabel: "Drafts" });
+  const status = element("p", { role: "status" });
+  const refine = element("button", { type: "button", textContent: "Refine this draft" });
+  const renew = element("button", { type: "button" });
+  const panel = element("div", { className: "flashvideo-review" }, drafts, status, refine, renew);
+  const choice = widget(node, "choice");
+
+  function show(files) {
+    node.properties.drafts = files; // kept in the workflow, so that a reloaded page still shows them
+    drafts.replaceChildren(...files.map((file, i) => draftCard(node, file, i, choose)));
+    refine.disabled = files.length === 0;
+    renew.textContent = files.length ? "New drafts (next seed)" : "Make drafts";
+    say(files.length ? "Choose a draft, then refine it." : "No drafts yet.");
+    if (files.length) choose(Math.min(choice.value, files.length - 1));
+  }
+  function choose(i) {
+    if (choice.value !== i) setWidget(node, "choice", i);
+    drafts.querySelectorAll("input").forEach((radio, k) => (radio.checked = k === i));
+  }
+  const say = (text) => (status.textContent = text);
+
+  panel.addEventListener("keydown", (event) => {
+    if (!event.ctrlKey && !event.metaKey) event.stopPropagation(); // plain keys belong to the panel, not to the canvas
+  });
+  refine.addEventListener("click", () => attempt(say, () => approve(node)));
+  renew.addEventListener("click", () => attempt(say, () => newDrafts(node)));
+  chain(choice, "callback", () => choose(choice.value));
+  chain(node, "onExecuted", (output) => output?.drafts && show(output.drafts));
+  chain(node, "onConfigure", () => show(node.properties.drafts ?? []));
+
+  const options = { serialize: false, hideOnZoom: false, getMinHeight: () => 220 };
+  node.addDOMWidget("drafts", "flashvideo_review", panel, options).serialize = false;
+  node.setSize([Math.max(node.size[0], 360), Math.max(node.size[1], 420)]);
+  show([]);
+}
+
+function draftCard(node, file, i, choose) {
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const src = api.apiURL(`/view?${new URLSearchParams(file)}`);
+  const video = element("video", { src, autoplay: !still, controls: still, loop: true, muted: true, playsInline: true });
+  const radio = element("input", { type: "radio", name: `flashvideo-draft-${node.id}` });
+  radio.addEventListener("change", () => choose(i));
+  video.addEventListener("error", () => video.replaceWith("No longer on the server: make drafts again."));
+  return element("label", {}, video, element("span", {}, radio, ` Draft ${i}`));
+}
+
+/** Queues the outputs behind the node, once: drafts that come later have to be approved themselves. */
+async function approve(node) {
+  const { output } = await app.graphToPrompt();
+  const behind = idsBehind(output, executionId(output, node)).filter((id) => isOutput(output[id]));
+  if (!behind.length) throw new Error("Nothing behind this node saves or shows a result.");
+  const before = widget(node, "decision").value;
+  setWidget(node, "decision", "approve");
+  try {
+    await app.queuePrompt(0, 1, behind);
+  } finally {
+    setWidget(node, "decision", before);
+  }
+  return "Refining.";
+}
+
+/** Queues this node and what is before it. Drafts that are already shown are followed by those of unused seeds. */
+async function newDrafts(node) {
+  const shown = node.properties.drafts.length;
+  const seed = seedBefore(node);
+  if (shown && !seed) throw new Error("No seed before this node that could be advanced: change it by hand.");
+  if (shown) seed.value += shown;
+  setWidget(node, "decision", "review");
+  const { output } = await app.graphToPrompt();
+  await app.queuePrompt(0, 1, [executionId(output, node)]);
+  return "Making drafts.";
+}
+
+async function attempt(say, action) {
+  try {
+    say(await action());
+  } catch (error) {
+    say(error.message);
+  }
+}
+
+/** The node's id in the prompt; inside a subgraph the ids of the subgraphs stand before it, as in 5:12. */
+function executionId(output, node) {
+  const own = (id) => id.split(":").pop() === String(node.id) && output[id].class_type === NODE;
+  const id = Object.keys(output).find(own);
+  if (!id) throw new Error("This node is muted, bypassed or not connected.");
+  return id;
+}
+
+function idsBehind(output, start) {
+  const behind = new Set([start]);
+  for (const id of behind) { // a Set is walked in order, and also over what is added on the way
+    for (const [other, { inputs }] of Object.entries(output)) {
+      if (Object.values(inputs).some((value) => Array.isArray(value) && value[0] === id)) behind.add(other);
+    }
+  }
+  behind.delete(start);
+  return [...behind];
+}
+
+function isOutput({ class_type }) {
+  return LiteGraph.registered_node_types[class_type]?.nodeData?.output_node === true;
+}
+
+/** The nearest seed widget before the node. */
+function seedBefore(node) {
+  const before = [node];
+  for (const current of before) {
+    const seed = current.widgets?.find(({ name }) => name === "seed" || name === "noise_seed");
+    if (seed) return seed;
+    const sources = (current.inputs ?? []).map((_, slot) => current.getInputNode(slot));
+    before.push(...sources.filter((source) => source && !before.includes(source)));
+  }
+}
+
+function widget(node, name) {
+  return node.widgets.find((w) => w.name === name);
+}
+
+function setWidget(node, name, value) {
+  widget(node, name).value = value;
+  node.setDirtyCanvas(true); // the classic canvas does not watch values
+}
+
+function chain(object, name, then) {
+  const first = object[name];
+  object[name] = function (...args) {
+    const result = first?.apply(this, args);
+    then(...args);
+    return result;
+  };
+}
+
+function element(tag, properties, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
