@@ -2,9 +2,9 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import custom, loaders, stages, text
+from . import custom, loaders, review, stages, text
 
 
 class FlashVideoExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [*loaders.NODES, *text.NODES, *stages.NODES, *custom.NODES]
+        return [*loaders.NODES, *text.NODES, *stages.NODES, *review.NODES, *custom.NODES]
