@@ -54,6 +54,8 @@ def given_parts(args: argparse.Namespace) -> dict[str, str]:
     if len(texts) > 1:
         raise ValueError("give one of --t5, --embeddings and --text, not several")
     given = {name: getattr(args, name, None) for name in PARTS} | {"text": texts[0] if texts else None}
+    if args.embeddings and getattr(args, "negative", None):
+        raise ValueError("a negative prompt needs a text encoder; with --embeddings there is none")
     return {name: path for name, path in given.items() if path is not None}
 
 

@@ -77,8 +77,16 @@ def part_configs(files: dict[str, Path]) -> dict[str, TransformerConfig | VAECon
     if "text" in files and files["text"].suffix != ".safetensors":
         check_t5(files["text"])
     elif "text" in files and not is_word_encoder(files["text"]):
-        load_embeddings(files["text"])
+        for name, txt in load_embeddings(files["text"]).items():
+            if name in configs:
+                check_width(txt, configs[name])
     return configs
+
+
+def check_width(txt: Tensor, config: TransformerConfig) -> None:
+    """Raises ValueError when text embeddings [B, L, text_dim] are not of the width that a stage needs."""
+    if txt.shape[-1] != config.text_dim:
+        raise ValueError(f"the text has width {txt.shape[-1]}; stage {config.stage} needs {config.text_dim}")
 
 
 _KINDS = {VAEConfig: "vae", TextConfig: "text"}

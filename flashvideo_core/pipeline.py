@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .handoff import prepare_reference, resize, trimmed_count
 from .memory import free_memory, plan_tiles, tile_overlap
-from .parts import TINY, Pipeline, load_pipeline, part, placed
+from .parts import TINY, Pipeline, check_width, load_pipeline, part, placed
 from .sampling import check_finite, sample_stage1, sample_stage2, seeded_noise
 from .settings import draft_settings, refine_settings
 from .text import with_motion
@@ -154,8 +154,7 @@ def embed(pipe: Pipeline, prompt: str, negative: str | None, stage: int, callbac
     else:
         txt = pipe.text(with_motion(prompt, config.defaults.motion))
         neg = pipe.text(negative)[:, : config.text_length].to(pipe.device) if negative else None
-    if txt.shape[-1] != config.text_dim:
-        raise ValueError(f"the text embedding has width {txt.shape[-1]}; stage {stage} needs {config.text_dim}")
+    check_width(txt, config)
     if callback is not None:
         callback("text", 1, 1, None)
     return txt[:, : config.text_length].to(pipe.device), neg

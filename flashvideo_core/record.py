@@ -8,6 +8,7 @@ versions, paths); `asked` leaves that out, so a finished clip is found again by 
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -84,18 +85,20 @@ def read_record(path: str | Path) -> dict:
     """The record in a clip.json, in the folder of a clip, or in a video of ours. Raises ValueError."""
     path = Path(path)
     path = path / "clip.json" if path.is_dir() else path
-    try:
-        text = (
-            path.read_text("utf-8") if path.suffix == ".json" else read_video(path, max_frames=1).metadata.get(KEY, "")
-        )
-        record = json.loads(text)
+    with suppress(json.JSONDecodeError, AttributeError):
+        record = json.loads(record_text(path))
         if {"prompt", "stage1", "stage2", "weights"} <= record.keys():
             return record
+    raise ValueError(f"{path} holds no record of a clip of ours")
+
+
+def record_text(path: Path) -> str:
+    if path.suffix != ".json":
+        return read_video(path, max_frames=1).metadata.get(KEY, "")
+    try:
+        return path.read_text("utf-8", errors="replace")
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, AttributeError):
-        pass
-    raise ValueError(f"{path} holds no record of a clip of ours")
 
 
 def recorded_path(record: dict, part: str) -> Path | None:
