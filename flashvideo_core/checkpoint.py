@@ -65,10 +65,13 @@ def load_vae(path: str | Path, device="cpu", dtype: torch.dtype = torch.float32)
 
 
 def load_text(path: str | Path) -> tuple[WordEncoder, list[str]]:
-    """The embedded text encoder (float32, CPU) and its word list, from our safetensors."""
+    """The embedded text encoder (float32, CPU) and its word list, from our safetensors. Raises ValueError."""
     weights = open_weights(path)
     model = _load(weights, TextConfig, "cpu", torch.float32)
-    return model, weights.metadata["words"].split()
+    words = weights.metadata.get("words", "").split()
+    if len(words) != model.config.words:
+        raise ValueError(f"{path} lists {len(words)} words for a text encoder of {model.config.words}")
+    return model, words
 
 
 def _load(weights: Weights, wanted: type, device, dtype: torch.dtype):

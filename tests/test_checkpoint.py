@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from flashvideo_core.checkpoint import (
     build,
+    load_text,
     load_transformer,
     load_vae,
     metadata_for,
@@ -20,8 +21,9 @@ from flashvideo_core.checkpoint import (
     skeleton,
     stored_dtype,
 )
-from flashvideo_core.config import STAGE1, STAGE2, VAEConfig, from_json, to_json
+from flashvideo_core.config import STAGE1, STAGE2, TextConfig, VAEConfig, from_json, to_json
 from flashvideo_core.keys import RELEASED_PREFIX as PREFIX
+from flashvideo_core.text import WordEncoder
 from flashvideo_core.weightfile import file_sha256
 
 STAGE1_PT, STAGE2_PT, VAE_PT = (CHECKPOINTS / name for name in ("stage1.pt", "stage2.pt", "3d-vae.pt"))
@@ -171,11 +173,24 @@ def diffusers_name(name: str) -> str:
 
 
 def test_config_travels_as_json():
-    for config in (STAGE1, STAGE2, VAEConfig(channels=16, multipliers=(1, 2, 4, 4), groups=8)):
+    for config in (STAGE1, STAGE2, TextConfig(words=5), VAEConfig(channels=16, multipliers=(1, 2, 4, 4), groups=8)):
         assert from_json(to_json(config)) == config
     for text in ("", "[]", "{}", '{"kind": "vae", "channels": 1, "extra": 2}', '{"kind": "something"}', "nonsense"):
         with pytest.raises(ValueError, match="config"):
             from_json(text)
+
+
+def test_text_encoder_and_its_words(tmp_path):
+    config, words = TextConfig(words=3, width=32, layers=1), "a red ball"
+    model, path = WordEncoder(config), tmp_path / "text.safetensors"
+    save_file(model.state_dict(), path, metadata_for(config) | {"words": words})
+    loaded, found = load_text(path)
+    assert found == words.split()
+    for name, value in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value)
+    refused(load_vae, path, "holds a WordEncoder, where a VAE is needed")
+    save_file(model.state_dict(), path, metadata_for(config))
+    refused(load_text, path, "lists 0 words for a text encoder of 3")
 
 
 # names and shapes that do not fit: every one is listed
