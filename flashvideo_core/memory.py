@@ -13,8 +13,10 @@ from .config import TransformerConfig, VAEConfig
 from .dit import Transformer
 from .vae import VAE
 
-LIVE_MAPS = 5  # full-resolution maps alive at once: input, norm, its modulation, padded input, output
+LIVE_MAPS = 5.7  # full-resolution maps alive at once, measured: input, norm, its modulation, padded input, ...
 GROUP_FRAMES = {"decode": 9, "encode": 17}
+PAST_FRAMES = 2  # of the group before, beside a causal convolution's input
+INDEX_LIMIT = 2**31 - 1  # elements of one tensor that every CUDA kernel can address
 TOKEN_MAPS, ROPE_BYTES = 7, 20  # of a block where rotary positions turn q in float32: the widest moment
 SHARE = 0.7  # of the free memory; the rest is fragmentation and what others take
 TILE_OVERLAP = 1 / 4
@@ -52,22 +54,29 @@ def transformer_peak(config: TransformerConfig, batch: int, latent: tuple[int, i
 
 def vae_peak(config: VAEConfig, kind: str, height: int, width: int, itemsize: int) -> int:
     """Peak bytes of one temporal group of a `kind` ("decode", "encode") of height x width pixels."""
-    channels = config.channels * max(1, config.multipliers[1] / 4)  # the level below has a quarter of the pixels
-    return int(LIVE_MAPS * GROUP_FRAMES[kind] * channels * height * width * itemsize)
+    return int(LIVE_MAPS * GROUP_FRAMES[kind] * widest(config, kind) * height * width * itemsize)
+
+
+def widest(config: VAEConfig, kind: str) -> int:
+    """Channels at full resolution: the decoder enlarges the level below its last one before it is narrowed."""
+    return config.channels * config.multipliers[1 if kind == "decode" else 0]
 
 
 def plan_tiles(config: VAEConfig, kind: str, size: tuple[int, int], itemsize: int, free: int) -> TilePlan:
-    """The largest latent tile whose peak fits into the free memory; size (height, width) in pixels."""
+    """The largest latent tile that fits into memory and CUDA's indices; size (height, width) in pixels."""
+
+    def fits(height: int, width: int) -> bool:
+        elements = (GROUP_FRAMES[kind] + PAST_FRAMES) * widest(config, kind) * height * width
+        return elements <= INDEX_LIMIT and vae_peak(config, kind, height, width, itemsize) <= SHARE * free
+
+    if fits(*size):
+        return TilePlan(None, 0, vae_peak(config, kind, *size, itemsize))
     height, width = size[0] // 8, size[1] // 8
-    peak = vae_peak(config, kind, *size, itemsize)
-    if peak <= SHARE * free:
-        return TilePlan(None, 0, peak)
     parts = 2
     while True:
         tile = (min(height, -(-height // parts) + 8), min(width, -(-width // parts) + 8))
-        peak = vae_peak(config, kind, 8 * tile[0], 8 * tile[1], itemsize)
-        if peak <= SHARE * free or max(tile) <= 24:
-            return TilePlan(tile, tile_overlap(tile), peak)
+        if fits(8 * tile[0], 8 * tile[1]) or max(tile) <= 24:
+            return TilePlan(tile, tile_overlap(tile), vae_peak(config, kind, 8 * tile[0], 8 * tile[1], itemsize))
         parts += 1
 
 
