@@ -16,6 +16,11 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v)
 
 
+def plain_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """The same by its formula: quicker to train short sequences with on a CPU, far too large for long ones."""
+    return (q @ k.transpose(-1, -2) * HEAD_DIM**-0.5).softmax(dim=-1).to(v.dtype) @ v
+
+
 def rope_table(t: int, h: int, w: int, device=None) -> tuple[Tensor, Tensor]:
     """Cosines and sines [t*h*w, 64], float32, of integer positions in t, h, w order (golden README 3.3).
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from golden import ONE_PASS, error
 
-from flashvideo_core.attention import apply_rope, attention, rope_table
+from flashvideo_core.attention import apply_rope, attention, plain_attention, rope_table
 from flashvideo_core.dit import Transformer, sinusoid
 
 STAGES = pytest.mark.parametrize("stage", [1, 2])
@@ -137,3 +137,8 @@ def test_layers_come_from_the_given_namespace(dit, stage):
     with_weights = [m for m in model.modules() if list(m.parameters(recurse=False))]
     assert len(made) == len(with_weights)
     assert {type(m).__name__ for m in with_weights} == set(made) == {"Linear", "LayerNorm", "Conv2d"}
+
+
+def test_plain_attention_equals_the_fused_kernel():
+    q, k, v = torch.randn(3, 2, 3, 37, 64, generator=torch.Generator().manual_seed(0)).unbind(0)
+    torch.testing.assert_close(plain_attention(q, k, v), attention(q, k, v), rtol=1e-5, atol=1e-6)

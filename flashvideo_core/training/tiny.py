@@ -7,12 +7,14 @@ Each part is a recipe: a model, a loss whose batch is drawn from a generator, an
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..attention import plain_attention
 from ..config import SamplingDefaults, TextConfig, TransformerConfig, VAEConfig
 from ..dit import Transformer
 from ..text import WordEncoder, word_ids
@@ -29,8 +31,8 @@ NOISE_STEPS = (300, 850)  # of stage 2; see README of tiny/ for how the default 
 CROP = 16  # latent side of stage 2's training patches
 
 VAE_CONFIG = VAEConfig(channels=16, multipliers=(1, 2, 4, 4), blocks=1, groups=4)
-IMAGE_LOOP = LoopConfig(steps=1000, lr=7e-4, weight_decay=0.0, betas=(0.9, 0.99), ema=0.995)
-VAE_LOOP = LoopConfig(steps=1000, lr=5e-4, weight_decay=0.0, betas=(0.9, 0.99), ema=0.995)
+IMAGE_LOOP = LoopConfig(steps=520, lr=7e-4, weight_decay=0.0, betas=(0.9, 0.99), ema=0.995)
+VAE_LOOP = LoopConfig(steps=400, lr=4e-4, weight_decay=0.0, betas=(0.9, 0.99), ema=0.995)
 DECODER_LOOP = LoopConfig(steps=800, lr=4e-4, weight_decay=0.0, betas=(0.9, 0.99), ema=0.995)
 TEXT_LOOP = LoopConfig(steps=1500, lr=1e-3, weight_decay=0.01, autocast=False)
 STAGE1_LOOP = LoopConfig(steps=9000, lr=8e-4, ema=0.999)
@@ -130,11 +132,12 @@ def stage2_config(latent_scale: float) -> TransformerConfig:
 def stage1_recipe(encoder: WordEncoder, latents: dict[str, Tensor], batch: int = 16) -> Recipe:
     scale = latent_scale(latents["z"])
     model, embed = Transformer(stage1_config(scale)), caption_embedder(encoder)
+    network = partial(model, attention=plain_attention)
 
     def loss(generator: torch.Generator) -> Tensor:
         index = torch.randint(len(latents["z"]), (batch,), generator=generator)
         txt = drop_text(embed(index, generator), TEXT_DROP, generator)
-        return stage1_loss(model, latents["z"][index].float() * scale, txt, generator)
+        return stage1_loss(network, latents["z"][index].float() * scale, txt, generator)
 
     return Recipe(zero_output(model), loss, STAGE1_LOOP)
 
@@ -149,15 +152,16 @@ def stage2_recipe(
     """Patches of the clips, and in some steps one whole clip. noise_steps (0, 1) trains without latent noise."""
     scale = latent_scale(latents["z"])
     model, embed = Transformer(stage2_config(scale)), caption_embedder(encoder)
+    network = partial(model, attention=plain_attention)
 
     def loss(generator: torch.Generator) -> Tensor:
         rng = numpy_generator(generator)
         whole = rng.random() < full_share
         index = torch.randint(len(latents["z"]), (1 if whole else batch,), generator=generator)
-        pairs = torch.stack([latents["z"][index], latents["z_ref"][index]]).float() * scale
+        pairs = torch.stack([latents[name][index].float() for name in ("z", "z_ref")]) * scale
         z, z_ref = pairs if whole else random_patches(pairs, rng)
         txt = drop_text(embed(index, generator), TEXT_DROP, generator)
-        return stage2_loss(model, z, z_ref, txt, int(rng.integers(*noise_steps)), generator)
+        return stage2_loss(network, z, z_ref, txt, int(rng.integers(*noise_steps)), generator)
 
     return Recipe(zero_output(model), loss, STAGE2_LOOP)
 
