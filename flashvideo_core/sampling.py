@@ -6,6 +6,7 @@ around one. The state is float32 and local. Source: golden README 3.7 and 3.8.
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -63,7 +64,7 @@ def euler_flow(
 ) -> Tensor:
     """Integrates dx/dt = velocity(x, t) over times [n + 1]; `on_step(i, estimate of x at t = 1)`."""
     grid = [float(t) for t in times]
-    for i, (t, t_next) in enumerate(zip(grid[:-1], grid[1:], strict=True)):
+    for i, (t, t_next) in enumerate(pairwise(grid)):
         v = velocity(x, t)
         if on_step is not None:
             on_step(i, x + (1 - t) * v)
