@@ -33,7 +33,8 @@ if not AVAILABLE:
 
 requires_browser = pytest.mark.skipif(not AVAILABLE, reason=REASON)
 
-READY = "() => window.app?.extensionManager && app.canvas?.graph && Object.keys(LiteGraph.registered_node_types).length > 20"
+READY = """() => window.app?.extensionManager && app.canvas?.graph
+  && Object.keys(LiteGraph.registered_node_types).length > 20"""
 NORMAL = ("user.css", "userdata", "favicon")  # asked for by every ComfyUI page whether they exist or not
 
 
@@ -42,7 +43,12 @@ class Editor:
 
     def __init__(self, url: str, size: tuple[int, int] = (1500, 900), vue_nodes: bool = False):
         self.url, self.size = url, size
-        self.settings = {"Comfy.TutorialCompleted": True, "Comfy.VueNodes.Enabled": vue_nodes}
+        self.settings = {
+            "Comfy.TutorialCompleted": True,  # or a template dialog lies over the first visit
+            "Comfy.VueNodes.Enabled": vue_nodes,
+            "Comfy.Minimap.Visible": False,
+            "Comfy.Graph.CanvasInfo": False,
+        }
         self.complaints: list[str] = []
 
     def __enter__(self) -> "Editor":
