@@ -31,7 +31,7 @@ from .measure import (
     score_refined,
     upsampled,
 )
-from .report import report, verdicts
+from .report import CLEAN, report, verdicts
 
 __all__ = ["evaluate", "report"]
 
@@ -41,6 +41,7 @@ NOISE_STEPS = (300, 400, 500, 575, 650, 750, 850)
 SWEPT = 3  # every setting is tried on one clip in three, the default one on all
 LATENT_FRAMES = 3  # of a rendered clip that are decoded: alone as in the whole clip, and half the time
 PIXEL_ONLY_STEP = 0  # the noise step at which a stage 2 without latent noise was trained
+ROWS = ("original", "original through the VAE", "bilinear", "refined", f"bilinear{CLEAN}", f"refined{CLEAN}")
 Setting = tuple[int, int]  # evaluations, noise step
 NO_ABLATION = (
     "The rows of the degradation ablation are left out: no folder with pixel.safetensors and "
@@ -139,34 +140,35 @@ def measure_held_out(pipe: Pipeline, asked: Sequence[Asked], callback: Callable 
         "sweep_count": swept,
         "frames": measured_frames(pipe),
         "default": named(default),
-        "rows": [{"name": name, **mean_of([scores[name] for scores in rows])} for name in rows[0]],
+        "rows": [{"name": name, **mean_of([scores[name] for scores in rows])} for name in ROWS],
         "evaluations": [named(s) | mean_of([found[s] for found in sweep]) for s in evaluations],
         "noise_steps": [named(s) | mean_of([found[s] for found in sweep]) for s in noise_steps],
     }
 
 
 def rendered_clip(pipe: Pipeline, a: Asked, seed: int, settings: set[Setting]) -> tuple[dict, dict]:
-    """Scores of one clip: by name of what needs no stage 2, and by setting of what stage 2 makes of its draft.
+    """Scores of one clip: by name for what stands beside stage 2, and by setting for what stage 2 makes of its draft.
 
-    The draft is the original reduced by area averaging, through the VAE as every draft is. Bilinear upsampling
-    gets the same draft as stage 2, and once the clean one that the VAE has not touched.
+    The draft is the original reduced by area averaging, through the VAE as every draft is. Bilinear upsampling and
+    stage 2 get the same; and once more the clean frames that the VAE has not touched, as a video to refine.
     """
     size, small = full_size(pipe), part(pipe, "stage1").config.defaults.size
     original = rendered(a.scene, size, part(pipe, "stage2").config.defaults.frames)
     clean = area_downsampled(original, small)
     seen = decode(pipe, encode(pipe, clean, small), "draft_decode")
-    z_ref = encode(pipe, seen, size)
     n = measured_frames(pipe)
     clips = {
         "bilinear": upsampled(seen[:n], size),
-        "bilinear of the clean draft": upsampled(clean[:n], size),
+        f"bilinear{CLEAN}": upsampled(clean[:n], size),
+        f"refined{CLEAN}": refined(pipe, encode(pipe, clean, size), a.prompt, seed, LATENT_FRAMES),
         "original through the VAE": decode(pipe, encode(pipe, original, size)[:, :, :LATENT_FRAMES], "decode"),
     }
     scores = {"original": {"edges": edge_sharpness(original[:n])}}
     scores |= {name: score_against(original, clip) for name, clip in clips.items()}
-    found = {
-        s: score_against(original, refined(pipe, z_ref, a.prompt, seed, LATENT_FRAMES, **named(s))) for s in settings
-    }
+    z_ref, found = encode(pipe, seen, size), {}
+    for setting in settings:
+        clip = refined(pipe, z_ref, a.prompt, seed, LATENT_FRAMES, **named(setting))
+        found[setting] = score_against(original, clip)
     return scores, found
 
 

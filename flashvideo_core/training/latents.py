@@ -10,17 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..handoff import resize
 from ..vae import VAE
 from .degradation import Degradation, degrade
-from .world import Scene, render, sample_scene
+from .world import FRAMES, Scene, centre, render, sample_scene
 
 SHARD = 64
 DRAFT, FULL = (64, 96), (256, 384)  # height, width of a draft and of a refined clip of the embedded model
-IDENTITY = Degradation(blur_prob=0, resize_prob=0, noise_prob=0, jpeg_prob=0, video_prob=0)
+PATCH = (128, 192)
 
 
 def scene_of(index: int) -> Scene:
@@ -38,10 +39,25 @@ def pair_clip(vae: VAE, index: int) -> dict[str, Tensor]:
 
     The draft is the full clip reduced by area averaging, so that both show the same scene exactly.
     """
-    clip = render(scene_of(index), height=FULL[0], width=FULL[1])
-    small = torch.nn.functional.interpolate(clip, size=DRAFT, mode="area")
+    return _pair(vae, render(scene_of(index), height=FULL[0], width=FULL[1]), index)
+
+
+def patch_clip(vae: VAE, index: int) -> dict[str, Tensor]:
+    """The same of a quarter of the picture around the shape: four times as many scenes for the time.
+
+    A patch's latents differ from those of the whole picture by about 1 % (group norm statistics; measured).
+    """
+    scene = scene_of(index)
+    x, y = centre(scene, FRAMES // 2)
+    middle = (FULL[0] * (0.5 + y), FULL[1] / 2 + FULL[0] * x)
+    top, left = (int(min(max(m - c / 2, 0), s - c)) for m, c, s in zip(middle, PATCH, FULL, strict=True))
+    return _pair(vae, render(scene, height=FULL[0], width=FULL[1], crop=(top, left, *PATCH)), index)
+
+
+def _pair(vae: VAE, clip: Tensor, index: int) -> dict[str, Tensor]:
+    small = F.interpolate(clip, size=[side // 4 for side in clip.shape[-2:]], mode="area")
     small = degrade(small, Degradation(), torch.Generator().manual_seed(index))
-    return {"z": _encode(vae, clip), "z_ref": _encode(vae, resize(small[None], FULL)[0])}
+    return {"z": _encode(vae, clip), "z_ref": _encode(vae, resize(small[None], tuple(clip.shape[-2:]))[0])}
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from itertools import pairwise
 WANTED = {"color": 0.95, "motion": 0.90, "shape": 0.85}
 PSNR_GAIN = 1.5  # dB above bilinear upsampling
 EDGE_GAIN = 1.5  # times as sharp as it
+CLEAN = ", from clean frames"  # rows of a draft that did not go through the VAE, as a video handed to refine
 FEW, MANY, REACHED = 4, 8, 0.98  # paper: 4 evaluations reach 98 % of 8 (MUSIQ 58.69 and 59.64)
 PAPER_ORDER = ("upsampled draft", "pixel", "pixel + latent")  # paper: MUSIQ 23.61, 49.12, 55.45
 
@@ -25,11 +26,11 @@ def _wanted(result: dict) -> Iterable[dict]:
         found = result["drafts"][name]
         yield _verdict(f"{name} accuracy of the draft >= {percent(least)}", percent(found), found >= least)
     rows = {row["name"]: row for row in result["held_out"]["rows"]}
-    gain, clean = (rows["refined"]["psnr"] - rows[name]["psnr"] for name in ("bilinear", "bilinear of the clean draft"))
-    found = f"{gain:+.2f} dB ({clean:+.2f} dB above bilinear of the clean draft)"
-    yield _verdict(f"refined PSNR >= bilinear + {PSNR_GAIN} dB", found, gain >= PSNR_GAIN)
-    ratio = rows["refined"]["edges"] / rows["bilinear"]["edges"]
-    yield _verdict(f"refined edges >= {EDGE_GAIN} times bilinear", f"{ratio:.2f} times", ratio >= EDGE_GAIN)
+    for source in ("", CLEAN):
+        low, high = rows[f"bilinear{source}"], rows[f"refined{source}"]
+        gain, ratio = high["psnr"] - low["psnr"], high["edges"] / low["edges"]
+        yield _verdict(f"refined PSNR >= bilinear + {PSNR_GAIN} dB{source}", f"{gain:+.2f} dB", gain >= PSNR_GAIN)
+        yield _verdict(f"refined edges >= {EDGE_GAIN} times bilinear{source}", f"{ratio:.2f} times", ratio >= EDGE_GAIN)
 
 
 def _trends(result: dict) -> Iterable[dict]:

@@ -35,8 +35,8 @@ IMAGE_LOOP = LoopConfig(steps=520, lr=7e-4, weight_decay=0.0, betas=(0.9, 0.99),
 VAE_LOOP = LoopConfig(steps=400, lr=4e-4, weight_decay=0.0, betas=(0.9, 0.99), ema=0.995)
 DECODER_LOOP = LoopConfig(steps=800, lr=4e-4, weight_decay=0.0, betas=(0.9, 0.99), ema=0.995)
 TEXT_LOOP = LoopConfig(steps=1500, lr=1e-3, weight_decay=0.01, autocast=False)
-STAGE1_LOOP = LoopConfig(steps=9000, lr=8e-4, ema=0.999)
-STAGE2_LOOP = LoopConfig(steps=5000, lr=8e-4, ema=0.999)
+STAGE1_LOOP = LoopConfig(steps=3400, lr=1e-3, ema=0.995)
+STAGE2_LOOP = LoopConfig(steps=1400, lr=1e-3, ema=0.99)
 
 
 @dataclass(frozen=True)
@@ -144,21 +144,23 @@ def stage1_recipe(encoder: WordEncoder, latents: dict[str, Tensor], batch: int =
 
 def stage2_recipe(
     encoder: WordEncoder,
-    latents: dict[str, Tensor],
+    patches: dict[str, Tensor],
+    clips: dict[str, Tensor],
     noise_steps: tuple[int, int] = NOISE_STEPS,
-    full_share: float = 0.15,
+    clip_share: float = 0.15,
     batch: int = 8,
 ) -> Recipe:
-    """Patches of the clips, and in some steps one whole clip. noise_steps (0, 1) trains without latent noise."""
-    scale = latent_scale(latents["z"])
+    """Patches, and in some steps one whole clip. noise_steps (0, 1) trains without latent noise."""
+    scale = latent_scale(patches["z"])
     model, embed = Transformer(stage2_config(scale)), caption_embedder(encoder)
     network = partial(model, attention=plain_attention)
 
     def loss(generator: torch.Generator) -> Tensor:
         rng = numpy_generator(generator)
-        whole = rng.random() < full_share
-        index = torch.randint(len(latents["z"]), (1 if whole else batch,), generator=generator)
-        pairs = torch.stack([latents[name][index].float() for name in ("z", "z_ref")]) * scale
+        whole = rng.random() < clip_share
+        table, count = (clips, 1) if whole else (patches, batch)
+        index = torch.randint(len(table["z"]), (count,), generator=generator)
+        pairs = torch.stack([table[name][index].float() for name in ("z", "z_ref")]) * scale
         z, z_ref = pairs if whole else random_patches(pairs, rng)
         txt = drop_text(embed(index, generator), TEXT_DROP, generator)
         return stage2_loss(network, z, z_ref, txt, int(rng.integers(*noise_steps)), generator)

@@ -17,8 +17,9 @@ from . import latents, tiny
 from .captions import vocabulary
 from .loop import fit, read_log
 
-DRAFT_SHARDS = 64  # clips / latents.SHARD
-PAIR_SHARDS = 16
+DRAFT_SHARDS = 40  # clips / latents.SHARD
+PATCH_SHARDS = 12
+PAIR_SHARDS = 2
 PARTS = ("image", "vae", "decoder", "text", "stage1", "stage2")
 
 
@@ -33,8 +34,9 @@ def train_tiny(folder: Path, seed: int = 0, on_step: Callable[[str, int, int, fl
     vae, (encoder, _) = load_vae(folder / "decoder.safetensors"), load_text(folder / "text.safetensors")
     drafts = build_latents(folder, vae, "draft", DRAFT_SHARDS, on_step)
     make("stage1", lambda: tiny.stage1_recipe(encoder, drafts))
-    pairs = build_latents(folder, vae, "pair", PAIR_SHARDS, on_step)
-    make("stage2", lambda: tiny.stage2_recipe(encoder, pairs))
+    patches = build_latents(folder, vae, "patch", PATCH_SHARDS, on_step)
+    clips = build_latents(folder, vae, "pair", PAIR_SHARDS, on_step)
+    make("stage2", lambda: tiny.stage2_recipe(encoder, patches, clips))
     plot_losses(folder)
 
 
@@ -64,7 +66,7 @@ def export(path: Path, model: nn.Module, ema: dict[str, Tensor]) -> None:
 
 
 def build_latents(folder: Path, vae: nn.Module, kind: str, shards: int, on_step: Callable | None) -> dict[str, Tensor]:
-    clip_of = partial(latents.draft_clip if kind == "draft" else latents.pair_clip, vae)
+    clip_of = partial(getattr(latents, f"{kind}_clip"), vae)
     report = None if on_step is None else lambda done, total: on_step(f"{kind} latents", done, total, 0.0)
     latents.build(folder / "latents", kind, clip_of, shards, report)
     return latents.load(folder / "latents", kind, shards)
