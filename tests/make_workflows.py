@@ -50,6 +50,17 @@ BUILD = """(list) => {
   }
 }"""
 
+GRAPH_AREA = """() => {
+  const { scale, offset } = app.canvas.ds, box = app.canvas.canvas.getBoundingClientRect();
+  const boxes = app.graph.nodes.map((n) => n.boundingRect), margin = 30;
+  const [x0, y0] = [0, 1].map((k) => Math.min(...boxes.map((b) => b[k])));
+  const [x1, y1] = [0, 1].map((k) => Math.max(...boxes.map((b) => b[k] + b[k + 2])));
+  return {
+    x: box.x + (x0 + offset[0]) * scale - margin, y: box.y + (y0 + offset[1]) * scale - margin,
+    width: (x1 - x0) * scale + 2 * margin, height: (y1 - y0) * scale + 2 * margin,
+  };
+}"""
+
 
 def build(editor: Editor, name: str) -> None:
     editor.page.evaluate(BUILD, WORKFLOW_LISTS[name])
@@ -69,8 +80,8 @@ def picture(editor: Editor, name: str) -> None:
         editor.page.wait_for_selector("video[src*=output]", timeout=600_000)
         editor.page.wait_for_timeout(3000)
     editor.fit()
-    canvas = editor.page.locator("#graph-canvas").first.bounding_box()
-    editor.page.screenshot(path=WORKFLOWS / f"{name}.jpg", type="jpeg", quality=80, clip=canvas)
+    clip = editor.page.evaluate(GRAPH_AREA)
+    editor.page.screenshot(path=WORKFLOWS / f"{name}.jpg", type="jpeg", quality=80, clip=clip)
 
 
 def record(url: str) -> None:
@@ -102,11 +113,15 @@ def write(path: Path, content: dict) -> None:
 
 
 def make(server: ComfyServer, names: list[str]) -> None:
+    names = names or list(WORKFLOW_LISTS)
     record(server.url)
-    pretend_files(server.base)
-    for name in names or WORKFLOW_LISTS:
-        with Editor(server.url, size=(1900, 1000)) as editor:  # a fresh page each: it remembers widgets by node id
+    for name in names:
+        with Editor(server.url) as editor:  # a fresh page each: it remembers widgets by node id
             build(editor, name)
+    pretend_files(server.base)  # only now: a found video would get into the API form as a preview
+    for name in names:
+        with Editor(server.url, size=(1900, 1000)) as editor:
+            editor.open(json.loads((WORKFLOWS / f"{name}.json").read_text()))
             picture(editor, name)
 
 
