@@ -111,13 +111,17 @@ def resume(path: Path, params: dict, ema: dict, optimizer: torch.optim.Optimizer
     if not path.exists():
         return 0
     state = torch.load(path, weights_only=True)
-    if state["params"].keys() != params.keys():
+    if _shapes(state["params"]) != _shapes(params):
         raise ValueError(f"{path} belongs to another model; choose another folder")
     for name, p in params.items():
         p.copy_(state["params"][name])
         ema[name].copy_(state["ema"][name])
     optimizer.load_state_dict(state["optimizer"])
     return state["step"]
+
+
+def _shapes(params: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(p.shape) for name, p in params.items()}
 
 
 def _truncate_log(path: Path, start: int) -> Path:
