@@ -4,6 +4,7 @@ The parts run in order (image, vae, decoder, text, latents, stage1, stage2); eac
 same command goes on after an interruption. The result is four safetensors files and loss.png in the folder.
 """
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,8 @@ from ..checkpoint import load_text, load_vae, metadata_for
 from . import latents, tiny
 from .captions import vocabulary
 from .loop import fit, read_log
+from .preview import fit_latent_rgb
+from .world import render
 
 DRAFT_SHARDS = 40  # clips / latents.SHARD
 PATCH_SHARDS = 12
@@ -33,15 +36,22 @@ def train_tiny(folder: Path, seed: int = 0, on_step: Callable[[str, int, int, fl
     make("text", tiny.text_recipe)
     vae, (encoder, _) = load_vae(folder / "decoder.safetensors"), load_text(folder / "text.safetensors")
     drafts = build_latents(folder, vae, "draft", DRAFT_SHARDS, on_step)
-    make("stage1", lambda: tiny.stage1_recipe(encoder, drafts))
+    colours = {"latent_rgb": preview_colours(drafts["z"][:32])}
+    make("stage1", lambda: tiny.stage1_recipe(encoder, drafts), metadata=colours)
     patches = build_latents(folder, vae, "patch", PATCH_SHARDS, on_step)
     clips = build_latents(folder, vae, "pair", PAIR_SHARDS, on_step)
-    make("stage2", lambda: tiny.stage2_recipe(encoder, patches, clips))
+    make("stage2", lambda: tiny.stage2_recipe(encoder, patches, clips), metadata=colours)
     plot_losses(folder)
 
 
 def run(
-    folder: Path, part: str, recipe_of: Callable[[], tiny.Recipe], *, seed: int = 0, on_step: Callable | None = None
+    folder: Path,
+    part: str,
+    recipe_of: Callable[[], tiny.Recipe],
+    *,
+    seed: int = 0,
+    metadata: dict[str, str] | None = None,
+    on_step: Callable | None = None,
 ) -> Path:
     """Trains one part into folder/part/ and writes its EMA weights to folder/part.safetensors."""
     target = folder / f"{part}.safetensors"
@@ -50,11 +60,18 @@ def run(
         recipe = recipe_of()
         recipe.model.train()
         report = None if on_step is None else lambda step, loss: on_step(part, step + 1, recipe.loop.steps, loss)
-        export(target, recipe.model, fit(recipe.model, recipe.loss, recipe.loop, folder / part, report))
+        ema = fit(recipe.model, recipe.loss, recipe.loop, folder / part, report)
+        export(target, recipe.model, ema, metadata)
     return target
 
 
-def export(path: Path, model: nn.Module, ema: dict[str, Tensor]) -> None:
+def preview_colours(z: Tensor) -> str:
+    """The live preview's factors, for the stages' metadata; z are latents of the first training clips."""
+    clips = [render(latents.scene_of(i), height=latents.DRAFT[0], width=latents.DRAFT[1]) for i in range(len(z))]
+    return json.dumps(fit_latent_rgb(z.float(), torch.stack(clips)).tolist())
+
+
+def export(path: Path, model: nn.Module, ema: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """Weights in float16 with the config (and the text encoder's words) in the metadata."""
     core = model.encoder if isinstance(getattr(model, "heads", None), nn.ModuleList) else model
     state = {**model.state_dict(), **ema}
@@ -62,7 +79,7 @@ def export(path: Path, model: nn.Module, ema: dict[str, Tensor]) -> None:
     state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     words = {"words": " ".join(vocabulary())} if prefix else {}
     half = {name: value.half().contiguous() for name, value in state.items() if name in core.state_dict()}
-    save_file(half, path, metadata={**metadata_for(core.config), **words})
+    save_file(half, path, metadata={**metadata_for(core.config), **words, **(metadata or {})})
 
 
 def build_latents(folder: Path, vae: nn.Module, kind: str, shards: int, on_step: Callable | None) -> dict[str, Tensor]:
