@@ -616,6 +616,19 @@ def check_decode_node_steps_down():
         fitting.FittingVAE(object())
 
 
+def check_tiled_handoff_reports_both_phases():
+    """Tiles of every pass count as one phase each, from above 0 to the end."""
+    fitting = pack("nodes.bridge.fitting").FittingVAE(pack("nodes.bridge.vae").load_vae(VAE), "small")
+    z, seen = torch.randn(1, 16, 1, 34, 8), {}
+
+    def callback(phase, step, total, preview):
+        seen.setdefault(phase, []).append((step, total))
+
+    out = pack("flashvideo_core.handoff").prepare_reference(z, fitting, size=(288, 64), callback=callback)
+    assert out.shape == (1, 16, 1, 36, 8)
+    assert seen == {"draft_decode": [(1, 2), (2, 2)], "handoff": [(1, 2), (2, 2)]}, seen
+
+
 # Text
 
 

@@ -36,7 +36,7 @@ class FittingVAE:
         def run(tile: Tile | None) -> Tensor:
             if tile is None:
                 return module.decode(z, callback, phase, torch.empty(module.decode_output_shape(z.shape)))
-            return module.decode_tiled(z, tile[1], tile[0], tile_overlap(tile), callback=callback)
+            return module.decode_tiled(z, tile[1], tile[0], tile_overlap(tile), callback=callback, phase=phase)
 
         return self._step_down("decode", (8 * z.shape[3], 8 * z.shape[4]), run)
 
@@ -53,7 +53,8 @@ class FittingVAE:
 
     def _step_down(self, kind: str, size: tuple[int, int], run: Callable[[Tile | None], Tensor]) -> Tensor:
         for tile in self._tiles(kind, size):
-            result = attempt(run, tile)
+            with mm.cuda_device_context(self.vae.device):
+                result = attempt(run, tile)
             if result is not None:
                 return result
             mm.soft_empty_cache()

@@ -49,10 +49,12 @@ class ChunkedVAE(VAE):
         x = x[:, :, : trimmed_count(x.shape[2])]
         return super().encode(x, draw_noise, callback or phase_callback()(0), phase)
 
-    def decode_tiled(self, z, tile_x=64, tile_y=64, overlap=16, tile_t=None, overlap_t=None, callback=None) -> Tensor:
+    def decode_tiled(
+        self, z, tile_x=64, tile_y=64, overlap=16, tile_t=None, overlap_t=None, callback=None, phase="decode"
+    ) -> Tensor:
         """Tiles in latent units. Time is never tiled: the causal groups already bound it."""
         count = len(spans(z.shape[-2], tile_y, overlap)) * len(spans(z.shape[-1], tile_x, overlap))
-        run = over_tiles(lambda tile, report: self.decode(tile, report), count, callback)
+        run = over_tiles(lambda tile, report: self.decode(tile, report, phase), count, callback)
         return tiled(run, z.cpu(), (tile_y, tile_x), overlap, (8, 1))
 
     def encode_tiled(self, x, tile_x=512, tile_y=512, overlap=64, tile_t=None, overlap_t=None, callback=None) -> Tensor:
