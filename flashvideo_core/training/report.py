@@ -88,7 +88,7 @@ def _drafts(drafts: dict) -> str:
 
 
 def _refined(refined: dict) -> str:
-    head = ["clip", "colour", "shape", "motion", "edge sharpness", "low frequencies as in the draft"]
+    head = ["clip", "color", "shape", "motion", "edge sharpness", "low frequencies as in the draft"]
     rows = []
     for row in refined["rows"]:
         right = [percent(row[name]) for name in ("color", "shape", "motion")]
