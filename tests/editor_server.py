@@ -65,18 +65,21 @@ class EditorServer:
         app.router.add_get("/ws", self._socket)
         app.router.add_post("/api/settings", self._set)
         app.router.add_post("/api/settings/{name}", self._set)
-        app.router.add_get("/api/settings", lambda _: web.json_response(self.settings))
-        app.router.add_get("/api/object_info", lambda _: web.FileResponse(RECORDING))
+        app.router.add_get("/api/settings", self._all_settings)
+        app.router.add_get("/api/object_info", serve(RECORDING))
         app.router.add_get("/api/{path:.*}", self._answer)
         app.router.add_static("/extensions/ComfyUI-FlashVideo", PACK / "nodes" / "web")
         static = Path(PACKAGE.submodule_search_locations[0]) / "static"
-        app.router.add_get("/", lambda _: web.FileResponse(static / "index.html"))
+        app.router.add_get("/", serve(static / "index.html"))
         app.router.add_static("/", static)
         self.runner = web.AppRunner(app, shutdown_timeout=1)
         await self.runner.setup()
         site = web.TCPSite(self.runner, "127.0.0.1", 0)
         await site.start()
         self.url = f"http://127.0.0.1:{self.runner.addresses[0][1]}"
+
+    async def _all_settings(self, request) -> "web.Response":
+        return web.json_response(self.settings)
 
     async def _set(self, request) -> "web.Response":
         value = await request.json()
@@ -97,6 +100,13 @@ class EditorServer:
         async for _ in socket:
             pass
         return socket
+
+
+def serve(path: Path):
+    async def handler(request) -> "web.FileResponse":
+        return web.FileResponse(path)
+
+    return handler
 
 
 def recorded() -> dict:
