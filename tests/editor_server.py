@@ -67,7 +67,7 @@ class EditorServer:
         app.router.add_post("/api/settings/{name}", self._set)
         app.router.add_get("/api/settings", self._all_settings)
         app.router.add_get("/api/object_info", serve(RECORDING))
-        app.router.add_get("/api/{path:.*}", self._answer)
+        app.router.add_get("/{root:api|internal}/{path:.*}", self._answer)
         app.router.add_static("/extensions/ComfyUI-FlashVideo", PACK / "nodes" / "web")
         static = Path(PACKAGE.submodule_search_locations[0]) / "static"
         app.router.add_get("/", serve(static / "index.html"))
