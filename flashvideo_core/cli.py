@@ -84,6 +84,7 @@ def parser() -> Parser:
     add("--negative", metavar="PROMPT", help="what to keep away from")
     add("--frames", type=int, help="use the first 4n+1 frames of a video")
     file_commands(command, parts)
+    tiny_commands(command, parts)
     return top
 
 
@@ -171,3 +172,14 @@ def file_commands(command: Callable, parts: Parser) -> None:
     for name in ("frames", "height", "width"):
         info.add_argument(f"--{name}", type=int, help="of the draft, for --plan")
     info.add_argument("--size", type=size, metavar="HEIGHTxWIDTH", help="of the refined clip, for --plan")
+
+
+def tiny_commands(command: Callable, parts: Parser) -> None:
+    train = command("train", lazily("cli_tiny", "train"), "train the embedded model from nothing, or go on with it")
+    train.add_argument("model", choices=("tiny",), help="what to train")
+    train.add_argument("--folder", required=True, help="where it goes; what is done there already is kept")
+    train.add_argument("--seed", type=int, default=0, help="of weights and data")
+    evaluate = command("evaluate", lazily("cli_tiny", "evaluate_parts"), "measure the embedded model", parts)
+    evaluate.add_argument("--prompts", type=int, default=60, metavar="N", help="drafts to judge (default: 60)")
+    evaluate.add_argument("--clips", type=int, default=12, metavar="N", help="clips to refine (default: 12)")
+    evaluate.add_argument("--ablation", metavar="FOLDER", help="stage 2 weights: pixel and pixel-latent.safetensors")

@@ -101,7 +101,9 @@ def t5_encoder(folder: str | Path, device="cpu", dtype: torch.dtype = torch.bflo
     check_t5(folder)
     try:
         from transformers import AutoTokenizer, T5EncoderModel
+        from transformers.utils import logging as transformers_logging
 
+        transformers_logging.disable_progress_bar()  # the caller says what is loaded
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = T5EncoderModel.from_pretrained(folder, local_files_only=True, torch_dtype=dtype).eval()
     except (OSError, ValueError, ImportError) as error:

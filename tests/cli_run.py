@@ -1,6 +1,10 @@
 """Running the command line inside the test process, on the golden checkpoints at the smallest sizes."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import torch
@@ -12,6 +16,8 @@ from flashvideo_core.video import read_video
 
 STAGE1, STAGE2, VAE = (str(CHECKPOINTS / name) for name in ("stage1.pt", "stage2.pt", "3d-vae.pt"))
 SMALL = ["--frames", "5", "--height", "32", "--width", "48", "--size", "64x96", "--steps", "3", "--refine-steps", "2"]
+
+ROOT = Path(__file__).parents[1]
 
 
 def weights(folder: Path) -> list[str]:
@@ -41,3 +47,24 @@ def same_frames(one: Path, other: Path) -> bool:
 
 def names(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def interrupt_when(command: list[str], log: Path, ready: str, watched: Path | None = None) -> tuple[int, str]:
+    """Runs a command as a process whose stderr goes into `log`, sends it SIGINT once `watched` (default: the log)
+    holds `ready`, and returns exit code and stderr."""
+    with log.open("w") as err:
+        default = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # pytest may run with it ignored
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flashvideo_core", *command],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=err,
+            **default,
+        )
+    watched, deadline = watched or log, time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        if watched.exists() and ready in watched.read_text():
+            break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    return process.wait(60), log.read_text()

@@ -1,15 +1,11 @@
 """`generate` and `draft`: what is written, said, skipped, kept and made again."""
 
 import json
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
-from cli_run import SMALL, STAGE1, STAGE2, VAE, events, names, run, same_frames, weights
+from cli_run import SMALL, STAGE1, STAGE2, VAE, events, interrupt_when, names, run, same_frames, weights
 
 from flashvideo_core.cli import main
 from flashvideo_core.drafts import load_draft
@@ -18,7 +14,6 @@ from flashvideo_core.record import draft_record
 from flashvideo_core.video import read_video, side_by_side
 from flashvideo_core.weightfile import file_sha256
 
-ROOT = Path(__file__).parents[1]
 FOLDER = {"draft.safetensors", "draft.mp4", "final.mp4", "side_by_side.mp4", "clip.json"}
 PROMPT = "a red ball, moving left \N{EM DASH} \u00e9"
 
@@ -229,36 +224,24 @@ def test_json_lines_end_with_the_result(parts, tmp_path, capsys):
 
 def test_ctrl_c_keeps_the_finished_draft_and_nothing_half_written(parts, tmp_path, capsys):
     slow = [*SMALL[:10], "--refine-steps", "900"]
-    command = [sys.executable, "-m", "flashvideo_core", "generate", "x", *parts, *slow, "--output", str(tmp_path / "c")]
+    command = ["generate", "x", *parts, *slow, "--output", str(tmp_path / "c")]
     code, err = interrupt_when(command, tmp_path / "err", "hand-off")
     assert code == 130
     assert err.splitlines()[-1] == f"interrupted: the finished draft is kept in {tmp_path / 'c/draft.safetensors'}"
     assert "Traceback" not in err
     assert {path.name for path in (tmp_path / "c").iterdir()} == KEPT  # hidden files would be seen, too
     assert load_draft(tmp_path / "c/draft.safetensors")[1]["prompt"] == "x"
-    code, _, err = run(capsys, *command[3:], "--refine-steps", "1")
+    code, _, err = run(capsys, *command, "--refine-steps", "1")
     assert code == 0 and "going on from the finished draft" in err and "stage 1" not in err
     assert names(tmp_path / "c") == FOLDER
 
 
 def test_ctrl_c_in_stage_1_leaves_nothing(parts, tmp_path):
     slow = [*SMALL[:8], "--steps", "900"]
-    command = [sys.executable, "-m", "flashvideo_core", "generate", "x", *parts, *slow, "--output", str(tmp_path / "c")]
+    command = ["generate", "x", *parts, *slow, "--output", str(tmp_path / "c")]
     code, err = interrupt_when(command, tmp_path / "err", "prompt")
     assert (code, err.splitlines()[-1]) == (130, "interrupted: stopped before anything was finished")
     assert list((tmp_path / "c").iterdir()) == []
-
-
-def interrupt_when(command: list[str], log: Path, ready: str) -> tuple[int, str]:
-    """Runs a command, sends it SIGINT once its stderr says `ready`, and returns exit code and stderr."""
-    with log.open("w") as err:
-        default = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # pytest may run with it ignored
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=err, **default)
-    deadline = time.monotonic() + 120
-    while ready not in log.read_text() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    return process.wait(60), log.read_text()
 
 
 def luma(frames: torch.Tensor) -> torch.Tensor:
