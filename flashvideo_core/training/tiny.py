@@ -36,7 +36,7 @@ VAE_LOOP = LoopConfig(steps=400, lr=4e-4, weight_decay=0.0, betas=(0.9, 0.99), e
 DECODER_LOOP = LoopConfig(steps=800, lr=4e-4, weight_decay=0.0, betas=(0.9, 0.99), ema=0.995)
 TEXT_LOOP = LoopConfig(steps=1500, lr=1e-3, weight_decay=0.01, autocast=False)
 STAGE1_LOOP = LoopConfig(steps=3400, lr=1e-3, ema=0.995)
-STAGE2_LOOP = LoopConfig(steps=1400, lr=1e-3, ema=0.99)
+STAGE2_LOOP = LoopConfig(steps=1050, lr=1e-3, ema=0.99)
 
 
 @dataclass(frozen=True)
