@@ -109,14 +109,13 @@ def parts(tmp_path_factory):
 
 
 def test_every_recipe_learns(parts, tmp_path):
-    """Two steps of each part change what they should and only that."""
+    """Two steps of each part change its weights, and the result is a file that loads."""
     vae, encoder, tables = parts
     recipes = {
         "stage1": tiny.stage1_recipe(encoder, tables["draft"], batch=2),
         "stage2": tiny.stage2_recipe(encoder, tables["patch"], tables["patch"], batch=2),
-        "decoder": tiny.decoder_recipe(vae),
+        "vae": tiny.vae_recipe(vae),
     }
-    frozen = vae.encoder.conv_in.conv.weight.clone()
     for part, recipe in recipes.items():
         before = {name: p.detach().clone() for name, p in recipe.model.named_parameters() if p.requires_grad}
         loop = replace(recipe.loop, steps=2, warmup=1)
@@ -124,7 +123,6 @@ def test_every_recipe_learns(parts, tmp_path):
         assert any(not torch.equal(before[name], p) for name, p in recipe.model.named_parameters() if name in before)
         export(tmp_path / f"{part}.safetensors", recipe.model, ema)
         assert all(loss > 0 for _, loss in read_log(tmp_path / part / "loss.csv"))
-    assert torch.equal(frozen, vae.encoder.conv_in.conv.weight)
     assert load_transformer(tmp_path / "stage2.safetensors").config == recipes["stage2"].model.config
     pytest.importorskip("matplotlib")
     assert plot_losses(tmp_path).stat().st_size > 1000

@@ -33,7 +33,6 @@ CROP = 16  # latent side of stage 2's training patches
 VAE_CONFIG = VAEConfig(channels=16, multipliers=(1, 2, 4, 4), blocks=1, groups=4)
 IMAGE_LOOP = LoopConfig(steps=520, lr=7e-4, weight_decay=0.0, betas=(0.9, 0.99), ema=0.995)
 VAE_LOOP = LoopConfig(steps=400, lr=4e-4, weight_decay=0.0, betas=(0.9, 0.99), ema=0.995)
-DECODER_LOOP = LoopConfig(steps=800, lr=4e-4, weight_decay=0.0, betas=(0.9, 0.99), ema=0.995)
 TEXT_LOOP = LoopConfig(steps=1500, lr=1e-3, weight_decay=0.01, autocast=False)
 STAGE1_LOOP = LoopConfig(steps=3400, lr=1e-3, ema=0.995)
 STAGE2_LOOP = LoopConfig(steps=1050, lr=1e-3, ema=0.99)
@@ -57,12 +56,6 @@ def vae_recipe(vae: VAE) -> Recipe:
     return Recipe(vae, lambda generator: vae_loss(vae, vae_batch(generator), generator), VAE_LOOP)
 
 
-def decoder_recipe(vae: VAE) -> Recipe:
-    """The decoder alone, on larger crops: the latents that the stages learn from stay as they are."""
-    vae.requires_grad_(True).encoder.requires_grad_(False)
-    return Recipe(vae, lambda generator: vae_loss(vae, decoder_batch(generator), generator), DECODER_LOOP)
-
-
 def image_batch(generator: torch.Generator) -> Tensor:
     """Crops of 48x48 of single frames, half of them of drafts, half of full-size clips."""
     rng = numpy_generator(generator)
@@ -75,14 +68,6 @@ def vae_batch(generator: torch.Generator) -> Tensor:
     count, frames = (2, FRAMES) if rng.random() < 0.33 else (4, 9)
     sizes = [DRAFT if rng.random() < 0.5 else FULL for _ in range(count)]
     return torch.stack([crop_near_shape(rng, size, (32, 32), frames) for size in sizes])
-
-
-def decoder_batch(generator: torch.Generator) -> Tensor:
-    """A whole draft, or 128x128 of a full-size clip."""
-    rng = numpy_generator(generator)
-    if rng.random() < 0.5:
-        return render(sample_scene(rng), height=DRAFT[0], width=DRAFT[1])[None]
-    return crop_near_shape(rng, FULL, (128, 128))[None]
 
 
 def crop_near_shape(rng: np.random.Generator, size: tuple[int, int], crop: tuple[int, int], frames=FRAMES) -> Tensor:

@@ -1,6 +1,6 @@
 """Trains the embedded model from nothing: `python -m flashvideo_core train tiny --folder runs/tiny`.
 
-The parts run in order (image, vae, decoder, text, latents, stage1, stage2); each resumes where it stopped, so the
+The parts run in order (image, vae, text, latents, stage1, stage2); each resumes where it stopped, so the
 same command goes on after an interruption. The result is four safetensors files and loss.png in the folder.
 """
 
@@ -23,7 +23,7 @@ from .world import render
 DRAFT_SHARDS = 40  # clips / latents.SHARD
 PATCH_SHARDS = 12
 PAIR_SHARDS = 2
-PARTS = ("image", "vae", "decoder", "text", "stage1", "stage2")
+PARTS = ("image", "vae", "text", "stage1", "stage2")
 
 
 def train_tiny(folder: Path, seed: int = 0, on_step: Callable[[str, int, int, float], None] | None = None) -> None:
@@ -32,9 +32,8 @@ def train_tiny(folder: Path, seed: int = 0, on_step: Callable[[str, int, int, fl
     make = partial(run, folder, seed=seed, on_step=on_step)
     make("image", tiny.image_recipe)
     make("vae", lambda: tiny.vae_recipe(load_vae(folder / "image.safetensors")))
-    make("decoder", lambda: tiny.decoder_recipe(load_vae(folder / "vae.safetensors")))
     make("text", tiny.text_recipe)
-    vae, (encoder, _) = load_vae(folder / "decoder.safetensors"), load_text(folder / "text.safetensors")
+    vae, (encoder, _) = load_vae(folder / "vae.safetensors"), load_text(folder / "text.safetensors")
     drafts = build_latents(folder, vae, "draft", DRAFT_SHARDS, on_step)
     colours = {"latent_rgb": preview_colours(drafts["z"][:32])}
     make("stage1", lambda: tiny.stage1_recipe(encoder, drafts), metadata=colours)
