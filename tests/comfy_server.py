@@ -119,7 +119,7 @@ class ComfyServer:
         ]
 
     def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise RuntimeError(f"ComfyUI ended with code {self.process.returncode}:\n{self.log()[-4000:]}")
@@ -128,7 +128,7 @@ class ComfyServer:
                 return
             except OSError:
                 time.sleep(0.25)
-        raise RuntimeError(f"ComfyUI did not answer within 120 s:\n{self.log()[-4000:]}")
+        raise RuntimeError(f"ComfyUI did not answer within 300 s:\n{self.log()[-4000:]}")
 
     def _listen(self) -> None:
         url = f"http://127.0.0.1:{self.port}/ws?clientId={self.client_id}"
@@ -199,7 +199,7 @@ class ComfyServer:
         node = (failed or stopped or {}).get("node_id")
         return Result(prompt_id, history["outputs"], cached, executed, error, node, messages)
 
-    def run(self, prompt: dict, targets=None, extra_data=None, timeout: float = 300) -> Result:
+    def run(self, prompt: dict, targets=None, extra_data=None, timeout: float = 600) -> Result:
         start = len(self.messages)
         return self.wait(self.submit(prompt, targets, extra_data), start, timeout)
 
@@ -212,7 +212,7 @@ class ComfyServer:
         return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def run_in_comfyui(script: str | Path, *args: str, timeout: float = 600) -> str:
+def run_in_comfyui(script: str | Path, *args: str, timeout: float = 1800) -> str:
     """Runs a script file with ComfyUI's Python and ComfyUI importable; its output, or an error with all of it."""
     environment = {**os.environ, "COMFYUI_PATH": str(COMFYUI_PATH), "PYTHONPATH": str(COMFYUI_PATH)}
     command = [str(COMFYUI_PYTHON), str(script), *args]
