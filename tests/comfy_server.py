@@ -92,14 +92,20 @@ class ComfyServer:
         self.process = subprocess.Popen(
             self._command(), stdout=self.log_file, stderr=subprocess.STDOUT, cwd=COMFYUI_PATH
         )
-        self._wait_until_ready()
-        self._listen()
+        self.listener = None
+        try:
+            self._wait_until_ready()
+            self._listen()
+        except BaseException:
+            self.__exit__()  # a with statement does not, and the server would stay
+            raise
         return self
 
     def __exit__(self, *_) -> None:
-        for process in (self.listener, self.process):
+        processes = [process for process in (self.listener, self.process) if process is not None]
+        for process in processes:
             process.terminate()
-        for process in (self.listener, self.process):
+        for process in processes:
             try:
                 process.wait(15)
             except subprocess.TimeoutExpired:
