@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         reporter.fail("interrupted", str(stop) or "stopped before anything was finished")
         return 130
-    except ValueError as error:
+    except (ValueError, FileNotFoundError, PermissionError, IsADirectoryError) as error:
         reporter.fail("error", one_line(error))
         return 2
     except BrokenPipeError:  # whoever read stdout has gone, as `head` does
@@ -58,7 +58,8 @@ def parser() -> Parser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
 
     def command(name: str, run: Callable, summary: str, *parents: Parser) -> Parser:
-        how = {"help": summary, "description": summary, "epilog": EPILOG, "parents": parents, "allow_abbrev": False}
+        epilog = EPILOG if parts in parents else None
+        how = {"help": summary, "description": summary, "epilog": epilog, "parents": parents, "allow_abbrev": False}
         added = commands.add_parser(name, **how)
         added.add_argument("--json", action="store_true", help="one JSON object a line on stdout, the result last")
         added.set_defaults(run=run)
@@ -85,6 +86,7 @@ def parser() -> Parser:
     add("--frames", type=int, help="use the first 4n+1 frames of a video")
     file_commands(command, parts)
     tiny_commands(command, parts)
+    queue_command(command)
     return top
 
 
@@ -131,7 +133,7 @@ def stage2_options() -> Parser:
 def part_options() -> Parser:
     out = options()
     for name in ("stage1", "stage2", "vae"):
-        out.add_argument(f"--{name}", metavar="FILE", help=f"weights of the {name}, .safetensors or released .pt")
+        out.add_argument(f"--{name}", metavar="FILE", help=f"weights of {name}, .safetensors or released .pt")
     out.add_argument("--t5", metavar="FOLDER", help="T5-XXL encoder with tokenizer (needs transformers)")
     out.add_argument(
         "--embeddings", metavar="FILE", help="safetensors with stage1 and stage2 instead of a text encoder"
@@ -183,3 +185,12 @@ def tiny_commands(command: Callable, parts: Parser) -> None:
     evaluate.add_argument("--prompts", type=int, default=60, metavar="N", help="drafts to judge (default: 60)")
     evaluate.add_argument("--clips", type=int, default=12, metavar="N", help="clips to refine (default: 12)")
     evaluate.add_argument("--ablation", metavar="FOLDER", help="stage 2 weights: pixel and pixel-latent.safetensors")
+
+
+def queue_command(command: Callable) -> None:
+    queue = command("queue", lazily("cli_queue", "queue"), "run prompts through a workflow of a ComfyUI server")
+    queue.add_argument("prompts", metavar="FILE", help="a prompt a line, or JSON lines with overrides")
+    queue.add_argument("--workflow", required=True, metavar="FILE", help="in API form, e.g. one of workflows/api")
+    queue.add_argument("--server", default="127.0.0.1:8188", help="(default: 127.0.0.1:8188)")
+    queue.add_argument("--output", default="clips", metavar="FOLDER", help="where to write (default: clips)")
+    queue.add_argument("--drafts", action="store_true", help="drafts only, to choose from")

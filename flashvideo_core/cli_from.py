@@ -18,15 +18,21 @@ def with_record(args: argparse.Namespace, record: dict) -> argparse.Namespace:
         raise ValueError(f"that clip was refined from {source}; repeat it with: refine {source} --prompt ...")
     if args.prompts is not None:
         raise ValueError("give --from or --prompts, not both")
-    first, second = record["stage1"], record["stage2"]
-    old = {name: first[name] for name in STAGE1} | {name: second[key] for name, key in STAGE2.items()}
-    old |= {"prompt": record["prompt"], "size": (second["height"], second["width"])}
-    old |= {name: record[name] for name in ("crf", "dtype", "device")}
-    old["seed"] = first["seed"]
-    if second["seed"] != first["seed"]:
-        old["refine_seed"] = second["seed"]
+    try:
+        old = options_of(record)
+    except (KeyError, TypeError):
+        raise ValueError(f"{args.recorded} is incomplete: it lacks settings of the clip") from None
     new = {name: value for name, value in vars(args).items() if value is not None}
     return argparse.Namespace(**{**vars(args), **old, **new})
+
+
+def options_of(record: dict) -> dict:
+    """The record as options of the command line."""
+    first, second = record["stage1"], record["stage2"]
+    old = {name: first[name] for name in STAGE1} | {name: second[key] for name, key in STAGE2.items()}
+    old |= {name: record[name] for name in ("prompt", "crf", "dtype", "device")}
+    old |= {"seed": first["seed"], "size": (second["height"], second["width"])}
+    return old if second["seed"] == first["seed"] else old | {"refine_seed": second["seed"]}
 
 
 def old_tiles(record: dict | None, stage: str, new: dict | None) -> dict | None:
@@ -38,7 +44,8 @@ def old_tiles(record: dict | None, stage: str, new: dict | None) -> dict | None:
 
 def repeat_machine(record: dict, reporter: Reporter) -> None:
     """Sums are formed in the order that the number of threads gives, so that is repeated, too."""
-    was, now = record["software"], software()
+    now = software()
+    was = now | record.get("software", {})
     if record["device"] == "cpu" and was["threads"] != now["threads"]:
         torch.set_num_threads(was["threads"])
     if was["torch"] != now["torch"]:

@@ -26,6 +26,7 @@ def base(tmp_path_factory):
     (folder / "long.txt").write_text("long " * 100)
     (folder / "slash.txt").write_text("a cat / a dog")
     (folder / "other.json").write_text(json.dumps({"prompt": "x"}))
+    (folder / "half.json").write_text(json.dumps({"prompt": "x", "stage1": {}, "stage2": {}, "weights": {}}))
     save_file(
         {"stage1": torch.zeros(1, 3, 32), "stage2": torch.full((1, 3, 32), torch.nan)}, folder / "nan.safetensors"
     )
@@ -93,6 +94,7 @@ PROMPTS = {
     "this prompt cannot be a file name, which --layout vbench needs: 'long long": ["--prompts", "long.txt"],
     "this prompt cannot be a file name, which --layout vbench needs: 'a cat / a dog'": ["--prompts", "slash.txt"],
     "other.json holds no record of a clip": ["--from", "other.json"],
+    "half.json is incomplete: it lacks settings of the clip": ["--from", "half.json"],
     "text.mp4: not a video file": ["--from", "text.mp4"],
     "absent.json cannot be read: No such file": ["--from", "absent.json"],
 }
@@ -200,6 +202,7 @@ def test_commands(capsys):
     assert "required: COMMAND" in refused(capsys)
     assert "invalid choice: 'paint'" in refused(capsys, "paint")
     assert "name a file, or --plan" in refused(capsys, "info")
+    assert "No such file or directory" in refused(capsys, "queue", "absent.txt", "--workflow", "absent.json")
 
 
 def test_json_says_it_on_both_streams(capsys):
