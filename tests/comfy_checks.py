@@ -504,6 +504,26 @@ def check_preview_factors_of_the_file():
     assert (found - wanted.clamp(-1, 1)).abs().max() < 0.01
 
 
+def check_embedded_preview_shows_the_colours():
+    """The preview of a rendered clip's latent has the colours of its first frame, in small."""
+    import latent_preview
+    import numpy
+
+    tiny, world = pack("flashvideo_core.parts").TINY, pack("flashvideo_core.training.world")
+    if not (tiny / "stage1.safetensors").is_file():
+        raise Skipped("EMBEDDED MODEL ABSENT: flashvideo_core/tiny holds no weights yet")
+    vae = pack("flashvideo_core.checkpoint").load_vae(tiny / "vae.safetensors")
+    latent = load_stage(tiny / "stage1.safetensors").model.latent_format
+    previewer = latent_preview.Latent2RGBPreviewer(latent.latent_rgb_factors, latent.latent_rgb_factors_bias)
+    shown, wanted = [], []
+    for seed in range(6):
+        frames = world.render(world.sample_scene(numpy.random.default_rng(seed)), height=64, width=96)[None, :, :5]
+        picture = previewer.decode_latent_to_preview(latent.process_in(vae.encode(frames)))
+        shown.append(torch.tensor(list(picture.getdata())).float().flatten())
+        wanted.append(torch.nn.functional.avg_pool2d(frames[0, :, 0], 8).permute(1, 2, 0).flatten())
+    assert float(torch.corrcoef(torch.stack([torch.cat(shown), torch.cat(wanted)]))[0, 1]) > 0.9
+
+
 def check_packs_that_replace_the_previewer_take_part():
     """Video Helper Suite's way: latent_preview.get_previewer is replaced while the server runs."""
     import latent_preview
