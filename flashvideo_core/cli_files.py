@@ -143,7 +143,8 @@ def shown(key: str, value) -> str:
     if key == "weights":
         return ", ".join(f"{name} {part['file']} {short_hash(part)}" for name, part in value.items())
     if isinstance(value, dict):
-        return ", ".join(f"{name} {shown(name, inner)}" for name, inner in value.items() if inner not in (None, {}))
+        inner = {name: shown(name, item) for name, item in value.items() if item is not None}
+        return ", ".join(f"{name} {text}" for name, text in inner.items() if text)
     if isinstance(value, list | tuple):
         return "x".join(str(item) for item in value)
     return "none" if value is None else str(value)
