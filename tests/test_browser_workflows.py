@@ -51,3 +51,13 @@ def test_review_node_shows_its_panel(editor):
     assert page.get_by_role("button", name="Refine this draft").is_disabled()
     assert page.get_by_role("status").filter(has_text="No drafts yet.").count() == 1
     assert editor.errors() == []
+
+
+def test_the_editor_offers_the_missing_weights(editor):
+    editor.open(workflow("released-two-stage-with-review"))
+    page = editor.page
+    page.get_by_role("button", name="View details").first.click()
+    for file in ("stage1.pt", "stage2.pt", "3d-vae.pt", "t5xxl_fp16.safetensors"):
+        page.get_by_text(file, exact=True).first.wait_for()
+    assert page.get_by_role("button", name="Download", exact=True).count() == 4
+    editor.screenshot(f"missing-weights-{editor.kind}.png")

@@ -56,8 +56,8 @@ function addPanel(node) {
   panel.addEventListener("keydown", (event) => {
     if (!event.ctrlKey && !event.metaKey) event.stopPropagation(); // plain keys belong to the panel, not to the canvas
   });
-  refine.addEventListener("click", () => attempt(say, () => approve(node)));
-  renew.addEventListener("click", () => attempt(say, () => newDrafts(node)));
+  refine.addEventListener("click", () => approve(node).catch((error) => say(error.message)));
+  renew.addEventListener("click", () => newDrafts(node).catch((error) => say(error.message)));
   chain(choice, "callback", () => choose(choice.value));
   chain(node, "onExecuted", (output) => output?.drafts && show(output.drafts));
   chain(node, "onConfigure", () => show(node.properties.drafts ?? []));
@@ -90,7 +90,6 @@ async function approve(node) {
   } finally {
     setWidget(node, "decision", before);
   }
-  return "Refining.";
 }
 
 /** Queues this node and what is before it. Drafts that are already shown are followed by those of unused seeds. */
@@ -102,15 +101,6 @@ async function newDrafts(node) {
   setWidget(node, "decision", "review");
   const { output } = await app.graphToPrompt();
   await app.queuePrompt(0, 1, [executionId(output, node)]);
-  return "Making drafts.";
-}
-
-async function attempt(say, action) {
-  try {
-    say(await action());
-  } catch (error) {
-    say(error.message);
-  }
 }
 
 /** The node's id in the prompt; inside a subgraph the ids of the subgraphs stand before it, as in 5:12. */
