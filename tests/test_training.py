@@ -8,9 +8,11 @@ from torch import nn
 
 from flashvideo_core.checkpoint import load_text, load_transformer, load_vae
 from flashvideo_core.training import latents, tiny
+from flashvideo_core.training.init import init_vae, whiten
 from flashvideo_core.training.loop import LoopConfig, fit, learning_rate, read_log, step_generator
 from flashvideo_core.training.losses import drop_text
 from flashvideo_core.training.train import export, plot_losses
+from flashvideo_core.vae import VAE
 
 LOOP = LoopConfig(steps=12, lr=0.05, warmup=2, save_every=4, autocast=False)
 
@@ -146,3 +148,28 @@ def test_cached_latents_resume(tmp_path):
     latents.build(tmp_path, "draft", clip, 2)
     assert made == list(range(2 * latents.SHARD))
     assert torch.equal(latents.load(tmp_path, "draft", 2)["z"][:, 0], torch.arange(2.0 * latents.SHARD))
+
+
+@pytest.fixture
+def clip_and_vae():
+    torch.manual_seed(0)
+    vae = init_vae(VAE(tiny.VAE_CONFIG)).requires_grad_(False)
+    return torch.rand(2, 3, 5, 32, 48) * 2 - 1, vae
+
+
+def test_whitened_latents_have_mean_0_and_variance_1(clip_and_vae):
+    frames, vae = clip_and_vae
+    white = whiten(vae, vae.encode(frames)).encode(frames)
+    torch.testing.assert_close(white.mean((0, 2, 3, 4)), torch.zeros(16), atol=1e-4, rtol=0)
+    torch.testing.assert_close(white.std((0, 2, 3, 4)), torch.ones(16), atol=1e-4, rtol=0)
+
+
+def test_whitening_keeps_the_pictures(clip_and_vae):
+    """Exactly where only the scale changes; a changed mean touches the border, which is padded with zeros."""
+    frames, vae = clip_and_vae
+    z = vae.encode(frames)
+    before = vae.decode(z)
+    whiten(vae, z - z.mean((0, 2, 3, 4), keepdim=True))
+    white = vae.encode(frames)
+    assert (white - z).abs().max() > 0.1
+    torch.testing.assert_close(vae.decode(white), before, atol=1e-4, rtol=0)

@@ -1,6 +1,7 @@
 """How untrained networks begin, so that little training suffices."""
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ..dit import Transformer
 from ..vae import VAE, Downsample, ResBlock, SpatialNorm, Upsample
@@ -44,3 +45,24 @@ def zero_output(model: Transformer) -> Transformer:
         nn.init.zeros_(linear.weight)
         nn.init.zeros_(linear.bias)
     return model
+
+
+@torch.no_grad()
+def whiten(vae: VAE, z: Tensor) -> VAE:
+    """Folds per-channel mean and scale into the VAE so that its latents become (z - mean) / std.
+
+    A latent channel that is mostly a constant costs a diffusion model its signal: at unit variance overall,
+    what distinguishes two pictures drowned in the noise and no shape was ever drawn (measured). z are latents
+    [N, 16, T, H, W] of typical clips. Exact but for one ring of latents at the border, where the decoder pads
+    with zeros; a short training after it mends that.
+    """
+    mean, std = z.float().mean((0, 2, 3, 4)), z.float().std((0, 2, 3, 4))
+    out, channels = vae.encoder.conv_out.conv, len(mean)
+    out.weight[:channels] /= std[:, None, None, None, None]
+    out.bias[:channels] = (out.bias[:channels] - mean) / std
+    out.bias[channels:] -= 2 * std.log()
+    readers = [m for norm in vae.decoder.modules() if isinstance(norm, SpatialNorm) for m in (norm.scale, norm.bias)]
+    for conv in [vae.decoder.conv_in.conv, *readers]:
+        conv.bias += (conv.weight.sum((2, 3, 4)) * mean).sum(1)
+        conv.weight *= std[:, None, None, None]
+    return vae

@@ -34,8 +34,8 @@ VAE_CONFIG = VAEConfig(channels=16, multipliers=(1, 2, 4, 4), blocks=1, groups=4
 IMAGE_LOOP = LoopConfig(steps=520, lr=7e-4, weight_decay=0.0, betas=(0.9, 0.99), ema=0.995)
 VAE_LOOP = LoopConfig(steps=400, lr=4e-4, weight_decay=0.0, betas=(0.9, 0.99), ema=0.995)
 TEXT_LOOP = LoopConfig(steps=1500, lr=1e-3, weight_decay=0.01, autocast=False)
-STAGE1_LOOP = LoopConfig(steps=3400, lr=1e-3, ema=0.995)
-STAGE2_LOOP = LoopConfig(steps=1050, lr=1e-3, ema=0.99)
+STAGE1_LOOP = LoopConfig(steps=3000, lr=1e-3, ema=0.995)
+STAGE2_LOOP = LoopConfig(steps=450, lr=1e-3, ema=0.98)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..checkpoint import load_text, load_vae, metadata_for
 from . import latents, tiny
 from .captions import vocabulary
+from .init import whiten
 from .loop import fit, read_log
 from .preview import fit_latent_rgb
 from .world import render
@@ -31,7 +32,7 @@ def train_tiny(folder: Path, seed: int = 0, on_step: Callable[[str, int, int, fl
     check_plotting()
     make = partial(run, folder, seed=seed, on_step=on_step)
     make("image", tiny.image_recipe)
-    make("vae", lambda: tiny.vae_recipe(load_vae(folder / "image.safetensors")))
+    make("vae", lambda: tiny.vae_recipe(whitened(load_vae(folder / "image.safetensors"))))
     make("text", tiny.text_recipe)
     vae, (encoder, _) = load_vae(folder / "vae.safetensors"), load_text(folder / "text.safetensors")
     drafts = build_latents(folder, vae, "draft", DRAFT_SHARDS, on_step)
@@ -41,6 +42,11 @@ def train_tiny(folder: Path, seed: int = 0, on_step: Callable[[str, int, int, fl
     clips = build_latents(folder, vae, "pair", PAIR_SHARDS, on_step)
     make("stage2", lambda: tiny.stage2_recipe(encoder, patches, clips), metadata=colours)
     plot_losses(folder)
+
+
+def whitened(vae: nn.Module, clips: int = 128) -> nn.Module:
+    """The VAE whose latents of the first training clips have mean 0 and variance 1 in every channel."""
+    return whiten(vae, torch.stack([latents.draft_clip(vae, i)["z"] for i in range(clips)]))
 
 
 def run(
