@@ -105,7 +105,9 @@ class Editor:
 
     def fit(self) -> None:
         """The whole graph in view."""
-        self.page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+        self.page.evaluate(
+            "() => { app.canvas.deselectAll(); app.extensionManager.command.execute('Comfy.Canvas.FitView'); }"
+        )
         self.page.wait_for_timeout(1200)
 
     def screenshot(self, name: str, **options) -> Path:

@@ -13,7 +13,7 @@ const STYLE = `
 .flashvideo-review label { display: flex; flex-direction: column; min-height: 0; padding: 3px; cursor: pointer;
   border: 2px solid var(--border-color, #555); border-radius: 6px; }
 .flashvideo-review label:has(:checked) { border-color: var(--p-primary-color, #4a9eff); }
-.flashvideo-review video { flex: 1; min-height: 0; width: 100%; object-fit: contain; background: #000; }
+.flashvideo-review video { flex: 1; min-height: 0; width: 100%; object-fit: contain; }
 .flashvideo-review p { margin: 0; min-height: 1.2em; }
 .flashvideo-review button { padding: 6px 10px; border: 1px solid var(--border-color, #555); border-radius: 6px;
   background: var(--comfy-input-bg, #333); color: inherit; cursor: pointer; }
