@@ -1,6 +1,6 @@
 """Review: looks at the drafts before stage 2 spends time on one of them.
 
-What holds back the nodes behind it, tried in ComfyUI 0.33:
+What holds back the nodes behind it in ComfyUI 0.33 (the blocker was tried, the others are ruled out by its code):
 - Waiting inside execute keeps the one prompt worker busy, so nothing else in the queue runs, and a closed browser
   leaves the server stuck. Not done here.
 - A lazy input can spare the inputs of a node, never the nodes behind it: this node has to show its inputs and has
