@@ -85,6 +85,7 @@ def export(path: Path, model: nn.Module, ema: dict[str, Tensor], metadata: dict[
     words = {"words": " ".join(vocabulary())} if prefix else {}
     half = {name: value.half().contiguous() for name, value in state.items() if name in core.state_dict()}
     save_file(half, path, metadata={**metadata_for(core.config), **words, **(metadata or {})})
+    path.chmod(0o644)  # safetensors writes for the owner alone
 
 
 def build_latents(folder: Path, vae: nn.Module, kind: str, shards: int, on_step: Callable | None) -> dict[str, Tensor]:
