@@ -10,12 +10,12 @@ import asyncio
 import copy
 import hashlib
 import json
-import os
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .files import whole_file
 from .outputs import clip_name
 
 REVIEW, TEXT, STAGE1, STAGE2 = (f"FlashVideo{name}" for name in ("Review", "TextEncode", "Stage1", "Stage2"))
@@ -137,9 +137,8 @@ def fingerprint(graph: dict) -> str:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    os.replace(part, path)
+    with whole_file(path) as partial:
+        partial.write_bytes(content)
 
 
 async def _run(entries: list[Entry], url: str, progress: Callable | None, note: Callable) -> list[dict]:

@@ -8,7 +8,6 @@ its place and dropped, so the 11.8 GB of stage 1 need the memory of a few of its
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from .checkpoint import Weights, build, metadata_for, open_weights, plan, skeleton
 from .config import TransformerConfig
+from .files import whole_file
 from .keys import QUANT, SCALE, Recipe
 from .weightfile import file_sha256
 
@@ -65,7 +65,7 @@ def convert(source: str | Path, target: str | Path, dtype: str = "stored", callb
     metadata = {**weights.metadata, **metadata_for(weights.config, file_sha256(source))}
     header, places, size = layout(outline, metadata)
     check_space(target, size)
-    with whole_file(target) as file:
+    with opened(target) as file:
         file.write(header)
         for step, name in enumerate(recipes, 1):
             for part, tensor in make(name, weights).items():
@@ -156,14 +156,10 @@ def check_space(target: Path, size: int) -> None:
 
 
 @contextmanager
-def whole_file(target: Path) -> Iterator[BinaryIO]:
-    """A file beside target that takes its name when everything is written, and disappears otherwise."""
-    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+def opened(target: Path) -> Iterator[BinaryIO]:
+    """The target to write to, whole or not at all. Raises ValueError when it cannot be written."""
     try:
-        with partial.open("wb") as file:
+        with whole_file(target) as partial, partial.open("wb") as file:
             yield file
-        os.replace(partial, target)
     except OSError as error:
         raise ValueError(f"{target} cannot be written: {error.strerror}") from None
-    finally:
-        partial.unlink(missing_ok=True)

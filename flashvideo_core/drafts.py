@@ -1,7 +1,6 @@
 """A draft on disk: a latent file that ComfyUI's Load Latent opens, with its prompt, seed and settings."""
 
 import json
-import os
 from pathlib import Path
 
 import torch
@@ -9,18 +8,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from .files import whole_file
+
 
 def save_draft(path: str | Path, latent: Tensor, record: dict) -> None:
     """Writes latent [1, 16, T, H, W] (VAE units) and the record (JSON-able), whole or not at all."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     # the empty tensor is how ComfyUI knows that the latent is stored unscaled
     tensors = {"latent_tensor": latent.contiguous().cpu(), "latent_format_version_0": torch.tensor([])}
-    try:
+    with whole_file(Path(path)) as partial:
         partial.write_bytes(save(tensors, metadata={"flashvideo_draft": json.dumps(record)}))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load_draft(path: str | Path) -> tuple[Tensor, dict]:

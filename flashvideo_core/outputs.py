@@ -7,7 +7,6 @@ lies in .drafts/ only until its clip is finished.
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from .audio import Audio
 from .drafts import load_draft, save_draft
+from .files import whole_file
 from .pipeline import Clip, Draft
 from .record import KEY, asked, draft_record, read_record
 from .video import side_by_side, write_video
@@ -111,12 +111,8 @@ def write_clip(
 
 
 def write_json(path: Path, record: dict) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with whole_file(path) as partial:
         partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def container(record: dict) -> dict[str, str]:

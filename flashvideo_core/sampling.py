@@ -13,8 +13,14 @@ from torch import Tensor
 
 from .attention import attention
 from .guidance import guidance_scale, guide, two_branches
-from .schedule import add_noise, check_ref_step, clean_from_velocity, stage1_schedule, stage2_times
-from .schedule import zero_snr_sqrt_alphas as table_of_sqrt_alphas
+from .schedule import (
+    add_noise,
+    check_ref_step,
+    clean_from_velocity,
+    stage1_schedule,
+    stage2_times,
+    zero_snr_sqrt_alphas,
+)
 
 
 def dpmpp_2m_sde(
@@ -132,7 +138,7 @@ def sample_stage2(
     times = stage2_times(steps, shift)
     scale = dit.config.latent_scale
     both = two_branches(network(dit, ref_step, attention, on_block), txt, unconditional(txt, negative))
-    x = add_noise(scale * z_ref.float(), noise.float(), table_of_sqrt_alphas()[ref_step])
+    x = add_noise(scale * z_ref.float(), noise.float(), zero_snr_sqrt_alphas()[ref_step])
 
     def velocity(x: Tensor, t: float) -> Tensor:
         return guide(*both(x, 1000 - 1000 * t), cfg)
@@ -170,7 +176,7 @@ def unconditional(txt: Tensor, negative: Tensor | None) -> Tensor:
 
 def nearest_table_alpha(a: float) -> float:
     """The entry of the 1000-entry table next to a: the released code forms the clean latent with it."""
-    table = table_of_sqrt_alphas()
+    table = zero_snr_sqrt_alphas()
     return float(table[(table - a).abs().argmin()])
 
 

@@ -6,7 +6,7 @@ An encoder is a function prompt -> [1, L, text_dim] float32. The unconditional e
 import importlib.util
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -71,6 +71,11 @@ class WordEncoder(nn.Module):
         return self.norm(out[:, : slots.shape[1]])
 
 
+def word_table(words: Iterable[str]) -> dict[str, int]:
+    """The id of each word; 0 is padding."""
+    return {word: i + 1 for i, word in enumerate(words)}
+
+
 def word_ids(text: str, vocabulary: dict[str, int], max_words: int) -> tuple[list[int], list[str]]:
     """Ids of the known words, cut to max_words, and the words that are not known."""
     tokens = tokenize(text)
@@ -80,7 +85,7 @@ def word_ids(text: str, vocabulary: dict[str, int], max_words: int) -> tuple[lis
 
 def word_encoder(model: WordEncoder, words: list[str]) -> Callable[[str], Tensor]:
     """The embedded encoder as a function. A word that it does not know is ignored, with one warning."""
-    vocabulary = {word: i + 1 for i, word in enumerate(words)}
+    vocabulary = word_table(words)
 
     def encode(prompt: str) -> Tensor:
         ids, unknown = word_ids(prompt, vocabulary, model.config.max_words)

@@ -6,7 +6,6 @@ said in `Video.notes`; a file that cannot be read is a ValueError of one line th
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ import torch.nn.functional as F
 
 from .audio import Audio, add_audio_stream, decode_audio, encode_audio
 from .color import frame_to_rgb, rgb_to_yuv420
+from .files import whole_file
 
 LIMITED_RANGE, BT709 = 1, 1  # AVCOL_RANGE_MPEG; the H.273 code of BT.709 for matrix, primaries and transfer alike
 HDR_TRANSFERS = (16, 18)  # H.273: PQ, HLG
@@ -69,16 +69,11 @@ def write_video(
     if not 0 <= crf <= 51:
         raise ValueError(f"crf must be in 0..51, got {crf}")
     check_writable(path.parent)
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part")
     options = {"movflags": "use_metadata_tags+faststart"}
-    try:
-        with av.open(f"file:{part}", "w", format="mp4", options=options) as container:
-            container.metadata.update(metadata or {})
-            count = _encode(container, [frames] if isinstance(frames, torch.Tensor) else frames, rate, crf, audio)
-        os.replace(part, path)
-        return count
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(path) as part, av.open(f"file:{part}", "w", format="mp4", options=options) as container:
+        container.metadata.update(metadata or {})
+        count = _encode(container, [frames] if isinstance(frames, torch.Tensor) else frames, rate, crf, audio)
+    return count
 
 
 def _rate(fps: Fraction | float) -> Fraction:

@@ -4,7 +4,6 @@ A shard is a safetensors file of SHARD clips; clip i is always the same scene, s
 again. A shard is written whole or not at all, and one that exists is kept: building resumes.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..files import whole_file
 from ..handoff import resize
 from ..vae import VAE
 from .degradation import Degradation, degrade
@@ -73,9 +73,8 @@ def build(folder: Path, kind: str, clip_of: Callable[[int], dict[str, Tensor]], 
         path = folder / f"{kind}-{shard:05d}.safetensors"
         if not path.exists():
             clips = [clip_of(shard * SHARD + i) for i in range(SHARD)]
-            partial = path.with_suffix(f".{os.getpid()}")
-            save_file({name: torch.stack([clip[name] for clip in clips]) for name in clips[0]}, partial)
-            os.replace(partial, path)
+            with whole_file(path) as partial:
+                save_file({name: torch.stack([clip[name] for clip in clips]) for name in clips[0]}, partial)
         if on_shard is not None:
             on_shard(shard + 1, shards)
 

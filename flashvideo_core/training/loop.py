@@ -6,13 +6,14 @@ that resumes at step n draws what the uninterrupted one would have drawn.
 
 import csv
 import math
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from ..files import whole_file
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,8 @@ def _update_ema(ema: dict[str, Tensor], params: dict[str, nn.Parameter], decay: 
 def save_state(path: Path, step: int, params: dict, ema: dict, optimizer: torch.optim.Optimizer) -> None:
     """Writes beside the old state and renames, so that a kill leaves one whole state."""
     state = {"step": step, "params": dict(params), "ema": ema, "optimizer": optimizer.state_dict()}
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        torch.save(state, partial)
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..attention import plain_attention
 from ..config import SamplingDefaults, TextConfig, TransformerConfig, VAEConfig
 from ..dit import Transformer
-from ..text import WordEncoder, word_ids
+from ..text import WordEncoder, word_ids, word_table
 from ..vae import VAE
 from .captions import ATTRIBUTES, caption, vocabulary
 from .init import init_vae, zero_output
@@ -87,7 +87,7 @@ def text_recipe() -> Recipe:
     model.encoder = WordEncoder(TextConfig(words=len(vocabulary()), slots=len(ATTRIBUTES)))
     nn.init.normal_(model.encoder.slots, std=0.5)
     model.heads = nn.ModuleList(nn.Linear(model.encoder.config.width, len(v) + 1) for v in ATTRIBUTES.values())
-    words = {word: i + 1 for i, word in enumerate(vocabulary())}
+    words = word_table(vocabulary())
 
     def loss(generator: torch.Generator) -> Tensor:
         rng = numpy_generator(generator)
@@ -164,7 +164,7 @@ def random_patches(pairs: Tensor, rng: np.random.Generator) -> Tensor:
 
 def caption_embedder(encoder: WordEncoder) -> Callable[[Tensor, torch.Generator], Tensor]:
     """f(clip indices, generator) -> embeddings [B, slots, width] of freshly drawn captions."""
-    words = {word: i + 1 for i, word in enumerate(vocabulary())}
+    words = word_table(vocabulary())
 
     @torch.no_grad()
     def embed(index: Tensor, generator: torch.Generator) -> Tensor:
