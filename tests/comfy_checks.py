@@ -684,10 +684,10 @@ def check_text_of_another_length_is_not_repeated():
     z, noise = torch.randn(1, 16, 2, 4, 6), torch.randn(1, 16, 2, 4, 6)
     args = (noise, z, s.sampler_of(model), s.sigmas_of(model, 2))
     ours = s.Guider(model, cond(txt), cond(short), 3.0, "constant").sample(*args, disable_pbar=True, seed=0)
-    core = pack("flashvideo_core.sampling")
+    core, schedule = pack("flashvideo_core.sampling"), pack("flashvideo_core.schedule")
     net = pack("flashvideo_core.checkpoint").load_transformer(STAGE2)
-    times = pack("flashvideo_core.schedule").stage2_times(2, 2.5)
-    x = pack("flashvideo_core.schedule").add_noise(1.15258426 * z, noise, core.table_of_sqrt_alphas()[675])
+    times = schedule.stage2_times(2, 2.5)
+    x = schedule.add_noise(1.15258426 * z, noise, schedule.zero_snr_sqrt_alphas()[675])
 
     def velocity(x, t):
         step = torch.tensor([1000 - 1000 * t])

@@ -1,7 +1,9 @@
-"""Fixtures of the golden checkpoints, and the errors measured against the golden data at the end of a run."""
+"""Fixtures: golden checkpoints, a ComfyUI server. At a run's end, the errors measured against the golden data."""
 
 import pytest
 import torch
+from comfy_models import write_small_models
+from comfy_server import ComfyServer
 from golden import CHECKPOINTS, MEASURED
 
 from flashvideo_core.checkpoint import load_transformer, load_vae
@@ -23,6 +25,15 @@ def stage2():
 @pytest.fixture(scope="session")
 def vae():
     return load_vae(CHECKPOINTS / "3d-vae.pt")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A running ComfyUI with this pack and the small models, for one file of tests."""
+    base = tmp_path_factory.mktemp("comfy")
+    write_small_models(base / "models")
+    with ComfyServer(base=base) as running:
+        yield running
 
 
 def pytest_terminal_summary(terminalreporter):

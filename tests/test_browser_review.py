@@ -76,9 +76,13 @@ class Review:
 
 
 def small(graph: dict, seed: int) -> dict:
-    """The UI form with a shorter way: 2 steps, 5 frames, drafts of 48x32 refined to 96x64."""
+    """The UI form with a shorter way: 2 steps, 5 frames, drafts of 48x32 refined to 96x64.
+
+    cfg 1: strong guidance over so few steps drives several seeds into the same plain white, hence the same file.
+    """
+    size = {"preset": "custom", "width": 48, "height": 32, "frames": 5}
     short = {
-        "FlashVideoStage1": {"seed": seed, "steps": 2, "preset": "custom", "width": 48, "height": 32, "frames": 5},
+        "FlashVideoStage1": {"seed": seed, "steps": 2, "cfg": 1.0, **size},
         "FlashVideoHandoff": {"target": "custom", "width": 96, "height": 64},
         "FlashVideoReview": {"decision": "review"},
     }

@@ -5,8 +5,8 @@ import json
 import socket
 
 import pytest
-from comfy_models import two_stage_prompt, write_small_models
-from comfy_server import ComfyServer, requires_comfyui
+from comfy_models import two_stage_prompt
+from comfy_server import requires_comfyui
 
 from flashvideo_core.cli_queue import load_workflow, read_jobs
 from flashvideo_core.client import Job, fill, fingerprint, run_queue
@@ -86,14 +86,6 @@ def test_no_server(tmp_path):
     port = free_port()
     with pytest.raises(ValueError, match=f"no ComfyUI server at 127.0.0.1:{port}"):
         run_queue([Job("p", {"prompt": "p"})], graph(), f"127.0.0.1:{port}", tmp_path)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    base = tmp_path_factory.mktemp("comfy")
-    write_small_models(base / "models")
-    with ComfyServer(base=base) as running:
-        yield running
 
 
 @pytest.mark.comfyui

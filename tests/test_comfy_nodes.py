@@ -10,20 +10,12 @@ from pathlib import Path
 import av
 import pytest
 import torch
-from comfy_models import two_stage_prompt, write_small_models
+from comfy_models import two_stage_prompt
 from comfy_server import PACK, ComfyServer, requires_comfyui
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 pytestmark = [pytest.mark.comfyui, requires_comfyui]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    base = tmp_path_factory.mktemp("comfy")
-    write_small_models(base / "models")
-    with ComfyServer(base=base) as running:
-        yield running
 
 
 @pytest.fixture

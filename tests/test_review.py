@@ -5,21 +5,13 @@ import json
 import av
 import pytest
 import torch
-from comfy_models import two_stage_prompt, write_small_models
-from comfy_server import ComfyServer, requires_comfyui
+from comfy_models import two_stage_prompt
+from comfy_server import requires_comfyui
 from safetensors.torch import load_file
 
 pytestmark = [pytest.mark.comfyui, requires_comfyui]
 
 BEHIND = {"handoff", "stage2", "decode", "save"}
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    base = tmp_path_factory.mktemp("comfy")
-    write_small_models(base / "models")
-    with ComfyServer(base=base) as running:
-        yield running
 
 
 def graph(seed: int, decision: str = "review", choice: int = 0) -> dict:
