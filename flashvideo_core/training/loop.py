@@ -1,11 +1,14 @@
 """One training loop for everything: AdamW, clipping, EMA, bf16 autocast, resumable bit for bit.
 
 The data of a step is a function of (seed, step) alone, so a checkpoint needs no data position: the loop
-that resumes at step n draws what the uninterrupted one would have drawn.
+that resumes at step n draws what the uninterrupted one would have drawn. Several processes run the same loop
+on their shards (distributed.py); a state is whole, so any number of processes goes on from it.
 """
 
 import csv
 import math
+import os
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from ..files import whole_file
+from .distributed import ALONE, World, agree, gathered, like, local, mean, micro_batches, scalar
+
+MAX_STEPS = 1_000_003  # what lies between the streams of two seeds
 
 
 @dataclass(frozen=True)
@@ -32,11 +38,17 @@ class LoopConfig:
     accumulate: int = 1
     autocast: bool = True
     save_every: int = 200
+    keep: int = 1  # states: state.pt, and from 2 on also the last ones under their steps
 
 
 def step_generator(seed: int, step: int, micro: int = 0) -> torch.Generator:
     """The random stream of one micro-batch."""
-    return torch.Generator().manual_seed((seed * 1_000_003 + step) * 64 + micro)
+    return torch.Generator().manual_seed((seed * MAX_STEPS + step) * 64 + micro)
+
+
+def step_of(generator: torch.Generator) -> int:
+    """The step that a generator of `step_generator` was made for, however much was drawn from it."""
+    return generator.initial_seed() // 64 % MAX_STEPS
 
 
 def learning_rate(config: LoopConfig, step: int) -> float:
@@ -54,40 +66,52 @@ def fit(
     config: LoopConfig,
     folder: Path,
     on_step: Callable[[int, float], None] | None = None,
+    world: World = ALONE,
+    on_state: Callable[[int, dict[str, Tensor]], None] | None = None,
 ) -> dict[str, Tensor]:
     """Trains model's parameters that require gradients; returns the EMA weights by name.
 
     `loss_of(generator)` draws a batch from the generator and returns its loss. Writes folder/state.pt
-    (atomic) and folder/loss.csv; a folder with a state is resumed.
+    (atomic) and folder/loss.csv; a folder with a state is resumed. In a world of several the model is sharded,
+    loss_of returns the loss of this process's rows, and only the first process writes, reports and gets weights.
+    `on_state(steps done, EMA weights)` follows each saved state, in every process.
     """
     folder.mkdir(parents=True, exist_ok=True)
     params = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizer = torch.optim.AdamW(params.values(), config.lr, betas=config.betas, weight_decay=config.weight_decay)
     ema = {name: p.detach().clone() for name, p in params.items()}
-    start = resume(folder / "state.pt", params, ema, optimizer)
-    log = _truncate_log(folder / "loss.csv", start)
+    start = resume(folder / "state.pt", params, ema, optimizer, world)
+    log = folder / "loss.csv"
+    if world.first:
+        _truncate_log(log, start)
     for step in range(start, config.steps):
-        loss = _backward(loss_of, config, step, next(iter(params.values())).device.type)
+        loss = mean(_backward(loss_of, config, step, next(iter(params.values())).device.type, world), world)
         norm = torch.nn.utils.clip_grad_norm_(params.values(), config.clip)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step)
-        if torch.isfinite(norm):
+        if math.isfinite(scalar(norm)):
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         _update_ema(ema, params, min(config.ema, (step + 1) / (step + 10)))
-        _append(log, step, loss, learning_rate(config, step))
-        if on_step is not None:
-            on_step(step, loss)
+        if world.first:
+            _append(log, step, loss, learning_rate(config, step))
+            if on_step is not None:
+                on_step(step, loss)
         if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
-            save_state(folder / "state.pt", step + 1, params, ema, optimizer)
-    return ema
+            save_state(folder / "state.pt", step + 1, params, ema, optimizer, world)
+            if world.first:
+                keep_states(folder / "state.pt", step + 1, config.keep)
+            if on_state is not None:
+                on_state(step + 1, gathered(ema, world))
+    return gathered(ema, world)
 
 
-def _backward(loss_of: Callable, config: LoopConfig, step: int, device: str) -> float:
-    total = 0.0
-    for micro in range(config.accumulate):
+def _backward(loss_of: Callable, config: LoopConfig, step: int, device: str, world: World) -> float:
+    """Adds the gradients of this process's micro-batches and returns their mean loss."""
+    total, micros = 0.0, micro_batches(world, config.accumulate)
+    for micro in micros:
         with torch.autocast(device, dtype=torch.bfloat16, enabled=config.autocast):
-            loss = loss_of(step_generator(config.seed, step, micro)) / config.accumulate
+            loss = loss_of(step_generator(config.seed, step, micro)) / len(micros)
         loss.backward()
         total += loss.item()
     return total
@@ -95,27 +119,50 @@ def _backward(loss_of: Callable, config: LoopConfig, step: int, device: str) -> 
 
 @torch.no_grad()
 def _update_ema(ema: dict[str, Tensor], params: dict[str, nn.Parameter], decay: float) -> None:
-    torch._foreach_lerp_(list(ema.values()), [p.detach() for p in params.values()], 1 - decay)
+    torch._foreach_lerp_(local(ema.values()), local(p.detach() for p in params.values()), 1 - decay)
 
 
-def save_state(path: Path, step: int, params: dict, ema: dict, optimizer: torch.optim.Optimizer) -> None:
+def save_state(path: Path, step: int, params: dict, ema: dict, optimizer: torch.optim.Optimizer, world: World) -> None:
     """Writes beside the old state and renames, so that a kill leaves one whole state."""
-    state = {"step": step, "params": dict(params), "ema": ema, "optimizer": optimizer.state_dict()}
-    with whole_file(path) as partial:
-        torch.save(state, partial)
+    state = gathered({"step": step, "params": params, "ema": ema, "optimizer": optimizer.state_dict()}, world)
+    if world.first:
+        with whole_file(path) as partial:
+            torch.save(state, partial)
+
+
+def keep_states(path: Path, step: int, keep: int) -> None:
+    """Gives the newest state a second name, state-STEP.pt, and removes all but the last `keep` of those.
+
+    To go on from an older one, copy it over state.pt.
+    """
+    if keep < 2:
+        return
+    named = path.with_name(f"{path.stem}-{step:08d}{path.suffix}")
+    with whole_file(named) as partial:
+        try:
+            os.link(path, partial)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(path, partial)
+    for old in sorted(path.parent.glob(f"{path.stem}-*{path.suffix}"))[:-keep]:
+        old.unlink()
 
 
 @torch.no_grad()
-def resume(path: Path, params: dict, ema: dict, optimizer: torch.optim.Optimizer) -> int:
+def resume(path: Path, params: dict, ema: dict, optimizer: torch.optim.Optimizer, world: World = ALONE) -> int:
     """Loads a state in place and returns the step to go on with; 0 when there is none."""
-    if not path.exists():
+    state = {"step": 0}
+    if path.exists():  # mapped, so that the processes of a host share its memory; Windows cannot replace a mapped file
+        state = torch.load(path, weights_only=True, map_location="cpu", mmap=world.size > 1)
+    if agree(state["step"], world, f"the processes do not see the same {path}: the folder must be shared") == 0:
         return 0
-    state = torch.load(path, weights_only=True)
     if _shapes(state["params"]) != _shapes(params):
         raise ValueError(f"{path} belongs to another model; choose another folder")
     for name, p in params.items():
-        p.copy_(state["params"][name])
-        ema[name].copy_(state["ema"][name])
+        p.copy_(like(state["params"][name], p))
+        ema[name].copy_(like(state["ema"][name], p))
+    moments = state["optimizer"]["state"]
+    for index, p in enumerate(params.values()):
+        moments[index] = {name: like(value, p) for name, value in moments.get(index, {}).items()}
     optimizer.load_state_dict(state["optimizer"])
     return state["step"]
 
@@ -127,7 +174,7 @@ def _shapes(params: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
 def _truncate_log(path: Path, start: int) -> Path:
     """Drops the lines that a killed run wrote after its last state."""
     rows = list(csv.reader(path.open()))[: start + 1] if path.exists() else [["step", "loss", "lr"]]
-    with path.open("w", newline="") as file:
+    with whole_file(path) as partial, partial.open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     return path
 

@@ -12,26 +12,40 @@ from torch import Tensor
 from ..schedule import TRAIN_STEPS, add_noise, velocity, zero_snr_sqrt_alphas
 from ..vae import VAE, decode_groups, sample_posterior
 
+EVERY_ROW = slice(None)
 
-def stage1_loss(model: Callable, z: Tensor, txt: Tensor, generator: torch.Generator) -> Tensor:
-    """v-prediction with zero terminal SNR. z [B, 16, T, H, W], already times the latent scale."""
+
+def stage1_loss(model: Callable, z: Tensor, txt: Tensor, generator: torch.Generator, rows: slice = EVERY_ROW) -> Tensor:
+    """v-prediction with zero terminal SNR. z [B, 16, T, H, W], already times the latent scale.
+
+    rows: the items of the batch that this process computes (distributed.py); their draws are those of the whole batch.
+    """
     step = torch.randint(TRAIN_STEPS, (z.shape[0],), generator=generator)
+    noise = torch.randn(z.shape, generator=generator)
+    z, txt, step, noise = z[rows], txt[rows], step[rows], noise[rows].to(z.device)
     a = _per_item(zero_snr_sqrt_alphas()[step], z)
-    noise = torch.randn(z.shape, generator=generator).to(z.device)
     out = model(add_noise(z, noise, a), step.float().to(z.device), txt)
     return F.mse_loss(out.float(), velocity(z, noise, a))
 
 
 def stage2_loss(
-    model: Callable, z: Tensor, z_ref: Tensor, txt: Tensor, ref_step: int, generator: torch.Generator
+    model: Callable,
+    z: Tensor,
+    z_ref: Tensor,
+    txt: Tensor,
+    ref_step: int,
+    generator: torch.Generator,
+    rows: slice = EVERY_ROW,
 ) -> Tensor:
     """Flow matching from the noised, degraded reference to the clean latent, t ~ U(0, 1).
 
-    z and z_ref [B, 16, T, H, W], already times the latent scale; ref_step is the noise step of the batch.
+    z and z_ref [B, 16, T, H, W], already times the latent scale; ref_step is the noise step of the batch; rows as
+    in stage 1.
     """
-    noise = torch.randn(z.shape, generator=generator).to(z.device)
+    noise = torch.randn(z.shape, generator=generator)
+    t = torch.rand(z.shape[0], generator=generator)
+    z, z_ref, txt, noise, t = z[rows], z_ref[rows], txt[rows], noise[rows].to(z.device), t[rows].to(z.device)
     start = add_noise(z_ref, noise, zero_snr_sqrt_alphas()[ref_step])
-    t = torch.rand(z.shape[0], generator=generator).to(z.device)
     x = torch.lerp(start, z, _per_item(t, z))
     out = model(x, TRAIN_STEPS * (1 - t), txt, ref_step)
     return F.mse_loss(out.float(), z - start)

@@ -20,6 +20,7 @@ from ..dit import Transformer
 from ..text import WordEncoder, word_ids, word_table
 from ..vae import VAE
 from .captions import ATTRIBUTES, caption, vocabulary
+from .distributed import ALONE, World, rows
 from .init import init_vae, zero_output
 from .latents import DRAFT, FULL, scene_of
 from .loop import LoopConfig
@@ -114,15 +115,16 @@ def stage2_config(latent_scale: float) -> TransformerConfig:
     return TransformerConfig(2, 6, 192, 64, 64, len(ATTRIBUTES), latent_scale, defaults)
 
 
-def stage1_recipe(encoder: WordEncoder, latents: dict[str, Tensor], batch: int = 16) -> Recipe:
+def stage1_recipe(encoder: WordEncoder, latents: dict[str, Tensor], batch: int = 16, world: World = ALONE) -> Recipe:
     scale = latent_scale(latents["z"])
     model, embed = Transformer(stage1_config(scale)), caption_embedder(encoder)
     network = partial(model, attention=plain_attention)
+    mine = rows(world, STAGE1_LOOP.accumulate, batch)
 
     def loss(generator: torch.Generator) -> Tensor:
         index = torch.randint(len(latents["z"]), (batch,), generator=generator)
         txt = drop_text(embed(index, generator), TEXT_DROP, generator)
-        return stage1_loss(network, latents["z"][index].float() * scale, txt, generator)
+        return stage1_loss(network, latents["z"][index].float() * scale, txt, generator, mine)
 
     return Recipe(zero_output(model), loss, STAGE1_LOOP)
 
@@ -134,6 +136,7 @@ def stage2_recipe(
     noise_steps: tuple[int, int] = NOISE_STEPS,
     clip_share: float = 0.15,
     batch: int = 8,
+    world: World = ALONE,
 ) -> Recipe:
     """Patches, and in some steps one whole clip. noise_steps (0, 1) trains without latent noise."""
     scale = latent_scale(patches["z"])
@@ -148,7 +151,8 @@ def stage2_recipe(
         pairs = torch.stack([table[name][index].float() for name in ("z", "z_ref")]) * scale
         z, z_ref = pairs if whole else random_patches(pairs, rng)
         txt = drop_text(embed(index, generator), TEXT_DROP, generator)
-        return stage2_loss(network, z, z_ref, txt, int(rng.integers(*noise_steps)), generator)
+        mine = rows(world, STAGE2_LOOP.accumulate, count)
+        return stage2_loss(network, z, z_ref, txt, int(rng.integers(*noise_steps)), generator, mine)
 
     return Recipe(zero_output(model), loss, STAGE2_LOOP)
 
