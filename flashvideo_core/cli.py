@@ -166,6 +166,8 @@ def file_commands(command: Callable, parts: Parser) -> None:
     convert.add_argument("target", help="the .safetensors to write")
     formats = ("stored", "float32", "bf16", "fp16", "fp8")
     convert.add_argument("--dtype", choices=formats, default="stored", help="(default: as stored)")
+    convert.add_argument("--lora", metavar="FILE", help="a LoRA to merge into the weights")
+    convert.add_argument("--lora-strength", type=float, default=1.0, metavar="X", help="(default: 1)")
     info = command("info", lazily("cli_files", "info"), "say what files are, or what a run needs", parts)
     info.add_argument("files", nargs="*", metavar="FILE", help="weights, a draft, a clip, any video")
     info.add_argument(

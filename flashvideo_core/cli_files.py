@@ -23,7 +23,7 @@ LATENT, EMBEDDING = "latent_tensor", "stage1"  # names of tensors that tell a dr
 
 
 def convert_file(args: argparse.Namespace, reporter: Reporter) -> None:
-    summary = convert(args.source, args.target, args.dtype, reporter.progress)
+    summary = convert(args.source, args.target, args.dtype, reporter.progress, args.lora, args.lora_strength)
     size = f"{summary['tensors']} tensors, {in_bytes(summary['bytes'])}"
     reporter.finish(summary, [f"{summary['target']}: {size}, dtype {summary['dtype']}"])
 

@@ -1,15 +1,16 @@
 """Weights of any known layout -> our safetensors, tensor by tensor.
 
-    python -m flashvideo_core convert stage1.pt stage1.safetensors --dtype bf16
+    python -m flashvideo_core convert stage1.pt stage1.safetensors --dtype bf16 [--lora trained.safetensors]
 
 The header is written first, from a dry run on tensors without memory; then every tensor is made, written at
 its place and dropped, so the 11.8 GB of stage 1 need the memory of a few of its tensors.
 """
 
+import hashlib
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,8 @@ from torch import Tensor, nn
 from .checkpoint import Weights, build, metadata_for, open_weights, plan, skeleton
 from .config import TransformerConfig
 from .files import whole_file
-from .keys import QUANT, SCALE, Recipe
+from .keys import QUANT, SCALE, LoraPart, Recipe
+from .lora import merged, read_lora
 from .weightfile import file_sha256
 
 FP8 = torch.float8_e4m3fn
@@ -37,14 +39,21 @@ _CODES = {
 }
 
 
-def convert(source: str | Path, target: str | Path, dtype: str = "stored", callback: Callable | None = None) -> dict:
+def convert(
+    source: str | Path,
+    target: str | Path,
+    dtype: str = "stored",
+    callback: Callable | None = None,
+    lora: str | Path | None = None,
+    strength: float = 1.0,
+) -> dict:
     """Writes source's weights to target (.safetensors) and returns a summary that JSON can hold.
 
     dtype: "stored" (each tensor as it is in the source), "float32", "bf16", "fp16", or "fp8": the weights of a
-    transformer's linear layers in e4m3 with a scale each, everything else as stored. LoRA is merged in float32
-    before the cast. `callback("convert", step, total, None)` follows every tensor. The target appears whole or
-    not at all. Raises ValueError for unusable weights, an unknown dtype, and a target that cannot be written or
-    is the source.
+    transformer's linear layers in e4m3 with a scale each, everything else as stored. LoRA, the source's own and that
+    of the file `lora` times `strength`, is merged in float32 before the cast. `callback("convert", step, total, None)`
+    follows every tensor. The target appears whole or not at all. Raises ValueError for unusable weights, a LoRA of
+    another model, an unknown dtype, and a target that cannot be written or is the source.
     """
     source, target = Path(source), Path(target)
     if dtype not in FORMATS:
@@ -56,13 +65,14 @@ def convert(source: str | Path, target: str | Path, dtype: str = "stored", callb
     model = skeleton(weights)
     recipes = plan(weights, model)
     linear = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    added = {} if lora is None else added_by(lora, weights, model, strength)
 
     def make(name: str, weights: Weights) -> dict[str, Tensor]:
-        return stored_form(weights, name, recipes[name], FORMATS[dtype], name in linear)
+        return stored_form(weights, name, recipes[name], FORMATS[dtype], name in linear, added.get(name, ()), strength)
 
     dry = replace(weights, tensors={name: tensor.to("meta") for name, tensor in weights.tensors.items()})
     outline = {part: tensor for name in recipes for part, tensor in make(name, dry).items()}
-    metadata = {**weights.metadata, **metadata_for(weights.config, file_sha256(source))}
+    metadata = {**weights.metadata, **metadata_for(weights.config, source_hash(source, lora, strength))}
     header, places, size = layout(outline, metadata)
     check_space(target, size)
     with opened(target) as file:
@@ -83,15 +93,40 @@ def convert(source: str | Path, target: str | Path, dtype: str = "stored", callb
     }
 
 
+def added_by(lora: str | Path, weights: Weights, model: nn.Module, strength: float) -> dict[str, list[LoraPart]]:
+    """The parts of a LoRA file by our weight names. Raises ValueError."""
+    if not isinstance(weights.config, TransformerConfig):
+        raise ValueError(f"{weights.path} is no transformer: a LoRA is for one of the two stages")
+    if not math.isfinite(strength):
+        raise ValueError(f"the strength of the LoRA is {strength}; it must be a finite number")
+    return read_lora(lora, weights.config, {name: tuple(p.shape) for name, p in model.state_dict().items()})
+
+
+def source_hash(source: Path, lora: str | Path | None, strength: float) -> str:
+    """What the new file is known by: the source's SHA-256, or one of all that was merged."""
+    if lora is None:
+        return file_sha256(source)
+    return hashlib.sha256(f"{file_sha256(source)} {file_sha256(lora)} {strength!r}".encode()).hexdigest()
+
+
 def stored_form(
-    weights: Weights, name: str, recipe: Recipe, dtype: torch.dtype | None, linear: bool
+    weights: Weights,
+    name: str,
+    recipe: Recipe,
+    dtype: torch.dtype | None,
+    linear: bool,
+    added: Sequence[LoraPart] = (),
+    strength: float = 1.0,
 ) -> dict[str, Tensor]:
     """What the new file holds for one parameter, by name: one tensor, or three for an fp8 layer."""
     stored = weights.tensors[recipe.weight]
-    if recipe.scale is not None and dtype in (None, FP8):
+    in_fp8 = recipe.scale is not None
+    if in_fp8 and dtype in (None, FP8) and not added:
         return fp8_layer(name, stored, weights.tensors[recipe.scale].float().reshape(()))
     tensor = build(weights, recipe)
-    if dtype is FP8 and linear:
+    if added:
+        tensor = merged(tensor, added, strength)
+    if linear and (dtype is FP8 or (in_fp8 and dtype is None)):
         return fp8_layer(name, *quantise(tensor.float()))
     return {name: tensor.to(stored.dtype if dtype in (None, FP8) else dtype)}
 

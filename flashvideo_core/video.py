@@ -7,7 +7,7 @@ said in `Video.notes`; a file that cannot be read is a ValueError of one line th
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -40,13 +40,15 @@ class Video:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What `probe_video` finds without decoding more than one frame; size as shown (after rotation)."""
+    """What `probe_video` finds without decoding more than one frame; size as shown (after rotation), times of the
+    frames in seconds from the first one."""
 
     height: int
     width: int
     fps: Fraction
     frames: int
     has_audio: bool
+    times: tuple[float, ...] = (0.0,)
 
 
 def write_video(
@@ -173,7 +175,27 @@ def probe_video(path: str | Path) -> VideoInfo:
         stream = container.streams.video[0]
         pts = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)
         _, fps = _constant_rate(pts, stream, [])
-        return VideoInfo(*shown.shape[:2], fps, max(1, len(pts)), bool(container.streams.audio))
+        times = tuple(float((t - pts[0]) * stream.time_base) for t in pts) or (0.0,)
+        return VideoInfo(*shown.shape[:2], fps, len(times), bool(container.streams.audio), times)
+
+
+def read_frames(path: str | Path, numbers: Sequence[int]) -> torch.Tensor:
+    """The decoded frames of these ascending numbers, [len(numbers), H, W, 3] in 0..1; no other is kept.
+
+    ValueError as in `read_video`, and for a number that the file does not reach.
+    """
+    wanted, kept = set(numbers), {}
+    with _open(path) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        for i, frame in enumerate(islice(_decode(container, stream, []), numbers[-1] + 1)):
+            if i in wanted:
+                kept[i] = _upright(frame)
+    if len(kept) < len(wanted):
+        raise ValueError(f"{path}: frame {min(wanted - kept.keys())} could not be decoded")
+    if len({frame.shape for frame in kept.values()}) > 1:
+        raise ValueError(f"{path}: its frames change size")
+    return torch.stack([kept[i] for i in numbers])
 
 
 @contextmanager
