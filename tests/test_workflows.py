@@ -151,6 +151,17 @@ def on_tiny(prompt: dict) -> dict:
     return prompt
 
 
+def with_pngs(prompt: dict) -> dict:
+    """The same graph, which also saves the finished clip's frames without loss."""
+    images = [only(prompt, "SaveVideo")["video"][0], 0]
+    return prompt | {"png": {"class_type": "SaveImage", "inputs": {"filename_prefix": "frames", "images": images}}}
+
+
+def pngs(server, result) -> list[bytes]:
+    """The pixels of the saved frames, in their order."""
+    return [Image.open(path).tobytes() for path in sorted(files(server, result)) if path.suffix == ".png"]
+
+
 def files(server, result) -> list:
     """The files that the output nodes name, in the server's output folder."""
     out = []
@@ -215,15 +226,18 @@ class TestInServer:
         assert torch.allclose(video.frames.mean((0, 1, 2)), frames.mean((0, 1, 2)), atol=0.08)
 
     def test_resume_from_a_draft_saved_by_save_latent(self, server):
-        prompt = on_tiny(api("released-two-stage-with-review"))
+        """Compared as PNGs: ComfyUI's H.264 of the very same frames differs from run to run (seen in 0.33)."""
+        prompt = with_pngs(on_tiny(api("released-two-stage-with-review")))
         only(prompt, "FlashVideoReview")["decision"] = "approve"
         first = server.run(prompt)
-        whole = read_video(clip(server, first)).frames
+        assert read_video(clip(server, first)).frames.shape == (5, 64, 96, 3)
         (saved,) = [path for path in files(server, first) if path.suffix == ".latent"]
-        resumed = on_tiny(api("resume-from-draft"))
+        resumed = with_pngs(on_tiny(api("resume-from-draft")))
         (server.base / "input" / only(resumed, "LoadLatent")["latent"]).write_bytes(saved.read_bytes())
         again = server.run(resumed)
-        assert torch.equal(read_video(clip(server, again)).frames, whole)
+        assert read_video(clip(server, again)).frames.shape == (5, 64, 96, 3)
+        assert len(pngs(server, first)) == 5
+        assert pngs(server, again) == pngs(server, first)
 
 
 def without_files(info: dict) -> dict:
