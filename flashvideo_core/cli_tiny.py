@@ -7,6 +7,7 @@ from pathlib import Path
 from .cli_parts import find_parts
 from .parts import PARTS
 from .progress import Reporter
+from .training.distributed import join
 from .training.evaluate import evaluate, report
 from .training.train import train_tiny
 from .video import check_writable
@@ -17,9 +18,12 @@ def train(args: argparse.Namespace, reporter: Reporter) -> None:
     folder = Path(args.folder)
     check_writable(folder)
     try:
-        train_tiny(folder, args.seed, lambda part, step, steps, loss: reporter.progress(part, step, steps))
+        with join("cpu") as world:
+            train_tiny(folder, args.seed, lambda part, step, steps, loss: reporter.progress(part, step, steps), world)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"the same command goes on from the last state in {folder}") from None
+    if not world.first:
+        return
     made = [str(folder / f"{part}.safetensors") for part in PARTS if (folder / f"{part}.safetensors").exists()]
     reporter.finish({"folder": str(folder), "files": made, "loss": str(folder / "loss.png")}, made)
 

@@ -17,6 +17,7 @@ from ..files import whole_file
 from ..handoff import resize
 from ..vae import VAE
 from .degradation import Degradation, degrade
+from .distributed import ALONE, World
 from .world import FRAMES, Scene, centre, render, sample_scene
 
 SHARD = 64
@@ -66,10 +67,17 @@ def _encode(vae: VAE, clip: Tensor) -> Tensor:
         return vae.encode(clip[None])[0].half()
 
 
-def build(folder: Path, kind: str, clip_of: Callable[[int], dict[str, Tensor]], shards: int, on_shard=None) -> None:
-    """Writes the missing ones of folder/kind-00000.safetensors ... for `shards` shards."""
+def build(
+    folder: Path,
+    kind: str,
+    clip_of: Callable[[int], dict[str, Tensor]],
+    shards: int,
+    on_shard: Callable[[int, int], None] | None = None,
+    world: World = ALONE,
+) -> None:
+    """Writes the missing ones of folder/kind-00000.safetensors ... for `shards` shards, each process its part."""
     folder.mkdir(parents=True, exist_ok=True)
-    for shard in range(shards):
+    for shard in range(world.rank, shards, world.size):
         path = folder / f"{kind}-{shard:05d}.safetensors"
         if not path.exists():
             clips = [clip_of(shard * SHARD + i) for i in range(SHARD)]

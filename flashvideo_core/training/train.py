@@ -2,6 +2,7 @@
 
 The parts run in order (image, vae, text, latents, stage1, stage2); each resumes where it stopped, so the
 same command goes on after an interruption. The result is four safetensors files and loss.png in the folder.
+Under torchrun the two stages are trained by all processes together; the small parts before them by the first one.
 """
 
 import json
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from ..checkpoint import load_text, load_vae, metadata_for
 from . import latents, tiny
 from .captions import vocabulary
+from .distributed import ALONE, World, shard, wait
 from .init import whiten
 from .loop import fit, read_log
 from .preview import fit_latent_rgb
@@ -27,21 +29,29 @@ PAIR_SHARDS = 2
 PARTS = ("image", "vae", "text", "stage1", "stage2")
 
 
-def train_tiny(folder: Path, seed: int = 0, on_step: Callable[[str, int, int, float], None] | None = None) -> None:
-    """Makes every part that folder lacks. `on_step(part, step, steps, loss)` follows each step."""
+def train_tiny(
+    folder: Path,
+    seed: int = 0,
+    on_step: Callable[[str, int, int, float], None] | None = None,
+    world: World = ALONE,
+) -> None:
+    """Makes every part that folder lacks. `on_step(part, step, steps, loss)` follows the first process's."""
     check_plotting()
     make = partial(run, folder, seed=seed, on_step=on_step)
-    make("image", tiny.image_recipe)
-    make("vae", lambda: tiny.vae_recipe(whitened(load_vae(folder / "image.safetensors"))))
-    make("text", tiny.text_recipe)
+    if world.first:
+        make("image", tiny.image_recipe)
+        make("vae", lambda: tiny.vae_recipe(whitened(load_vae(folder / "image.safetensors"))))
+        make("text", tiny.text_recipe)
+    wait(world)
     vae, (encoder, _) = load_vae(folder / "vae.safetensors"), load_text(folder / "text.safetensors")
-    drafts = build_latents(folder, vae, "draft", DRAFT_SHARDS, on_step)
+    drafts = build_latents(folder, vae, "draft", DRAFT_SHARDS, on_step, world)
     colours = {"latent_rgb": preview_colours(drafts["z"][:32])}
-    make("stage1", lambda: tiny.stage1_recipe(encoder, drafts), metadata=colours)
-    patches = build_latents(folder, vae, "patch", PATCH_SHARDS, on_step)
-    clips = build_latents(folder, vae, "pair", PAIR_SHARDS, on_step)
-    make("stage2", lambda: tiny.stage2_recipe(encoder, patches, clips), metadata=colours)
-    plot_losses(folder)
+    make("stage1", lambda: tiny.stage1_recipe(encoder, drafts, world=world), metadata=colours, world=world)
+    patches = build_latents(folder, vae, "patch", PATCH_SHARDS, on_step, world)
+    clips = build_latents(folder, vae, "pair", PAIR_SHARDS, on_step, world)
+    make("stage2", lambda: tiny.stage2_recipe(encoder, patches, clips, world=world), metadata=colours, world=world)
+    if world.first:
+        plot_losses(folder)
 
 
 def whitened(vae: nn.Module, clips: int = 128) -> nn.Module:
@@ -57,16 +67,18 @@ def run(
     seed: int = 0,
     metadata: dict[str, str] | None = None,
     on_step: Callable | None = None,
+    world: World = ALONE,
 ) -> Path:
     """Trains one part into folder/part/ and writes its EMA weights to folder/part.safetensors."""
     target = folder / f"{part}.safetensors"
     if not target.exists():
         torch.manual_seed(seed)  # the start weights
         recipe = recipe_of()
-        recipe.model.train()
+        shard(recipe.model.train(), world)
         report = None if on_step is None else lambda step, loss: on_step(part, step + 1, recipe.loop.steps, loss)
-        ema = fit(recipe.model, recipe.loss, recipe.loop, folder / part, report)
-        export(target, recipe.model, ema, metadata)
+        ema = fit(recipe.model, recipe.loss, recipe.loop, folder / part, report, world)
+        if world.first:
+            export(target, recipe.model, ema, metadata)
     return target
 
 
@@ -88,10 +100,13 @@ def export(path: Path, model: nn.Module, ema: dict[str, Tensor], metadata: dict[
     path.chmod(0o644)  # safetensors writes for the owner alone
 
 
-def build_latents(folder: Path, vae: nn.Module, kind: str, shards: int, on_step: Callable | None) -> dict[str, Tensor]:
+def build_latents(
+    folder: Path, vae: nn.Module, kind: str, shards: int, on_step: Callable | None, world: World = ALONE
+) -> dict[str, Tensor]:
     clip_of = partial(getattr(latents, f"{kind}_clip"), vae)
     report = None if on_step is None else lambda done, total: on_step(f"{kind} latents", done, total, 0.0)
-    latents.build(folder / "latents", kind, clip_of, shards, report)
+    latents.build(folder / "latents", kind, clip_of, shards, report if world.first else None, world)
+    wait(world)
     return latents.load(folder / "latents", kind, shards)
 
 

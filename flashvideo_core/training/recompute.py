@@ -1,0 +1,19 @@
+"""Activation checkpointing: a block keeps its inputs only, and computes the rest again for its gradients.
+
+Costs a third more time and saves nearly all activation memory: at 540x960 a block of stage 2 holds gigabytes.
+"""
+
+from functools import partial
+
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+
+def recompute_blocks(model: nn.Module) -> nn.Module:
+    """Makes the blocks of a transformer recompute, in place, and returns it. Names and results do not change.
+
+    Before or after `distributed.shard`: it wraps what is inside a block's hooks, so a block is gathered once for both.
+    """
+    for block in model.blocks:
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
+    return model
