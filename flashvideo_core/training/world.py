@@ -53,9 +53,9 @@ CHOICES = {
 
 FRAMES = 17  # a whole clip at 8 fps; motion is defined on these frames
 ASPECT = 1.5  # of the frame in which motions are laid out
-RADIUS = {"small": 0.12, "medium": 0.17, "large": 0.23}
-TRAVEL = (0.2, 0.3, 0.4, 0.5, 0.6)  # per speed: the part of the frame's extent that is crossed in a whole clip
-HOP = (0.18, 0.25, 0.32, 0.4, 0.48)  # per speed: the height of a bounce
+RADIUS = {"small": 0.17, "medium": 0.22, "large": 0.28}
+TRAVEL = (0.14, 0.2, 0.26, 0.32, 0.38)  # per speed: the part of the frame's extent that is crossed in a whole clip
+HOP = (0.14, 0.18, 0.22, 0.26, 0.3)  # per speed: the height of a bounce
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _sample_motion(rng: np.random.Generator, names: dict) -> dict:
         dx = rng.uniform(-0.08, 0.08)
     x = _sample_start(rng, ASPECT, radius, 0.0, dx)
     y = _sample_start(rng, 1.0, radius, -hop, dy)
-    bounce = {"hop": hop, "hops": rng.uniform(2.0, 3.0), "hop_phase": rng.uniform()}
+    bounce = {"hop": hop, "hops": rng.uniform(1.8, 2.4), "hop_phase": rng.uniform()}
     return {"radius": radius, "x": x, "y": y, "dx": dx, "dy": dy, **bounce}
 
 
