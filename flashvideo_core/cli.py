@@ -11,6 +11,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import NoReturn
 
+from .cli_training import train_commands
 from .progress import Reporter, warnings_to
 
 EPILOG = "Without --stage1, --stage2, --vae and a text encoder the embedded tiny model is used."
@@ -85,7 +86,8 @@ def parser() -> Parser:
     add("--negative", metavar="PROMPT", help="what to keep away from")
     add("--frames", type=int, help="use the first 4n+1 frames of a video")
     file_commands(command, parts)
-    tiny_commands(command, parts)
+    train_commands(command, lazily, size, parts)
+    evaluate_command(command, parts)
     queue_command(command)
     return top
 
@@ -178,11 +180,7 @@ def file_commands(command: Callable, parts: Parser) -> None:
     info.add_argument("--size", type=size, metavar="HEIGHTxWIDTH", help="of the refined clip, for --plan")
 
 
-def tiny_commands(command: Callable, parts: Parser) -> None:
-    train = command("train", lazily("cli_tiny", "train"), "train the embedded model from nothing, or go on with it")
-    train.add_argument("model", choices=("tiny",), help="what to train")
-    train.add_argument("--folder", required=True, help="where it goes; what is done there already is kept")
-    train.add_argument("--seed", type=int, default=0, help="of weights and data")
+def evaluate_command(command: Callable, parts: Parser) -> None:
     evaluate = command("evaluate", lazily("cli_tiny", "evaluate_parts"), "measure the embedded model", parts)
     evaluate.add_argument("--prompts", type=int, default=60, metavar="N", help="drafts to judge (default: 60)")
     evaluate.add_argument("--clips", type=int, default=12, metavar="N", help="clips to refine (default: 12)")

@@ -97,17 +97,18 @@ def _build_clip(cut: Cut, files: tuple[Path, ...], recipe: Recipe, encode: Calla
     missing = [path for path in files if not path.exists()]
     clip = read_cut(cut, recipe.size) if missing else None
     for path in missing:
-        shown = clip if path == files[0] else degraded(clip, recipe, path)
+        # seeded with the file's own hash: a variant is the same whoever makes it, and in which order
+        shown = clip if path == files[0] else degraded(clip, recipe, int(path.stem[:15], 16))
         write(path, z=encode(shown, recipe.size).half())
 
 
-def degraded(clip: Tensor, recipe: Recipe, path: Path) -> Tensor:
-    """The clip as a draft that went wrong: averaged down to the draft's size, then DEG_pixel.
+def degraded(clip: Tensor, recipe: Recipe, seed: int) -> Tensor:
+    """The clip as a draft that went wrong: averaged down to the draft's size, then DEG_pixel."""
+    return degrade(draft_of(clip, recipe), recipe.degradation, torch.Generator().manual_seed(seed))
 
-    The stream is seeded with the file's own hash, so a variant is the same whoever makes it, and in which order.
-    """
-    small = F.interpolate(clip.transpose(0, 1), size=recipe.draft_size, mode="area").transpose(0, 1)
-    return degrade(small, recipe.degradation, torch.Generator().manual_seed(int(path.stem[:15], 16)))
+
+def draft_of(clip: Tensor, recipe: Recipe) -> Tensor:
+    return F.interpolate(clip.transpose(0, 1), size=recipe.draft_size, mode="area").transpose(0, 1)
 
 
 def build_text(

@@ -5,14 +5,11 @@ for each of q, k and v, attention's output, and the adaLN modulation of every bl
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..files import whole_file
 from ..lora import PREFIX
 
 TARGETS = {"qkv": 3, "attn_out": 1, "modulation": 1}  # layer of a block -> LoRA pairs, each on its share of the rows
@@ -68,9 +65,3 @@ def lora_tensors(model: nn.Module, trained: Mapping[str, Tensor], dtype: torch.d
             out[f"{PREFIX}{name}.lora_B.weight"] = torch.block_diag(*up)
             out[f"{PREFIX}{name}.alpha"] = torch.tensor(float(layer.alpha * len(down)))
     return out
-
-
-def save_lora(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    with whole_file(path) as partial:
-        save_file(tensors, partial, metadata={"format": "pt", **metadata})
-    path.chmod(0o644)  # safetensors writes for the owner alone

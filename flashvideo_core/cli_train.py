@@ -1,0 +1,136 @@
+"""`train stage1`, `train stage2` and `train preview-degradation`: training on own clips."""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from .attention import attention, plain_attention
+from .checkpoint import open_weights
+from .cli_parts import DTYPES, Parts, find_parts, given_parts
+from .config import STAGE1, STAGE2
+from .progress import Reporter
+from .training.cache import Recipe, degraded, draft_of
+from .training.data import find_cuts, find_sources, read_cut
+from .training.degradation import contact_sheet
+from .training.distributed import World, join
+from .training.finetune import finetune, trainable
+from .training.options import Options, options_for
+from .training.plan import measure, plan_lines
+from .training.prepare import Place
+from .video import check_writable
+
+NUMBERS = (
+    "mode",
+    "rank",
+    "alpha",
+    "steps",
+    "lr",
+    "batch",
+    "accumulate",
+    "frames",
+    "fps",
+    "size",
+    "curriculum",
+    "patch",
+)
+NUMBERS += ("variants", "checkpointing", "save_every", "sample_every", "keep", "seed")
+
+
+def train_stage(args: argparse.Namespace, reporter: Reporter) -> None:
+    """Trains, or says what training takes; Ctrl-C keeps the last saved state."""
+    if args.embeddings:
+        raise ValueError("--embeddings holds one prompt's; training reads many captions: give --t5 or --text")
+    if args.plan and not given_parts(args):
+        return say_plan_of_released(args, reporter)
+    needed = (args.model,) if args.plan else (args.model, "vae", "text")
+    parts = find_parts(args, needed, None, reporter.note)
+    options = options_for(open_weights(parts.files[args.model]).config, **numbers_of(args))
+    if args.plan:
+        return say_plan(parts, options, reporter)
+    for name in ("data", "folder"):
+        if getattr(args, name) is None:
+            raise ValueError(f"--{name} is missing: training takes clips from --data and writes into --folder")
+    folder = Path(args.folder)
+    check_writable(folder)
+    try:
+        with join(str(parts.device)) as world:
+            result = train_in(world, Path(args.data), folder, parts, options, reporter)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"the same command goes on from the last state in {folder}") from None
+    if world.first:
+        found = {"folder": str(folder), "file": str(result), "loss": str(folder / "loss.png")}
+        reporter.finish(found, [str(result)])
+
+
+def train_in(world: World, data: Path, folder: Path, parts: Parts, options: Options, reporter: Reporter) -> Path:
+    place = place_of(parts, torch.device(world.device))
+    config = parts.configs[f"stage{options.stage}"]
+    if world.first:
+        for line in plan_lines(config, options, parts.dtype.itemsize, parts.device.type):
+            reporter.note(line)
+    return finetune(data, folder, options, place, reporter.note, reporter.progress, world)
+
+
+def place_of(parts: Parts, device: torch.device) -> Place:
+    """Weights are known by their hashes alone: a file may be renamed."""
+    hashes = {part: {k: v for k, v in known.items() if k != "file"} for part, known in parts.weights.items()}
+    return Place(parts.files, hashes, device, parts.dtype)
+
+
+def numbers_of(args: argparse.Namespace) -> dict:
+    return {name: getattr(args, name, None) for name in NUMBERS}
+
+
+def say_plan_of_released(args: argparse.Namespace, reporter: Reporter) -> None:
+    """The arithmetic for the released sizes; without weights nothing can be measured."""
+    config = {"stage1": STAGE1, "stage2": STAGE2}[args.model]
+    options = options_for(config, **numbers_of(args))
+    dtype = DTYPES[args.dtype] if args.dtype else torch.bfloat16
+    lines = plan_lines(config, options, dtype.itemsize, "cuda")
+    reporter.finish({"plan": lines}, [*lines, "  speed: not measured, since no weights are named"])
+
+
+def say_plan(parts: Parts, options: Options, reporter: Reporter) -> None:
+    """The arithmetic for the named weights, and three measured steps."""
+    kind = parts.device.type
+    place = place_of(parts, parts.device)
+    lines = plan_lines(parts.configs[f"stage{options.stage}"], options, parts.dtype.itemsize, kind)
+    model = trainable(options, place)
+    network = partial(model, attention=plain_attention if kind == "cpu" else attention)
+    seconds = measure(model, network, options, autocast=kind in ("cpu", "cuda"))
+    speed = f"{seconds:.2f} s a step on {kind}, {3600 / seconds:.0f} steps an hour (mean of 3)"
+    reporter.finish({"plan": lines, "seconds_per_step": seconds}, [*lines, f"  speed: {speed}"])
+
+
+def preview_degradation(args: argparse.Namespace, reporter: Reporter) -> None:
+    """A contact sheet: above each draft as it is, below as stage 2 sees it in training; first and last frame."""
+    out = Path(args.out)
+    if out.suffix.lower() != ".png":
+        raise ValueError(f"{out} must end in .png")
+    check_writable(out.parent)
+    for name in ("clips", "variants"):
+        if getattr(args, name) < 1:
+            raise ValueError(f"{name} is {getattr(args, name)}; it must be at least 1")
+    options = options_for(STAGE2, size=args.size, frames=args.frames, fps=args.fps, seed=args.seed)
+    sources, skipped = find_sources(args.data)
+    cuts, unfit = find_cuts(sources, size=options.size, frames=options.frames, fps=options.fps)
+    for skip in [*skipped, *unfit]:
+        reporter.note(str(skip))
+    if not cuts:
+        raise ValueError(f"{args.data} holds no clip that can be shown; the notes above say why")
+    moving = [cut for cut in cuts if len(cut.frames) > 1] or cuts
+    pairs = []
+    for done, cut in enumerate(moving[: args.clips], 1):
+        pairs += degraded_pairs(read_cut(cut, options.size), options, args.variants, done)
+        reporter.progress("degradation", done, len(moving[: args.clips]))
+    contact_sheet(pairs, out, columns=args.variants)
+    reporter.finish({"file": str(out), "clips": len(moving[: args.clips])}, [str(out)])
+
+
+def degraded_pairs(clip: torch.Tensor, options: Options, variants: int, number: int) -> list:
+    """(draft, degraded draft) for each variant of a clip."""
+    recipe = Recipe(options.size, options.draft_size, "", variants, options.seed)
+    seeds = [(options.seed * 1000 + number) * 1000 + variant for variant in range(variants)]
+    return [(draft_of(clip, recipe), degraded(clip, recipe, seed)) for seed in seeds]

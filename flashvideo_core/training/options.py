@@ -1,0 +1,100 @@
+"""The numbers of a training run on own clips, complete and checked before anything is read or built."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+from ..config import TransformerConfig
+from ..handoff import check_frame_count, floor_size
+from .batches import CURRICULA
+from .loop import MAX_STEPS, LoopConfig
+
+MODES = ("lora", "full")
+LEARNING_RATE = {"lora": 1e-4, "full": 4e-5}  # full: paper, stage 1; lora: ours, since its matrices start at zero
+
+
+@dataclass(frozen=True)
+class Options:
+    """Sizes are (height, width) in pixels. Optimiser as in the paper: reference/paper.md, training recipe."""
+
+    stage: int
+    size: tuple[int, int]
+    draft_size: tuple[int, int]  # stage 2: what a clip is reduced to before it is degraded
+    patch: tuple[int, int]  # stage 2: half the size, as the paper's 540x960 of 1080x1920
+    frames: int = 49
+    fps: float = 8
+    mode: str = "lora"
+    rank: int = 128  # of the released LoRA
+    alpha: float = 128.0  # as large as the rank: scale 1 (the released LoRA has 1, scale 1/128)
+    steps: int = 2000
+    lr: float = 1e-4
+    batch: int = 1
+    accumulate: int = 1
+    seed: int = 0
+    curriculum: str = "full"
+    variants: int = 4  # stage 2: degraded drafts of each clip
+    text_drop: float = 0.1  # paper
+    checkpointing: bool = False
+    save_every: int = 200
+    keep: int = 2
+    sample_every: int = 200
+
+
+WITHOUT_EFFECT = ("checkpointing", "save_every", "keep", "sample_every")  # on the weights: may change between resumes
+
+
+def options_for(config: TransformerConfig, **given) -> Options:
+    """Options for these weights; None takes the default, which follows the weights' size, rate and stage.
+
+    Raises ValueError that names the value and the rule.
+    """
+    given = {name: value for name, value in given.items() if value is not None}
+    size = floor_size(given.pop("size", config.defaults.size))
+    half, quarter = (tuple(max(16, side // part // 16 * 16) for side in size) for part in (2, 4))
+    mode = given.get("mode", "lora")
+    if mode not in MODES:
+        raise ValueError(f"mode is {mode!r}; choose one of {', '.join(MODES)}")
+    defaults = {"frames": config.defaults.frames, "fps": config.defaults.fps, "lr": LEARNING_RATE[mode]}
+    defaults |= {
+        "curriculum": "paper" if config.stage == 2 else "full",
+        "alpha": float(given.get("rank", Options.rank)),
+    }
+    defaults |= {"draft_size": quarter, "patch": half} | ({"variants": 0} if config.stage == 1 else {})
+    options = Options(config.stage, size, **(defaults | given))
+    options = dataclasses.replace(
+        options, patch=floor_size(options.patch), draft_size=floor_size(options.draft_size), fps=float(options.fps)
+    )
+    check(options)
+    return options
+
+
+def check(options: Options) -> None:
+    """Raises ValueError for a number out of its range."""
+    check_frame_count(options.frames)
+    least = {"steps": 1, "batch": 1, "accumulate": 1, "save_every": 1, "keep": 1, "sample_every": 0, "rank": 1}
+    for name, low in (least | ({"variants": 1} if options.stage == 2 else {})).items():
+        if getattr(options, name) < low:
+            raise ValueError(f"{name} is {getattr(options, name)}; it must be at least {low}")
+    for name in ("lr", "alpha", "fps"):
+        value = getattr(options, name)
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{name} is {value:g}; it must be a positive number")
+    if options.steps >= MAX_STEPS or options.accumulate > 64:
+        raise ValueError(f"steps must be below {MAX_STEPS} and accumulate at most 64")
+    if not 0 <= options.text_drop <= 1:
+        raise ValueError(f"text_drop is {options.text_drop}; it must be 0 to 1")
+    if options.curriculum not in CURRICULA:
+        raise ValueError(f"curriculum is {options.curriculum!r}; choose one of {', '.join(CURRICULA)}")
+    for name in ("patch", "draft_size"):
+        value = getattr(options, name)
+        if value[0] > options.size[0] or value[1] > options.size[1]:
+            raise ValueError(
+                f"{name} {value[0]}x{value[1]} is larger than the size {options.size[0]}x{options.size[1]}"
+            )
+
+
+def loop_config(options: Options, autocast: bool) -> LoopConfig:
+    """AdamW's betas and decay as in the paper (LoopConfig's defaults), clipping at its 0.1."""
+    names = ("steps", "lr", "seed", "accumulate", "save_every", "keep")
+    same = {name: getattr(options, name) for name in names}
+    return LoopConfig(**same, warmup=min(100, -(-options.steps // 10)), clip=0.1, autocast=autocast)

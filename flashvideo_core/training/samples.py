@@ -1,0 +1,56 @@
+"""What the model in training makes of one clip of its data, as a video: written at intervals, to be looked at."""
+
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..attention import attention, plain_attention
+from ..checkpoint import load_vae
+from ..parts import Pipeline
+from ..pipeline import decode, planned_tiles
+from ..sampling import sample_stage1, sample_stage2, seeded_noise
+from ..video import write_video
+from .cache import Entry, read
+from .distributed import World
+from .options import Options
+from .prepare import Place
+
+
+def write_sample(path: Path, model: nn.Module, entry: Entry, options: Options, place: Place, world: World) -> None:
+    """Stage 1 draws the clip's caption, stage 2 refines a degraded draft of it (its middle patch). Collective.
+
+    Sampled with the weights as they are, not their average, and with the numbers stored beside the weights. The VAE is
+    in memory for the decode only. Draws from a generator of its own, so the training does not change.
+    """
+    with torch.autocast(place.device.type, dtype=torch.bfloat16, enabled=place.device.type in ("cpu", "cuda")):
+        latent = sample(model, entry, options, place.device)
+    if world.first:
+        path.parent.mkdir(exist_ok=True)
+        pipe = Pipeline(
+            None, None, load_vae(place.files["vae"], dtype=place.dtype), None, {}, place.device, place.dtype
+        )
+        size = {"height": 8 * latent.shape[3], "width": 8 * latent.shape[4]}
+        frames = decode(pipe, latent, "decode", tile=planned_tiles(pipe, size, "decode")["decode"])
+        write_video(path, frames, options.fps)
+
+
+def sample(model: nn.Module, entry: Entry, options: Options, device: torch.device) -> Tensor:
+    """A latent [1, 16, T, h, w] in VAE units; noise and draws follow from the run's seed."""
+    default, draw = model.config.defaults, seeded_noise(options.seed)
+    kernel = plain_attention if device.type == "cpu" else attention
+    txt = read(entry.txt)[None].to(device)
+    if options.stage == 1:
+        noise = draw(torch.empty(1, 16, entry.frames, *entry.size, device=device))
+        run = partial(sample_stage1, steps=default.steps, cfg=default.cfg, guidance=default.guidance, draw_noise=draw)
+        return run(model, noise, txt, attention=kernel)
+    window = middle(entry.size, (options.patch[0] // 8, options.patch[1] // 8))
+    z_ref = read(entry.refs[0], (slice(None), slice(None), *window))[None].to(device)
+    numbers = {"steps": default.steps, "cfg": default.cfg, "shift": default.shift, "ref_step": default.ref_step}
+    return sample_stage2(model, z_ref, txt, noise=draw(z_ref), attention=kernel, **numbers)
+
+
+def middle(size: tuple[int, int], patch: tuple[int, int]) -> tuple[slice, slice]:
+    starts = [(side - part) // 2 for side, part in zip(size, patch, strict=True)]
+    return tuple(slice(start, start + part) for start, part in zip(starts, patch, strict=True))
