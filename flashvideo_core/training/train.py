@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from ..checkpoint import load_text, load_vae, metadata_for
 from . import latents, tiny
 from .captions import vocabulary
+from .curves import check_plotting, plot
 from .distributed import ALONE, World, shard, wait
 from .init import whiten
-from .loop import fit, read_log
+from .loop import fit
 from .preview import fit_latent_rgb
 from .world import render
 
@@ -110,27 +111,7 @@ def build_latents(
     return latents.load(folder / "latents", kind, shards)
 
 
-def check_plotting() -> None:
-    """Training takes hours: what its end needs is looked for at its start."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise ValueError("train draws its loss curves with matplotlib: pip install matplotlib") from None
-
-
 def plot_losses(folder: Path) -> Path:
     """folder/loss.png: one panel a part, each step's loss and a running mean."""
-    from matplotlib.figure import Figure
-
-    parts = [part for part in PARTS if (folder / part / "loss.csv").exists()]
-    figure = Figure(figsize=(4 * len(parts), 3), layout="constrained")
-    for axes, part in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts, strict=True):
-        steps, losses = zip(*read_log(folder / part / "loss.csv"), strict=True)
-        window = max(1, len(losses) // 50)
-        mean = torch.tensor(losses).unfold(0, window, 1).mean(-1)
-        axes.plot(steps, losses, linewidth=0.3, alpha=0.5)
-        axes.plot(steps[window - 1 :], mean, linewidth=1.5)
-        axes.set(title=part, xlabel="step", yscale="log")
-    path = folder / "loss.png"
-    figure.savefig(path, dpi=110)
-    return path
+    logs = {part: folder / part / "loss.csv" for part in PARTS}
+    return plot(folder / "loss.png", {part: log for part, log in logs.items() if log.exists()})
