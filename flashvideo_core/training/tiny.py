@@ -32,8 +32,8 @@ NOISE_STEPS = (200, 500)  # of stage 2; a short training leaves noise behind fro
 CROP = 16  # latent side of stage 2's training patches
 
 VAE_CONFIG = VAEConfig(channels=16, multipliers=(1, 2, 4, 4), blocks=1, groups=4)
-IMAGE_LOOP = LoopConfig(steps=520, lr=7e-4, weight_decay=0.0, betas=(0.9, 0.99), ema=0.995)
-VAE_LOOP = LoopConfig(steps=400, lr=4e-4, weight_decay=0.0, betas=(0.9, 0.99), ema=0.995)
+IMAGE_LOOP = LoopConfig(steps=1600, lr=8e-4, weight_decay=0.0, betas=(0.9, 0.99), ema=0.997)
+VAE_LOOP = LoopConfig(steps=2400, lr=5e-4, weight_decay=0.0, betas=(0.9, 0.99), ema=0.997)
 TEXT_LOOP = LoopConfig(steps=1500, lr=1e-3, weight_decay=0.01, autocast=False)
 STAGE1_LOOP = LoopConfig(steps=6000, lr=1e-3, ema=0.995)
 STAGE2_LOOP = LoopConfig(steps=3000, lr=1e-3, ema=0.99)
@@ -47,28 +47,35 @@ class Recipe:
 
 
 def image_recipe() -> Recipe:
-    """The VAE on single frames first: nine different pictures teach more than nine frames of one."""
+    """The VAE on single frames first: many different pictures teach more than some frames of few."""
     model = init_vae(VAE(VAE_CONFIG))
-    return Recipe(model, lambda generator: vae_loss(model, image_batch(generator), generator), IMAGE_LOOP)
+    return Recipe(
+        model, lambda generator: vae_loss(model, image_batch(numpy_generator(generator)), generator), IMAGE_LOOP
+    )
 
 
 def vae_recipe(vae: VAE) -> Recipe:
+    """Then mostly clips. What moves is learned late and slowly; single frames in between keep what still ones need."""
     vae.requires_grad_(True)
-    return Recipe(vae, lambda generator: vae_loss(vae, vae_batch(generator), generator), VAE_LOOP)
+
+    def loss(generator: torch.Generator) -> Tensor:
+        rng = numpy_generator(generator)
+        return vae_loss(vae, image_batch(rng) if rng.random() < 0.2 else clip_batch(rng), generator)
+
+    return Recipe(vae, loss, VAE_LOOP)
 
 
-def image_batch(generator: torch.Generator) -> Tensor:
-    """Crops of 48x48 of single frames, half of them of drafts, half of full-size clips."""
-    rng = numpy_generator(generator)
-    return torch.stack([crop_near_shape(rng, DRAFT if i % 2 else FULL, (48, 48), 1) for i in range(32)])
+def image_batch(rng: np.random.Generator) -> Tensor:
+    """Single frames: crops of full-size ones or, as often, whole drafts, whose norm statistics differ from a crop's."""
+    size, crop, count = (FULL, (48, 48), 40) if rng.random() < 0.5 else (DRAFT, DRAFT, 14)
+    return torch.stack([crop_near_shape(rng, size, crop, 1) for _ in range(count)])
 
 
-def vae_batch(generator: torch.Generator) -> Tensor:
-    """Small crops, half of them from full-size frames: four of 9 frames, or (one step in three) two of 17."""
-    rng = numpy_generator(generator)
-    count, frames = (2, FRAMES) if rng.random() < 0.33 else (4, 9)
-    sizes = [DRAFT if rng.random() < 0.5 else FULL for _ in range(count)]
-    return torch.stack([crop_near_shape(rng, size, (32, 32), frames) for size in sizes])
+def clip_batch(rng: np.random.Generator) -> Tensor:
+    """Small crops of many scenes; now and then whole drafts, or the 17 frames that go through the encoder at once."""
+    kinds = [(DRAFT, (32, 32), 9, 12), (FULL, (32, 32), 9, 12), (DRAFT, (32, 48), FRAMES, 4), (DRAFT, DRAFT, 9, 2)]
+    size, crop, frames, count = kinds[rng.choice(len(kinds), p=(0.35, 0.35, 0.15, 0.15))]
+    return torch.stack([crop_near_shape(rng, size, crop, frames) for _ in range(count)])
 
 
 def crop_near_shape(rng: np.random.Generator, size: tuple[int, int], crop: tuple[int, int], frames=FRAMES) -> Tensor:
