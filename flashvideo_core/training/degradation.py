@@ -29,18 +29,12 @@ class Degradation:
     """Probabilities and strengths of DEG_pixel. All probabilities 0: the identity."""
 
     blur_prob: float = 0.7  # practice: 0.8-1.0; lowered, since a draft of stage 1 is not always soft
-    blur_kinds: tuple[float, float, float] = (
-        0.45,
-        0.25,
-        0.30,
-    )  # Real-ESRGAN: isotropic, anisotropic, generalised+plateau
-    blur_sigma: Range = (
-        0.2,
-        1.5,
-    )  # pixels of the low resolution; Real-ESRGAN's second order (its first: 0.2-3 before 4x down)
+    blur_kinds: tuple[float, float, float] = (0.45, 0.25, 0.30)  # Real-ESRGAN: isotropic, anisotropic, generalised
+    blur_sigma: Range = (0.2, 1.5)  # low-resolution pixels; Real-ESRGAN's second order (its first, before 4x: 0.2-3)
     blur_beta: Range = (0.5, 4.0)  # Real-ESRGAN: exponent of the generalised Gaussian, 1 is the Gaussian
     blur_radius: int = 5  # 11x11 taps hold 3.3 sigma of the widest kernel
     resize_prob: float = 0.6  # practice: 0.7-1.0 (there the resize to low resolution itself is part of it)
+    resize_kernels: tuple[str, ...] = ("area", "bilinear", "bicubic")  # Real-ESRGAN; one each way
     resize_scale: Range = (0.5, 1.25)  # Real-ESRGAN's second order is 0.3-1.2; narrower, since the size is already low
     noise_prob: float = 0.6  # practice: 0.5 Gaussian, else Poisson, always one of the two
     noise_gaussian: float = 0.5  # Real-ESRGAN: share of Gaussian noise, the rest is Poisson
@@ -51,14 +45,8 @@ class Degradation:
     jpeg_quality: Range = (30.0, 95.0)  # Real-ESRGAN
     video_prob: float = 0.5  # RealBasicVSR: always
     video_h264: float = 0.7  # RealBasicVSR draws among two names of H.264 and MPEG-4: 2/3 H.264
-    h264_crf: Range = (
-        20.0,
-        38.0,
-    )  # RealBasicVSR draws bit rates, which mean nothing across sizes; 23 is x264's default
-    mpeg4_qscale: Range = (
-        2.0,
-        16.0,
-    )  # the quantiser itself, for the same reason; 2 is nearly lossless, 31 the coarsest
+    h264_crf: Range = (20.0, 38.0)  # 23 is x264's default; RealBasicVSR draws bit rates, which mean little across sizes
+    mpeg4_qscale: Range = (2.0, 16.0)  # the quantiser, for the same reason; 2 is nearly lossless, 31 the coarsest
 
 
 def degrade(frames: torch.Tensor, config: Degradation, generator: torch.Generator) -> torch.Tensor:
@@ -132,7 +120,7 @@ def _interpolate(frames: torch.Tensor, size: Sequence[int], mode: str) -> torch.
 
 
 def _random_resize(frames: torch.Tensor, config: Degradation, generator: torch.Generator) -> torch.Tensor:
-    there, back = (_pick(("area", "bilinear", "bicubic"), generator) for _ in range(2))
+    there, back = (_pick(config.resize_kernels, generator) for _ in range(2))
     return resize(frames, _uniform(config.resize_scale, generator), there, back)
 
 
