@@ -56,7 +56,8 @@ def train_stage(args: argparse.Namespace, reporter: Reporter) -> None:
     check_writable(folder)
     try:
         with join(str(parts.device)) as world:
-            result = train_in(world, Path(args.data), folder, parts, options, reporter)
+            cache = Path(args.cache) if args.cache else folder / "cache"
+            result = train_in(world, Path(args.data), cache, folder, parts, options, reporter)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"the same command goes on from the last state in {folder}") from None
     if world.first:
@@ -64,13 +65,15 @@ def train_stage(args: argparse.Namespace, reporter: Reporter) -> None:
         reporter.finish(found, [str(result)])
 
 
-def train_in(world: World, data: Path, folder: Path, parts: Parts, options: Options, reporter: Reporter) -> Path:
+def train_in(
+    world: World, data: Path, cache: Path, folder: Path, parts: Parts, options: Options, reporter: Reporter
+) -> Path:
     place = place_of(parts, torch.device(world.device))
     config = parts.configs[f"stage{options.stage}"]
     if world.first:
         for line in plan_lines(config, options, parts.dtype.itemsize, parts.device.type):
             reporter.note(line)
-    return finetune(data, folder, options, place, reporter.note, reporter.progress, world)
+    return finetune(data, cache, folder, options, place, reporter.note, reporter.progress, world)
 
 
 def place_of(parts: Parts, device: torch.device) -> Place:

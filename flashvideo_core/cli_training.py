@@ -38,6 +38,7 @@ def stage_options(add: Callable, stage: int, size: Callable) -> None:
     """None stands for what options.py takes from the weights."""
     add("--data", metavar="PATH", help="a folder of clips with .txt captions, or a CSV with the columns video, caption")
     add("--folder", help="where the run goes; the same command goes on with it")
+    add("--cache", metavar="FOLDER", help="latents and text, to share between runs (default: cache in --folder)")
     add("--plan", action="store_true", help="say what the run takes, and stop (of the released sizes without weights)")
     add("--mode", choices=("lora", "full"), help="what is trained (default: lora)")
     add("--rank", type=int, help="of the LoRA (default: 128, as released)")

@@ -334,6 +334,25 @@ def with_lora(tensors: dict, strength: float = 1.0) -> torch.Tensor:
     return forward(patched, small_inputs())
 
 
+def check_a_lora_of_ours_equals_its_merge():
+    """What training writes, by ComfyUI's own loader and by ours, is what `convert --lora` merges."""
+    lora = pack("flashvideo_core.training.lora")
+    model = lora.add_lora(pack("flashvideo_core.checkpoint").load_transformer(STAGE2), 4, 2.0)
+    trained = {name: torch.randn_like(p) / 10 for name, p in model.named_parameters() if p.requires_grad}
+    with tempfile.TemporaryDirectory() as folder:
+        path, target = Path(folder) / "lora.safetensors", Path(folder) / "merged.safetensors"
+        save_file(lora.lora_tensors(model, trained, torch.float32), path)
+        pack("flashvideo_core.convert").convert(STAGE2, target, "float32", lora=path)
+        wanted = forward(load_stage(target), small_inputs())
+        theirs, _ = comfy.sd.load_lora_for_models(load_stage(STAGE2), None, load_file(path), 1.0, 0.0)
+        ours = pack("nodes.bridge.lora").apply_lora(load_stage(STAGE2), path, 1.0)
+        for patched in (theirs, ours):
+            mm.load_models_gpu([patched], force_full_load=True)
+            assert_close(forward(patched, small_inputs()), wanted, SAMPLING)
+            mm.unload_all_models()
+    assert float((wanted - forward(load_stage(STAGE2), small_inputs())).abs().max()) > 0.01
+
+
 def check_lora_of_another_model_is_refused():
     with raises(ValueError, "made for another model"):
         with_lora({"transformer.layers.0.to_q.lora_A.weight": torch.randn(4, 8)})

@@ -151,7 +151,7 @@ def test_the_stage1_loss_of_an_exact_model_is_zero():
 
     generator = torch.Generator().manual_seed(0)
     assert float(stage1_loss(recovered, z, randn(3, 2, 4), generator)) < 1e-6
-    assert float(stage1_loss(lambda x, t, txt: exact(x, t, txt) + 0.1, z, None, generator)) == pytest.approx(
+    assert float(stage1_loss(lambda x, t, txt: exact(x, t, txt) + 0.1, z, randn(3, 2, 4), generator)) == pytest.approx(
         0.01, rel=1e-3
     )
 
@@ -167,7 +167,7 @@ def test_the_stage2_loss_of_an_exact_model_is_zero_and_its_velocity_inverts_the_
         seen.append((x, t, v, ref_step))
         return v
 
-    assert float(stage2_loss(exact, z, z_ref, None, 675, torch.Generator().manual_seed(0))) < 1e-4
+    assert float(stage2_loss(exact, z, z_ref, randn(2, 2, 4), 675, torch.Generator().manual_seed(0))) < 1e-4
     x, t, v, ref_step = seen[0]
     assert ref_step == 675
     noise = torch.Generator().manual_seed(0)

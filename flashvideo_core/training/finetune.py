@@ -2,9 +2,9 @@
 
     python -m flashvideo_core train stage2 --data clips --folder runs/mine --stage2 ... --vae ... --t5 ...
 
-The folder gets cache/ (latents and text), run.json (what is trained), state.pt (and its predecessors), loss.csv,
-loss.png, samples/ and the result, lora.safetensors or stage1/stage2.safetensors. The same command goes on from the
-last state, bit for bit.
+The folder gets cache/ (latents and text; --cache puts it elsewhere, to share), run.json (what is trained), state.pt
+and its predecessors, loss.csv, loss.png, samples/ and the result, lora.safetensors or stage1/stage2.safetensors. The
+same command goes on from the last state, bit for bit.
 """
 
 import dataclasses
@@ -35,6 +35,7 @@ from .samples import write_sample
 
 def finetune(
     data: Path,
+    cache: Path,
     folder: Path,
     options: Options,
     place: Place,
@@ -48,7 +49,7 @@ def finetune(
     """
     check_plotting()
     source = open_weights(place.files[f"stage{options.stage}"])
-    entries = shared_entries(data, folder, source.config, options, place, note, progress, world)
+    entries = shared_entries(data, cache, source.config, options, place, note, progress, world)
     check_same_run(folder, run_record(options, place, entries), world)
     model = trainable(options, place)
     network = partial(model, attention=plain_attention if place.device.type == "cpu" else attention)
@@ -72,10 +73,10 @@ def finetune(
 
 
 def shared_entries(
-    data: Path, folder: Path, config, options: Options, place: Place, note: Callable, progress: Callable, world: World
+    data: Path, cache: Path, config, options: Options, place: Place, note: Callable, progress: Callable, world: World
 ) -> list[Entry]:
     """The cache, filled by the first process; the others then find it complete."""
-    make = partial(prepare, data, folder / "cache", config, options, place)
+    make = partial(prepare, data, cache, config, options, place)
     entries = make(note, progress) if world.first else []
     wait(world)
     return entries or make(lambda text: None, lambda *step: None)
