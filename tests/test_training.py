@@ -53,6 +53,19 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path, kill_at):
     assert read_log(tmp_path / "whole" / "loss.csv") == read_log(tmp_path / "killed" / "loss.csv")
 
 
+def test_gradients_that_stay_nan_end_the_run(tmp_path):
+    """A few such steps are skipped; a run in which nothing is learned any more says so instead of going on."""
+    model, bad = nn.Linear(1, 1), set(range(3, 9))
+    steps = iter(range(60))
+    scale = {True: float("nan"), False: 1.0}
+    fit(model, lambda generator: model.weight.sum() * scale[next(steps) in bad], LOOP, tmp_path / "some")
+    assert torch.isfinite(model.weight).all()
+    loop = replace(LOOP, steps=50)
+    with pytest.raises(ValueError, match="20 steps in a row, up to step 19, were not finite"):
+        fit(model, lambda generator: model.weight.sum() * float("nan"), loop, tmp_path / "all")
+    assert torch.isfinite(model.weight).all()
+
+
 def test_a_state_of_another_model_is_refused(tmp_path):
     toy(folder=tmp_path)
     with pytest.raises(ValueError, match="belongs to another model"):

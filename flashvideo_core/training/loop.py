@@ -22,6 +22,9 @@ from .distributed import ALONE, World, agree, gathered, like, local, mean, micro
 MAX_STEPS = 1_000_003  # what lies between the streams of two seeds
 
 
+MAX_SKIPPED = 20  # steps in a row whose gradients were not finite
+
+
 @dataclass(frozen=True)
 class LoopConfig:
     """Optimiser and schedule. Betas, weight decay and clipping as in the paper unless a recipe says otherwise."""
@@ -81,7 +84,7 @@ def fit(
     optimizer = torch.optim.AdamW(params.values(), config.lr, betas=config.betas, weight_decay=config.weight_decay)
     ema = {name: p.detach().clone() for name, p in params.items()}
     start = resume(folder / "state.pt", params, ema, optimizer, world)
-    log = folder / "loss.csv"
+    log, skipped = folder / "loss.csv", 0
     if world.first:
         _truncate_log(log, start)
     for step in range(start, config.steps):
@@ -89,7 +92,10 @@ def fit(
         norm = torch.nn.utils.clip_grad_norm_(params.values(), config.clip)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step)
-        if math.isfinite(scalar(norm)):
+        finite = math.isfinite(scalar(norm))
+        skipped = 0 if finite else skipped + 1
+        check_learning(skipped, step)
+        if finite:
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         _update_ema(ema, params, min(config.ema, (step + 1) / (step + 10)))
@@ -104,6 +110,15 @@ def fit(
             if on_state is not None:
                 on_state(step + 1, gathered(ema, world))
     return gathered(ema, world)
+
+
+def check_learning(skipped: int, step: int) -> None:
+    """A step without finite gradients is skipped; many in a row are no accident. Raises ValueError then."""
+    if skipped >= MAX_SKIPPED:
+        raise ValueError(
+            f"the gradients of {skipped} steps in a row, up to step {step}, were not finite: the loss or its "
+            "kernels are broken (try without autocast, or a smaller learning rate)"
+        )
 
 
 def _backward(loss_of: Callable, config: LoopConfig, step: int, device: str, world: World) -> float:
