@@ -59,9 +59,11 @@ def join(device: str | None = None) -> Iterator[World]:
     if size == 1:
         yield World(device=device or kind)
         return
-    if kind == "cuda":
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    torch.distributed.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=PATIENCE)
+    gpu = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if kind == "cuda" else None
+    if gpu is not None:
+        torch.cuda.set_device(gpu)
+    backend = "gloo" if gpu is None else "nccl"
+    torch.distributed.init_process_group(backend, timeout=PATIENCE, device_id=gpu)
     yield World(int(os.environ["RANK"]), size, kind)
     torch.distributed.destroy_process_group()  # after an error it would wait for the others
 
@@ -86,6 +88,11 @@ def rows(world: World, count: int, batch: int) -> slice:
     return slice(start, start + max(1, batch // size))
 
 
+def copies(world: World, count: int, batch: int) -> int:
+    """How many processes compute each item alike, in a step of `count` micro-batches; all above 1 is wasted."""
+    return max(1, world.size // math.gcd(world.size, count) // batch)
+
+
 def shard(model: nn.Module, world: World) -> nn.Module:
     """Shards a transformer in place, block by block and then the rest (FSDP2), and returns it; alone: does nothing.
 
@@ -96,11 +103,18 @@ def shard(model: nn.Module, world: World) -> nn.Module:
         return model
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+    from torch.distributed.tensor import Shard
+
+    def place(param: Tensor) -> Shard:
+        """Along the first dimension that divides evenly: the first of a LoRA's is only 1 or 3."""
+        even = [dim for dim, length in enumerate(param.shape) if length % world.size == 0]
+        return Shard(even[0] if even else 0)
 
     dtype = torch.bfloat16 if world.device == "cuda" else None
     how = {
         "mesh": init_device_mesh(world.device, (world.size,)),
         "mp_policy": MixedPrecisionPolicy(dtype, dtype and torch.float32, cast_forward_inputs=False),
+        "shard_placement_fn": place,
     }
     for block in model.blocks:
         fully_shard(block, **how)

@@ -23,7 +23,7 @@ from ..files import whole_file
 from .batches import CURRICULA, draw, phase_of
 from .cache import Entry, digest
 from .curves import check_plotting, plot
-from .distributed import ALONE, World, rows, shard, wait
+from .distributed import ALONE, World, copies, rows, shard, wait
 from .loop import fit
 from .lora import add_lora, lora_tensors
 from .losses import drop_text, stage1_loss, stage2_loss
@@ -48,6 +48,8 @@ def finetune(
     Raises ValueError for data or options that cannot be trained on, and for a folder with another run in it.
     """
     check_plotting()
+    if world.first and (alike := copies(world, options.accumulate, options.batch)) > 1:
+        note(f"{alike} processes compute the same clips: a --batch of {alike * options.batch} would keep all at work")
     source = open_weights(place.files[f"stage{options.stage}"])
     entries = shared_entries(data, cache, source.config, options, place, note, progress, world)
     check_same_run(folder, run_record(options, place, entries), world)
