@@ -15,12 +15,24 @@ from ..vae import VAE, decode_groups, sample_posterior
 EVERY_ROW = slice(None)
 
 
-def stage1_loss(model: Callable, z: Tensor, txt: Tensor, generator: torch.Generator, rows: slice = EVERY_ROW) -> Tensor:
+def stage1_loss(
+    model: Callable,
+    z: Tensor,
+    txt: Tensor,
+    generator: torch.Generator,
+    rows: slice = EVERY_ROW,
+    noisy: float = 0.0,
+) -> Tensor:
     """v-prediction with zero terminal SNR. z [B, 16, T, H, W], already times the latent scale.
 
     rows: the items of the batch that this process computes (distributed.py); their draws are those of the whole batch.
+    noisy: the share of items whose step is drawn from the noisier half alone, where the layout of a clip is decided;
+    0 draws all of them uniformly, as the paper does.
     """
     step = torch.randint(TRAIN_STEPS, (z.shape[0],), generator=generator)
+    if noisy:
+        late = torch.rand(z.shape[0], generator=generator) < noisy
+        step = torch.where(late, (TRAIN_STEPS + step) // 2, step)
     noise = torch.randn(z.shape, generator=generator)
     z, txt, step, noise = z[rows], txt[rows], step[rows], noise[rows].to(z.device)
     a = _per_item(zero_snr_sqrt_alphas()[step], z)

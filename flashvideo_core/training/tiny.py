@@ -28,6 +28,7 @@ from .losses import drop_text, stage1_loss, stage2_loss, vae_loss
 from .world import FRAMES, centre, render, sample_scene
 
 TEXT_DROP = 0.1  # paper
+NOISY = 0.5  # of stage 1's items; texture that no draft needs to get right would else take most of a short training
 NOISE_STEPS = (200, 500)  # of stage 2; a short training leaves noise behind from higher steps (seen at 575)
 CROP = 16  # latent side of stage 2's training patches
 
@@ -131,7 +132,7 @@ def stage1_recipe(encoder: WordEncoder, latents: dict[str, Tensor], batch: int =
     def loss(generator: torch.Generator) -> Tensor:
         index = torch.randint(len(latents["z"]), (batch,), generator=generator)
         txt = drop_text(embed(index, generator), TEXT_DROP, generator)
-        return stage1_loss(network, latents["z"][index].float() * scale, txt, generator, mine)
+        return stage1_loss(network, latents["z"][index].float() * scale, txt, generator, mine, NOISY)
 
     return Recipe(zero_output(model), loss, STAGE1_LOOP)
 
