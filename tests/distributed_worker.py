@@ -92,7 +92,7 @@ def train(case: str, folder: Path, world: World) -> dict:
 
 
 def main() -> None:
-    """Every case into FOLDER/two CASE, "rows" also from the state in FOLDER/two resumed; parts/stage1; facts-RANK.json."""
+    """FOLDER/two CASE of each; "rows" again from the state in FOLDER/two resumed; parts/stage1; facts-RANK.json."""
     folder = Path(sys.argv[1])
     torch.set_num_threads(1)
     with join("cpu") as world:
