@@ -247,3 +247,23 @@ def test_degraded_drafts_are_shown_beside_their_clips(base, tmp_path, capsys):
     assert read_video(sheet).frames.shape == (1, 2 * 2 * 16, 2 * 2 * 16, 3)
     code, _, err = run(capsys, "train", "preview-degradation", "--data", base / "clips", "--out", tmp_path / "s.gif")
     assert code == 2 and err.endswith("s.gif must end in .png\n")
+
+
+def test_two_processes_train_what_one_does(base, tmp_path, capsys):
+    """torchrun with gloo and FSDP2: each process computes one of two micro-batches, and both sample together."""
+    one, two = (
+        [str(word) for word in command(base, tmp_path / name, "--accumulate", "2", "--sample-every", "3", steps=3)]
+        for name in ("one", "two")
+    )
+    code, _, err = run(capsys, *one)
+    assert code == 0, err
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launch, "-m", "flashvideo_core", *two], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{tmp_path / 'two/lora.safetensors'}\n"
+    (wanted, said), (ours, ours_said) = (opened(tmp_path / name / "lora.safetensors") for name in ("one", "two"))
+    assert said == ours_said
+    for name, value in wanted.items():
+        torch.testing.assert_close(ours[name], value, atol=1e-6, rtol=1e-5)
+    assert (tmp_path / "two/samples/step-00000003.mp4").exists()
