@@ -56,6 +56,6 @@ def stage_options(add: Callable, stage: int, size: Callable) -> None:
         add("--variants", type=int, metavar="N", help="degraded drafts of each clip (default: 4)")
     add("--checkpointing", action="store_true", help="compute activations again: less memory, a third more time")
     add("--save-every", type=int, metavar="STEPS", help="(default: 200)")
-    add("--sample-every", type=int, metavar="STEPS", help="0: never (default: 200)")
+    add("--sample-every", type=int, metavar="STEPS", help="with the next saved state; 0: never (default: 200)")
     add("--keep", type=int, metavar="N", help="states that stay (default: 2)")
     add("--seed", type=int, default=0, help="of the LoRA, the data and the noise (default: 0)")

@@ -20,7 +20,7 @@ from flashvideo_core.checkpoint import load_transformer, open_weights
 from flashvideo_core.cli import main
 from flashvideo_core.training import prepare
 from flashvideo_core.training.batches import Batch
-from flashvideo_core.training.finetune import loss_of
+from flashvideo_core.training.finetune import loss_of, sample_is_due
 from flashvideo_core.training.loop import read_log, step_generator
 from flashvideo_core.training.options import options_for
 from flashvideo_core.video import read_video
@@ -69,6 +69,15 @@ def test_a_run_leaves_its_lora_its_log_its_states_and_a_sample(whole):
         "alpha": "2.0",
         "steps": "6",
     }
+
+
+@pytest.mark.parametrize(
+    ("every", "steps"), [(0, []), (2, [2, 4, 6, 7]), (3, [4, 6, 7]), (4, [4, 7]), (6, [6, 7]), (100, [7])]
+)
+def test_samples_come_with_the_next_state(every, steps):
+    """States after 2, 4, 6 and, at the end, 7 steps."""
+    options = options_for(open_weights(STAGE1).config, steps=7, save_every=2, sample_every=every)
+    assert [step for step in (2, 4, 6, 7) if sample_is_due(step, options)] == steps
 
 
 def test_what_is_left_out_is_said(base, tmp_path, capsys):

@@ -63,7 +63,7 @@ def finetune(
     def on_state(step: int, ema: dict[str, Tensor]) -> None:
         if options.mode == "lora" and world.first:
             export(folder, model, ema, options, place)
-        if options.sample_every and (step % options.sample_every == 0 or step == options.steps):
+        if sample_is_due(step, options):
             write_sample(folder / "samples" / f"step-{step:08d}.mp4", model, entries[0], options, place, world)
 
     on_step = lambda step, loss: progress(phase, step + 1, options.steps)  # noqa: E731
@@ -72,6 +72,12 @@ def finetune(
         plot(folder / "loss.png", {phase: folder / "loss.csv"})
         export(folder, model, ema, options, place)
     return result_path(folder, options)
+
+
+def sample_is_due(step: int, options: Options) -> bool:
+    """Whether a multiple of sample_every lies between the state before and this one; and at the end."""
+    every = options.sample_every
+    return every > 0 and (step == options.steps or step // every > (step - options.save_every) // every)
 
 
 def shared_entries(
