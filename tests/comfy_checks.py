@@ -47,7 +47,10 @@ def pack(module: str):
 
 
 def recorded(name: str) -> dict[str, torch.Tensor]:
-    return load_file(next(p for folder in (DATA, SHARED) if (p := folder / f"{name}.safetensors").is_file()))
+    for folder in (DATA, SHARED):
+        if (path := folder / f"{name}.safetensors").is_file():
+            return load_file(path)
+    raise Skipped(f"GOLDEN DATA ABSENT: {name}.safetensors is neither in {DATA} nor in {SHARED}")
 
 
 def cond(txt: torch.Tensor) -> list:
