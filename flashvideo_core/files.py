@@ -1,9 +1,12 @@
 """Files that are whole or not there: every writer of the project goes through `whole_file`."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
 
 
 @contextmanager
@@ -15,3 +18,10 @@ def whole_file(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Weights for others to load, as safetensors, which by itself writes for the owner alone."""
+    with whole_file(path) as partial:
+        save_file(dict(tensors), partial, metadata=dict(metadata))
+        partial.chmod(0o644)

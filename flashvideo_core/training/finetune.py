@@ -14,12 +14,11 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..attention import attention, plain_attention
 from ..checkpoint import load_transformer, metadata_for, open_weights, stored_dtype
-from ..files import whole_file
+from ..files import save_weights, whole_file
 from .batches import CURRICULA, draw, phase_of
 from .cache import Entry, digest
 from .curves import check_plotting, plot
@@ -160,7 +159,4 @@ def export(folder: Path, model: nn.Module, ema: dict[str, Tensor], options: Opti
         tensors = {name: value.detach().cpu().to(stored_dtype(source)).contiguous() for name, value in ema.items()}
         inherited = {name: value for name, value in source.metadata.items() if name != "source_sha256"}
         metadata = inherited | metadata_for(source.config)
-    path = result_path(folder, options)
-    with whole_file(path) as partial_file:
-        save_file(tensors, partial_file, metadata=metadata)
-    path.chmod(0o644)  # safetensors writes for the owner alone
+    save_weights(result_path(folder, options), tensors, metadata)

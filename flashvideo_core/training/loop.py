@@ -20,8 +20,6 @@ from ..files import whole_file
 from .distributed import ALONE, World, agree, gathered, like, local, mean, micro_batches, scalar
 
 MAX_STEPS = 1_000_003  # what lies between the streams of two seeds
-
-
 MAX_SKIPPED = 20  # steps in a row whose gradients were not finite
 
 

@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..checkpoint import load_text, load_vae, metadata_for
+from ..files import save_weights
 from . import latents, tiny
 from .captions import vocabulary
 from .curves import check_plotting, plot
@@ -97,8 +97,7 @@ def export(path: Path, model: nn.Module, ema: dict[str, Tensor], metadata: dict[
     state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     words = {"words": " ".join(vocabulary())} if prefix else {}
     half = {name: value.half().contiguous() for name, value in state.items() if name in core.state_dict()}
-    save_file(half, path, metadata={**metadata_for(core.config), **words, **(metadata or {})})
-    path.chmod(0o644)  # safetensors writes for the owner alone
+    save_weights(path, half, {**metadata_for(core.config), **words, **(metadata or {})})
 
 
 def build_latents(
