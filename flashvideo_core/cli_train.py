@@ -18,6 +18,7 @@ from .training.distributed import World, join
 from .training.finetune import finetune, trainable
 from .training.options import Options, options_for
 from .training.plan import measure, plan_lines
+from .training.precision import fast_bf16
 from .training.prepare import Place
 from .video import check_writable
 
@@ -102,7 +103,7 @@ def say_plan(parts: Parts, options: Options, reporter: Reporter) -> None:
     lines = plan_lines(parts.configs[f"stage{options.stage}"], options, parts.dtype.itemsize, kind)
     model = trainable(options, place)
     network = partial(model, attention=plain_attention if kind == "cpu" else attention)
-    seconds = measure(model, network, options, autocast=kind in ("cpu", "cuda"))
+    seconds = measure(model, network, options, autocast=fast_bf16(kind))
     speed = f"{seconds:.2f} s a step on {kind}, {3600 / seconds:.0f} steps an hour (mean of 3)"
     reporter.finish({"plan": lines, "seconds_per_step": seconds}, [*lines, f"  speed: {speed}"])
 

@@ -27,6 +27,7 @@ from .loop import fit
 from .lora import add_lora, lora_tensors
 from .losses import drop_text, stage1_loss, stage2_loss
 from .options import WITHOUT_EFFECT, Options, loop_config
+from .precision import fast_bf16
 from .prepare import Place, prepare
 from .recompute import recompute_blocks
 from .samples import write_sample
@@ -55,7 +56,7 @@ def finetune(
     model = trainable(options, place)
     network = partial(model, attention=plain_attention if place.device.type == "cpu" else attention)
     loss = loss_of(network, entries, options, model.config, place.device, world)
-    loop = loop_config(options, autocast=place.device.type in ("cpu", "cuda"))
+    loop = loop_config(options, autocast=fast_bf16(place.device.type))
     shard(model, world)
     phase = f"stage {options.stage}"
 

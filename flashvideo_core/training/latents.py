@@ -18,6 +18,7 @@ from ..handoff import resize
 from ..vae import VAE
 from .degradation import Degradation, degrade
 from .distributed import ALONE, World
+from .precision import fast_bf16
 from .world import FRAMES, Scene, centre, render, sample_scene
 
 SHARD = 64
@@ -63,7 +64,7 @@ def _pair(vae: VAE, clip: Tensor, index: int) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _encode(vae: VAE, clip: Tensor) -> Tensor:
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast_bf16("cpu")):
         return vae.encode(clip[None])[0].half()
 
 

@@ -15,6 +15,7 @@ from ..video import write_video
 from .cache import Entry, read
 from .distributed import World
 from .options import Options
+from .precision import fast_bf16
 from .prepare import Place
 
 
@@ -24,7 +25,7 @@ def write_sample(path: Path, model: nn.Module, entry: Entry, options: Options, p
     Sampled with the weights as they are, not their average, and with the numbers stored beside the weights. The VAE is
     in memory for the decode only. Draws from a generator of its own, so the training does not change.
     """
-    with torch.autocast(place.device.type, dtype=torch.bfloat16, enabled=place.device.type in ("cpu", "cuda")):
+    with torch.autocast(place.device.type, dtype=torch.bfloat16, enabled=fast_bf16(place.device.type)):
         latent = sample(model, entry, options, place.device)
     if world.first:
         path.parent.mkdir(exist_ok=True)

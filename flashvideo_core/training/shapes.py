@@ -56,7 +56,7 @@ def noise(seed: int, xs: np.ndarray, ys: np.ndarray, window: tuple[slice, slice]
     rng = np.random.default_rng(seed)
     total = 0.0
     for _ in range(WAVES):
-        frequency, angle = 1 / rng.uniform(0.05, 0.25), rng.uniform(0, np.pi)
+        frequency, angle = 1 / rng.uniform(0.1, 0.3), rng.uniform(0, np.pi)
         fx, fy = frequency * np.cos(angle), frequency * np.sin(angle)
         a = (2 * np.pi * (fx * xs + rng.uniform()))[:, window[1]]
         b = (2 * np.pi * fy * ys)[window[0]]

@@ -7,6 +7,7 @@ Under torchrun the two stages are trained by all processes together; the small p
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from .curves import check_plotting, plot
 from .distributed import ALONE, World, shard, wait
 from .init import whiten
 from .loop import fit
+from .precision import fast_bf16
 from .preview import fit_latent_rgb
 from .world import render
 
@@ -77,7 +79,9 @@ def run(
         recipe = recipe_of()
         shard(recipe.model.train(), world)
         report = None if on_step is None else lambda step, loss: on_step(part, step + 1, recipe.loop.steps, loss)
-        ema = fit(recipe.model, recipe.loss, recipe.loop, folder / part, report, world)
+        kind = next(recipe.model.parameters()).device.type
+        loop = replace(recipe.loop, autocast=recipe.loop.autocast and fast_bf16(kind))
+        ema = fit(recipe.model, recipe.loss, loop, folder / part, report, world)
         if world.first:
             export(target, recipe.model, ema, metadata)
     return target

@@ -53,9 +53,10 @@ CHOICES = {
 
 FRAMES = 17  # a whole clip at 8 fps; motion is defined on these frames
 ASPECT = 1.5  # of the frame in which motions are laid out
-RADIUS = {"small": 0.17, "medium": 0.22, "large": 0.28}
-TRAVEL = (0.14, 0.2, 0.26, 0.32, 0.38)  # per speed: the part of the frame's extent that is crossed in a whole clip
-HOP = (0.14, 0.18, 0.22, 0.26, 0.3)  # per speed: the height of a bounce
+RADIUS = {"small": 0.2, "medium": 0.245, "large": 0.3}
+TRAVEL = (0.18, 0.23, 0.28, 0.33, 0.38)  # per speed: the part of the frame's extent that is crossed in a whole clip
+HOP = (0.18, 0.21, 0.24, 0.27, 0.3)  # per speed: the height of a bounce
+WANDER = (0.12, 0.06)  # at most this far, in x and y, lies the middle of a path from the middle of the frame
 
 
 @dataclass(frozen=True)
@@ -145,28 +146,19 @@ def _sample_motion(rng: np.random.Generator, names: dict) -> dict:
     elif motion == "bouncing":
         hop = HOP[level] * rng.uniform(0.95, 1.02)
         dx = rng.uniform(-0.08, 0.08)
-    x = _sample_start(rng, ASPECT, radius, 0.0, dx)
-    y = _sample_start(rng, 1.0, radius, -hop, dy)
-    bounce = {"hop": hop, "hops": rng.uniform(1.8, 2.4), "hop_phase": rng.uniform()}
+    x, y = WANDER[0] * rng.uniform(-1, 1) - dx / 2, WANDER[1] * rng.uniform(-1, 1) - (dy - hop) / 2
+    bounce = {"hop": hop, "hops": rng.uniform(1.9, 2.2), "hop_phase": rng.uniform(0, 0.15)}
     return {"radius": radius, "x": x, "y": y, "dx": dx, "dy": dy, **bounce}
-
-
-def _sample_start(rng: np.random.Generator, extent: float, radius: float, back: float, forth: float) -> float:
-    """A start from which neither end of the path leaves the frame, by 1.3 radii where the path leaves that room."""
-    low, high = min(back, forth, 0.0), max(back, forth, 0.0)
-    margin = min(radius * 1.3, (extent - (high - low)) / 2)
-    room = extent - 2 * margin - (high - low)
-    return -extent / 2 + margin - low + room * rng.uniform()
 
 
 def _sample_surface(rng: np.random.Generator) -> dict:
     return {
-        "angle": rng.uniform(-0.25, 0.25),
-        "texture_period": rng.uniform(0.045, 0.08),
+        "angle": rng.uniform(-0.15, 0.15),
+        "texture_period": rng.uniform(0.08, 0.13),
         "texture_angle": rng.uniform(0, np.pi),
         "texture_phase": rng.uniform(),
-        "texture_shade": rng.uniform(0.56, 0.66),
-        "background_period": rng.uniform(0.08, 0.16),
+        "texture_shade": rng.uniform(0.6, 0.7),
+        "background_period": rng.uniform(0.12, 0.2),
         "background_angle": rng.uniform(0, 2 * np.pi),
         "background_phase": rng.uniform(),
         "background_seed": int(rng.integers(2**31)),
