@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from .cli_parts import find_parts
-from .parts import PARTS
+from .parts import PARTS, pick_device
 from .progress import Reporter
 from .training.distributed import join
 from .training.evaluate import evaluate, report
@@ -18,7 +18,7 @@ def train(args: argparse.Namespace, reporter: Reporter) -> None:
     folder = Path(args.folder)
     check_writable(folder)
     try:
-        with join("cpu") as world:
+        with join(str(pick_device(args.device))) as world:
             train_tiny(folder, args.seed, lambda part, step, steps, loss: reporter.progress(part, step, steps), world)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"the same command goes on from the last state in {folder}") from None

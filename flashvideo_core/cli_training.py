@@ -20,6 +20,7 @@ def train_commands(command: Callable, lazily: Callable, size: Callable, parts: a
     add = kind("tiny", ("cli_tiny", "train"), "train the embedded model from nothing, or go on with it")
     add("--folder", required=True, help="where it goes; what is done there already is kept")
     add("--seed", type=int, default=0, help="of weights and data")
+    add("--device", help="cuda, cpu, ... (default: the best there is)")
     for stage in (1, 2):
         summary = f"train stage {stage} on your own clips, or go on with it"
         stage_options(kind(f"stage{stage}", ("cli_train", "train_stage"), summary, parts), stage, size)

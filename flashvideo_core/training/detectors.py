@@ -14,9 +14,9 @@ from .world import COLOR_RGB
 
 ROWS = 128  # clips are resampled to this many rows before anything is detected
 CHROMA, LUMA = 0.11, 0.17  # a pixel this far from the background, in colour or in brightness, belongs to the shape
-SMALLEST = 0.012  # area of the smallest thing taken for a shape, in squared frame heights (a small shape has 0.03)
-STILL = 0.09  # net displacements below this many frame heights are jitter (the slowest true one is 0.13)
-HOP = 0.06  # a bounce rises and falls by at least this many frame heights (the lowest true one seen by 0.11)
+SMALLEST = 0.012  # area of the smallest thing taken for a shape, in squared frame heights (a small star has 0.07)
+STILL = 0.09  # net displacements below this many frame heights are jitter (the slowest true one is 0.17)
+HOP = 0.06  # a bounce rises and falls by at least this many frame heights (the lowest true one is 0.17)
 TILTS = np.deg2rad(np.arange(-24, 25, 6))  # at which shapes are compared
 GRID, EXTENT = 48, 1.1  # the grid on which shapes of unit area are compared: points a side, and half its side
 MATCH = 0.9  # a refined clip with at least this low_frequency_match shows what its draft shows

@@ -64,7 +64,8 @@ def _pair(vae: VAE, clip: Tensor, index: int) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _encode(vae: VAE, clip: Tensor) -> Tensor:
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast_bf16("cpu")):
+    kind = next(vae.parameters()).device.type
+    with torch.autocast(kind, dtype=torch.bfloat16, enabled=fast_bf16(kind)):
         return vae.encode(clip[None])[0].half()
 
 

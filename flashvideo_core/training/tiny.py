@@ -51,7 +51,9 @@ def image_recipe() -> Recipe:
     """The VAE on single frames first: many different pictures teach more than some frames of few."""
     model = init_vae(VAE(VAE_CONFIG))
     return Recipe(
-        model, lambda generator: vae_loss(model, image_batch(numpy_generator(generator)), generator), IMAGE_LOOP
+        model,
+        lambda generator: vae_loss(model, image_batch(numpy_generator(generator)).to(device_of(model)), generator),
+        IMAGE_LOOP,
     )
 
 
@@ -61,7 +63,8 @@ def vae_recipe(vae: VAE) -> Recipe:
 
     def loss(generator: torch.Generator) -> Tensor:
         rng = numpy_generator(generator)
-        return vae_loss(vae, image_batch(rng) if rng.random() < 0.2 else clip_batch(rng), generator)
+        batch = image_batch(rng) if rng.random() < 0.2 else clip_batch(rng)
+        return vae_loss(vae, batch.to(device_of(vae)), generator)
 
     return Recipe(vae, loss, VAE_LOOP)
 
@@ -101,10 +104,12 @@ def text_recipe() -> Recipe:
     def loss(generator: torch.Generator) -> Tensor:
         rng = numpy_generator(generator)
         said = [caption(sample_scene(rng), rng) for _ in range(128)]
-        slots = model.encoder(ids_of([text for text, _ in said], words, model.encoder.config.max_words))
+        device = device_of(model)
+        ids = ids_of([text for text, _ in said], words, model.encoder.config.max_words)
+        slots = model.encoder(ids.to(device))
         losses = []
         for i, (name, values) in enumerate(ATTRIBUTES.items()):
-            target = torch.tensor([mentioned.get(name, len(values)) for _, mentioned in said])
+            target = torch.tensor([mentioned.get(name, len(values)) for _, mentioned in said], device=device)
             losses.append(F.cross_entropy(model.heads[i](slots[:, i]), target))
         return torch.stack(losses).mean()
 
@@ -132,7 +137,8 @@ def stage1_recipe(encoder: WordEncoder, latents: dict[str, Tensor], batch: int =
     def loss(generator: torch.Generator) -> Tensor:
         index = torch.randint(len(latents["z"]), (batch,), generator=generator)
         txt = drop_text(embed(index, generator), TEXT_DROP, generator)
-        return stage1_loss(network, latents["z"][index].float() * scale, txt, generator, mine, NOISY)
+        z = latents["z"][index].to(device_of(model)).float() * scale
+        return stage1_loss(network, z, txt.to(z), generator, mine, NOISY)
 
     return Recipe(zero_output(model), loss, STAGE1_LOOP)
 
@@ -156,11 +162,11 @@ def stage2_recipe(
         whole = rng.random() < clip_share
         table, count = (clips, 1) if whole else (patches, batch)
         index = torch.randint(len(table["z"]), (count,), generator=generator)
-        pairs = torch.stack([table[name][index].float() for name in ("z", "z_ref")]) * scale
+        pairs = torch.stack([table[name][index].float() for name in ("z", "z_ref")]).to(device_of(model)) * scale
         z, z_ref = pairs if whole else random_patches(pairs, rng)
         txt = drop_text(embed(index, generator), TEXT_DROP, generator)
         mine = rows(world, STAGE2_LOOP.accumulate, count)
-        return stage2_loss(network, z, z_ref, txt, int(rng.integers(*noise_steps)), generator, mine)
+        return stage2_loss(network, z, z_ref, txt.to(z), int(rng.integers(*noise_steps)), generator, mine)
 
     return Recipe(zero_output(model), loss, STAGE2_LOOP)
 
@@ -182,7 +188,7 @@ def caption_embedder(encoder: WordEncoder) -> Callable[[Tensor, torch.Generator]
     def embed(index: Tensor, generator: torch.Generator) -> Tensor:
         rng = numpy_generator(generator)
         texts = [caption(scene_of(i), rng)[0] for i in index.tolist()]
-        return encoder(ids_of(texts, words, encoder.config.max_words))
+        return encoder(ids_of(texts, words, encoder.config.max_words).to(device_of(encoder)))
 
     return embed
 
@@ -191,6 +197,10 @@ def ids_of(texts: list[str], words: dict[str, int], max_words: int) -> Tensor:
     """Word ids of several texts, padded with 0: [B, W]."""
     ids = [torch.tensor(word_ids(text, words, max_words)[0]) for text in texts]
     return nn.utils.rnn.pad_sequence(ids, batch_first=True)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
 
 
 def latent_scale(z: Tensor) -> float:

@@ -46,7 +46,8 @@ def train_tiny(
         make("vae", lambda: tiny.vae_recipe(whitened(load_vae(folder / "image.safetensors"))))
         make("text", tiny.text_recipe)
     wait(world)
-    vae, (encoder, _) = load_vae(folder / "vae.safetensors"), load_text(folder / "text.safetensors")
+    vae = load_vae(folder / "vae.safetensors", device=world.device)
+    encoder, _ = load_text(folder / "text.safetensors")
     drafts = build_latents(folder, vae, "draft", DRAFT_SHARDS, on_step, world)
     colours = {"latent_rgb": preview_colours(drafts["z"][:32])}
     make("stage1", lambda: tiny.stage1_recipe(encoder, drafts, world=world), metadata=colours, world=world)
@@ -77,10 +78,9 @@ def run(
     if not target.exists():
         torch.manual_seed(seed)  # the start weights
         recipe = recipe_of()
-        shard(recipe.model.train(), world)
+        shard(recipe.model.to(world.device).train(), world)
         report = None if on_step is None else lambda step, loss: on_step(part, step + 1, recipe.loop.steps, loss)
-        kind = next(recipe.model.parameters()).device.type
-        loop = replace(recipe.loop, autocast=recipe.loop.autocast and fast_bf16(kind))
+        loop = replace(recipe.loop, autocast=recipe.loop.autocast and fast_bf16(tiny.device_of(recipe.model).type))
         ema = fit(recipe.model, recipe.loss, loop, folder / part, report, world)
         if world.first:
             export(target, recipe.model, ema, metadata)
