@@ -56,9 +56,17 @@ def patch_clip(vae: VAE, index: int) -> dict[str, Tensor]:
     return _pair(vae, render(scene, height=FULL[0], width=FULL[1], crop=(top, left, *PATCH)), index)
 
 
+@torch.no_grad()
 def _pair(vae: VAE, clip: Tensor, index: int) -> dict[str, Tensor]:
+    """Of four drafts one is degraded, one comes from the VAE and is degraded, and two come from the VAE.
+
+    What stage 1 draws has been through the VAE, and a tiny one blurs a draft more than any degradation does.
+    """
     small = F.interpolate(clip, size=[side // 4 for side in clip.shape[-2:]], mode="area")
-    small = degrade(small, Degradation(), torch.Generator().manual_seed(index))
+    if index % 4:
+        small = vae.decode(_encode(vae, small)[None].float())[0].to(small)
+    if index % 4 < 2:
+        small = degrade(small, Degradation(), torch.Generator().manual_seed(index))
     return {"z": _encode(vae, clip), "z_ref": _encode(vae, resize(small[None], tuple(clip.shape[-2:]))[0])}
 
 
