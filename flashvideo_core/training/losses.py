@@ -26,13 +26,13 @@ def stage1_loss(
     """v-prediction with zero terminal SNR. z [B, 16, T, H, W], already times the latent scale.
 
     rows: the items of the batch that this process computes (distributed.py); their draws are those of the whole batch.
-    noisy: the share of items whose step is drawn from the noisier half alone, where the layout of a clip is decided;
-    0 draws all of them uniformly, as the paper does.
+    noisy: the share of items whose step is drawn from the noisiest two fifths alone, where text decides what a clip
+    shows; 0 draws all of them uniformly, as the paper does.
     """
     step = torch.randint(TRAIN_STEPS, (z.shape[0],), generator=generator)
     if noisy:
         late = torch.rand(z.shape[0], generator=generator) < noisy
-        step = torch.where(late, (TRAIN_STEPS + step) // 2, step)
+        step = torch.where(late, (3 * TRAIN_STEPS + 2 * step) // 5, step)
     noise = torch.randn(z.shape, generator=generator)
     z, txt, step, noise = z[rows], txt[rows], step[rows], noise[rows].to(z.device)
     a = _per_item(zero_snr_sqrt_alphas()[step], z)
