@@ -241,9 +241,9 @@ DIFFUSERS_LORA = {
     "norm1.linear": (("modulation", 0, 0, 3), ("modulation", 6, 3, 3)),  # its text half lies behind its video half
     "norm2.linear": (("modulation", 3, 0, 3), ("modulation", 9, 3, 3)),
 }
-_LORA_SIDES = {"lora_A": "down", "lora_down": "down", "lora_B": "up", "lora_up": "up", "alpha": "alpha"}
+LORA_SIDES = {"lora_A": "down", "lora_down": "down", "lora_B": "up", "lora_up": "up", "alpha": "alpha"}
 _LORA_NAME = re.compile(
-    rf"(?:.*[._])?transformer_blocks[._](\d+)[._](.+?)\.({'|'.join(_LORA_SIDES)})(?:\.default)?(?:\.weight)?"
+    rf"(?:.*[._])?transformer_blocks[._](\d+)[._](.+?)\.({'|'.join(LORA_SIDES)})(?:\.default)?(?:\.weight)?"
 )
 
 
@@ -269,7 +269,7 @@ def diffusers_lora(tensors: Mapping[str, Tensor], hidden: int) -> tuple[list[Lor
     for name in tensors:
         match = _LORA_NAME.fullmatch(name)
         if match and match[2].replace(".", "_") in tables:
-            layers.setdefault((match[1], match[2].replace(".", "_")), {})[_LORA_SIDES[match[3]]] = tensors[name]
+            layers.setdefault((match[1], match[2].replace(".", "_")), {})[LORA_SIDES[match[3]]] = tensors[name]
         else:
             left.append(name)
     out = []

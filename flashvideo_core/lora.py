@@ -11,17 +11,11 @@ import torch
 from torch import Tensor
 
 from .config import TransformerConfig
-from .keys import LoraPart, diffusers_lora
+from .keys import LORA_SIDES, LoraPart, diffusers_lora
 from .weightfile import open_file
 
 PREFIX = "diffusion_model."
-SIDES = {
-    ".lora_A.weight": "down",
-    ".lora_down.weight": "down",
-    ".lora_B.weight": "up",
-    ".lora_up.weight": "up",
-    ".alpha": "alpha",
-}
+ENDINGS = {f".{name}" if side == "alpha" else f".{name}.weight": side for name, side in LORA_SIDES.items()}
 
 
 def read_lora(path: str | Path, config: TransformerConfig, shapes: Mapping[str, tuple]) -> dict[str, list[LoraPart]]:
@@ -49,10 +43,10 @@ def named_parts(tensors: Mapping[str, Tensor]) -> list[LoraPart]:
     """The pairs of a file in our names. Raises ValueError for another name and for a matrix without its partner."""
     layers: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
-        ending = next((ending for ending in SIDES if name.endswith(ending)), None)
+        ending = next((ending for ending in ENDINGS if name.endswith(ending)), None)
         if ending is None:
             raise ValueError(f"{name} is no LoRA matrix")
-        layers.setdefault(name.removesuffix(ending).removeprefix(PREFIX), {})[SIDES[ending]] = tensor
+        layers.setdefault(name.removesuffix(ending).removeprefix(PREFIX), {})[ENDINGS[ending]] = tensor
     for layer, sides in layers.items():
         if "up" not in sides or "down" not in sides:
             raise ValueError(f"{layer}: a LoRA matrix has no partner")
