@@ -11,9 +11,8 @@ from .checkpoint import open_weights
 from .cli_parts import DTYPES, Parts, find_parts, given_parts
 from .config import STAGE1, STAGE2
 from .progress import Reporter
-from .training.cache import Recipe, degraded, draft_of
 from .training.data import find_cuts, find_sources, read_cut
-from .training.degradation import contact_sheet
+from .training.degradation import Degradation, contact_sheet, degraded_draft, draft_of
 from .training.distributed import World, join
 from .training.finetune import finetune, trainable
 from .training.options import Options, options_for
@@ -135,6 +134,6 @@ def preview_degradation(args: argparse.Namespace, reporter: Reporter) -> None:
 
 def degraded_pairs(clip: torch.Tensor, options: Options, variants: int, number: int) -> list:
     """(draft, degraded draft) for each variant of a clip."""
-    recipe = Recipe(options.size, options.draft_size, "", variants, options.seed)
     seeds = [(options.seed * 1000 + number) * 1000 + variant for variant in range(variants)]
-    return [(draft_of(clip, recipe), degraded(clip, recipe, seed)) for seed in seeds]
+    size = options.draft_size
+    return [(draft_of(clip, size), degraded_draft(clip, size, Degradation(), seed)) for seed in seeds]

@@ -12,14 +12,12 @@ from flashvideo_core.training.cache import (
     Recipe,
     build_latents,
     build_text,
-    degraded,
-    draft_of,
     plan_latents,
     read,
     write,
 )
 from flashvideo_core.training.data import find_cuts, find_sources, read_cut
-from flashvideo_core.training.degradation import Degradation, degrade
+from flashvideo_core.training.degradation import Degradation, degrade, degraded_draft, draft_of
 from flashvideo_core.training.loop import step_generator, step_of
 
 RECIPE = Recipe(SIZE, (16, 32), "vae", variants=2)
@@ -53,10 +51,11 @@ def test_a_clip_is_stored_with_the_references_of_its_degraded_drafts(tmp_path, c
     (z, size), (one, _), (two, _) = encode.given[:3]
     assert torch.equal(z, clip) and size == SIZE
     assert one.shape == two.shape == (3, 9, 16, 32) and not torch.equal(one, two)
-    again = degraded(clip, RECIPE, int(plan[cuts[0]][1].stem[:15], 16))
+    again = degraded_draft(clip, RECIPE.draft_size, RECIPE.degradation, int(plan[cuts[0]][1].stem[:15], 16))
     assert torch.equal(one, again)
     assert torch.equal(
-        draft_of(clip, RECIPE)[:, 3], torch.nn.functional.interpolate(clip[:, 3][None], (16, 32), mode="area")[0]
+        draft_of(clip, RECIPE.draft_size)[:, 3],
+        torch.nn.functional.interpolate(clip[:, 3][None], (16, 32), mode="area")[0],
     )
     stored = read(plan[cuts[0]][0])
     assert stored.shape == (16, 3, 8, 12) and torch.equal(stored, Encoder()(clip, SIZE).half().float())
@@ -203,5 +202,5 @@ def test_a_generator_knows_its_step(seed):
 
 def test_degrading_a_clip_is_degrading_its_draft(cuts):
     clip = read_cut(cuts[0], SIZE)
-    wanted = degrade(draft_of(clip, RECIPE), RECIPE.degradation, torch.Generator().manual_seed(5))
-    assert torch.equal(degraded(clip, RECIPE, 5), wanted)
+    wanted = degrade(draft_of(clip, RECIPE.draft_size), RECIPE.degradation, torch.Generator().manual_seed(5))
+    assert torch.equal(degraded_draft(clip, RECIPE.draft_size, RECIPE.degradation, 5), wanted)

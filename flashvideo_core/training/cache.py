@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -24,7 +23,7 @@ from torch import Tensor
 from ..files import whole_file
 from ..weightfile import file_sha256
 from .data import Cut, Skipped, read_cut, refused
-from .degradation import Degradation, degrade
+from .degradation import Degradation, degraded_draft
 
 LAYOUT = 1  # part of every hash: another way of making the same file has another number
 
@@ -98,17 +97,9 @@ def _build_clip(cut: Cut, files: tuple[Path, ...], recipe: Recipe, encode: Calla
     clip = read_cut(cut, recipe.size) if missing else None
     for path in missing:
         # seeded with the file's own hash: a variant is the same whoever makes it, and in which order
-        shown = clip if path == files[0] else degraded(clip, recipe, int(path.stem[:15], 16))
+        seed = int(path.stem[:15], 16)
+        shown = clip if path == files[0] else degraded_draft(clip, recipe.draft_size, recipe.degradation, seed)
         write(path, z=encode(shown, recipe.size).half())
-
-
-def degraded(clip: Tensor, recipe: Recipe, seed: int) -> Tensor:
-    """The clip as a draft that went wrong: averaged down to the draft's size, then DEG_pixel."""
-    return degrade(draft_of(clip, recipe), recipe.degradation, torch.Generator().manual_seed(seed))
-
-
-def draft_of(clip: Tensor, recipe: Recipe) -> Tensor:
-    return F.interpolate(clip.transpose(0, 1), size=recipe.draft_size, mode="area").transpose(0, 1)
 
 
 def build_text(

@@ -60,6 +60,16 @@ def degrade(frames: torch.Tensor, config: Degradation, generator: torch.Generato
     return frames
 
 
+def draft_of(clip: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """A clip [3, F, H, W] averaged down to size (height, width): its draft without a flaw."""
+    return _interpolate(clip, size, "area")
+
+
+def degraded_draft(clip: torch.Tensor, size: tuple[int, int], config: Degradation, seed: int) -> torch.Tensor:
+    """The clip as a draft that went wrong: averaged down, then degraded, as the seed draws it."""
+    return degrade(draft_of(clip, size), config, torch.Generator().manual_seed(seed))
+
+
 def _uniform(bounds: Range, generator: torch.Generator) -> float:
     return bounds[0] + (bounds[1] - bounds[0]) * torch.rand((), generator=generator).item()
 

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..files import whole_file
 from ..handoff import resize
 from ..vae import VAE
-from .degradation import Degradation, degrade
+from .degradation import Degradation, degrade, draft_of
 from .distributed import ALONE, World
 from .precision import fast_bf16
 from .world import FRAMES, Scene, centre, render, sample_scene
@@ -62,7 +61,7 @@ def _pair(vae: VAE, clip: Tensor, index: int) -> dict[str, Tensor]:
 
     What stage 1 draws has been through the VAE, and a tiny one blurs a draft more than any degradation does.
     """
-    small = F.interpolate(clip, size=[side // 4 for side in clip.shape[-2:]], mode="area")
+    small = draft_of(clip, tuple(side // 4 for side in clip.shape[-2:]))
     if index % 4:
         small = vae.decode(_encode(vae, small)[None].float())[0].to(small)
     if index % 4 < 2:
