@@ -160,5 +160,10 @@ def read_cut(cut: Cut, size: tuple[int, int]) -> Tensor:
     scale = max(wanted / side for wanted, side in zip(size, frames.shape[-2:], strict=True))
     covering = tuple(max(w, round(side * scale)) for w, side in zip(size, frames.shape[-2:], strict=True))
     frames = resize(frames, covering)[0]
-    top, left = ((side - wanted) // 2 for side, wanted in zip(covering, size, strict=True))
-    return frames[..., top : top + size[0], left : left + size[1]].contiguous()
+    return frames[(..., *middle(covering, size))].contiguous()
+
+
+def middle(size: tuple[int, int], part: tuple[int, int]) -> tuple[slice, slice]:
+    """Rows and columns of the middle `part` of a `size`, each (height, width)."""
+    starts = [(side - wanted) // 2 for side, wanted in zip(size, part, strict=True)]
+    return tuple(slice(start, start + wanted) for start, wanted in zip(starts, part, strict=True))

@@ -18,7 +18,7 @@ from ..vae import VAE
 from .degradation import Degradation, degrade, draft_of
 from .distributed import ALONE, World
 from .precision import fast_bf16
-from .world import FRAMES, Scene, centre, render, sample_scene
+from .world import FRAMES, Scene, centre, crop_around, render, sample_scene
 
 SHARD = 64
 DRAFT, FULL = (64, 96), (256, 384)  # height, width of a draft and of a refined clip of the embedded model
@@ -49,10 +49,8 @@ def patch_clip(vae: VAE, index: int) -> dict[str, Tensor]:
     A patch's latents differ from those of the whole picture by about 1 % (group norm statistics; measured).
     """
     scene = scene_of(index)
-    x, y = centre(scene, FRAMES // 2)
-    middle = (FULL[0] * (0.5 + y), FULL[1] / 2 + FULL[0] * x)
-    top, left = (int(min(max(m - c / 2, 0), s - c)) for m, c, s in zip(middle, PATCH, FULL, strict=True))
-    return _pair(vae, render(scene, height=FULL[0], width=FULL[1], crop=(top, left, *PATCH)), index)
+    crop = crop_around(centre(scene, FRAMES // 2), FULL, PATCH)
+    return _pair(vae, render(scene, height=FULL[0], width=FULL[1], crop=crop), index)
 
 
 @torch.no_grad()

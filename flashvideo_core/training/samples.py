@@ -13,6 +13,7 @@ from ..pipeline import decode, planned_tiles
 from ..sampling import sample_stage1, sample_stage2, seeded_noise
 from ..video import write_video
 from .cache import Entry, read
+from .data import middle
 from .distributed import World
 from .options import Options
 from .precision import fast_bf16
@@ -50,8 +51,3 @@ def sample(model: nn.Module, entry: Entry, options: Options, device: torch.devic
     z_ref = read(entry.refs[0], (slice(None), slice(None), *window))[None].to(device)
     numbers = {"steps": default.steps, "cfg": default.cfg, "shift": default.shift, "ref_step": default.ref_step}
     return sample_stage2(model, z_ref, txt, noise=draw(z_ref), attention=kernel, **numbers)
-
-
-def middle(size: tuple[int, int], patch: tuple[int, int]) -> tuple[slice, slice]:
-    starts = [(side - part) // 2 for side, part in zip(size, patch, strict=True)]
-    return tuple(slice(start, start + part) for start, part in zip(starts, patch, strict=True))

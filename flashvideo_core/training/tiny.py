@@ -25,7 +25,7 @@ from .init import init_vae, zero_output
 from .latents import DRAFT, FULL, scene_of
 from .loop import LoopConfig
 from .losses import drop_text, stage1_loss, stage2_loss, vae_loss
-from .world import FRAMES, centre, render, sample_scene
+from .world import FRAMES, centre, crop_around, render, sample_scene
 
 TEXT_DROP = 0.1  # paper
 # Of stage 1's items. Measured after 1,100 steps: a wrong motion in the caption costs 0.085 of the loss at step 999,
@@ -90,9 +90,9 @@ def crop_near_shape(rng: np.random.Generator, size: tuple[int, int], crop: tuple
     first = int(rng.integers(FRAMES - frames + 1))
     x, y = centre(scene, first + frames // 2)
     spread = 0.25 if rng.random() < 0.75 else 2.0
-    middle = (size[0] * (0.5 + y + rng.normal(0, spread)), size[1] / 2 + size[0] * (x + rng.normal(0, spread)))
-    top, left = (int(np.clip(m - c / 2, 0, s - c)) for m, s, c in zip(middle, size, crop, strict=True))
-    return render(scene, height=size[0], width=size[1], first=first, frames=frames, crop=(top, left, *crop))
+    dy, dx = rng.normal(0, spread, 2)
+    window = crop_around((x + dx, y + dy), size, crop)
+    return render(scene, height=size[0], width=size[1], first=first, frames=frames, crop=window)
 
 
 def text_recipe() -> Recipe:

@@ -172,6 +172,14 @@ def centre(scene: Scene, frame: int) -> tuple[float, float]:
     return scene.x + scene.dx * t, scene.y + scene.dy * t - lift
 
 
+def crop_around(point: tuple[float, float], size: tuple[int, int], crop: tuple[int, int]) -> tuple[int, int, int, int]:
+    """A crop (top, left, h, w) of a frame of `size` (height, width) with a point (x, y) as near its middle as fits."""
+    (x, y), (height, width) = point, size
+    middle = (height * (0.5 + y), width / 2 + height * x)
+    top, left = (int(min(max(m - c / 2, 0), s - c)) for m, c, s in zip(middle, crop, size, strict=True))
+    return top, left, *crop
+
+
 def render(
     scene: Scene,
     *,
