@@ -184,7 +184,7 @@ def evaluate_command(command: Callable, parts: Parser) -> None:
     evaluate = command("evaluate", lazily("cli_tiny", "evaluate_parts"), "measure the embedded model", parts)
     evaluate.add_argument("--prompts", type=int, default=60, metavar="N", help="drafts to judge (default: 60)")
     evaluate.add_argument("--clips", type=int, default=12, metavar="N", help="clips to refine (default: 12)")
-    evaluate.add_argument("--ablation", metavar="FOLDER", help="stage 2 weights: pixel and pixel-latent.safetensors")
+    evaluate.add_argument("--ablation", metavar="FOLDER", help="that of train ablation: its rows too")
 
 
 def queue_command(command: Callable) -> None:

@@ -1,7 +1,8 @@
 """What every command that samples needs first: the parts, their configs and hashes, device, dtype, checks."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +58,15 @@ def given_parts(args: argparse.Namespace) -> dict[str, str]:
     if args.embeddings and getattr(args, "negative", None):
         raise ValueError("a negative prompt needs a text encoder; with --embeddings there is none")
     return {name: path for name, path in given.items() if path is not None}
+
+
+@contextmanager
+def resumable(folder: Path) -> Iterator[None]:
+    """Ctrl-C in here says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"the same command goes on from the last state in {folder}") from None
 
 
 def crf_of(args: argparse.Namespace) -> float:

@@ -1,31 +1,56 @@
-"""The commands around the embedded model: `train tiny` and `evaluate`."""
+"""The commands around the embedded model: `train tiny`, `train ablation` and `evaluate`."""
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 
-from .cli_parts import find_parts
-from .parts import PARTS, pick_device
+from .cli_parts import find_parts, resumable
+from .parts import PARTS, TINY, load_pipeline, part_configs, pick_device
 from .progress import Reporter
+from .training.ablation import Budget, train_ablation
 from .training.distributed import join
-from .training.evaluate import evaluate, report
+from .training.evaluate import check_counts, evaluate, evaluate_ablation
+from .training.report import ablation_report, report
 from .training.train import train_tiny
 from .video import check_writable
+
+NOT_STAGE2 = tuple(name for name in PARTS if name != "stage2")
 
 
 def train(args: argparse.Namespace, reporter: Reporter) -> None:
     """Makes in the folder what is not there yet; Ctrl-C keeps the last saved state of the part at work."""
     folder = Path(args.folder)
     check_writable(folder)
-    try:
-        with join(str(pick_device(args.device))) as world:
-            train_tiny(folder, args.seed, lambda part, step, steps, loss: reporter.progress(part, step, steps), world)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"the same command goes on from the last state in {folder}") from None
+    with resumable(folder), join(str(pick_device(args.device))) as world:
+        train_tiny(folder, args.seed, progress_of(reporter), world)
     if not world.first:
         return
     made = [str(folder / f"{part}.safetensors") for part in PARTS if (folder / f"{part}.safetensors").exists()]
     reporter.finish({"folder": str(folder), "files": made, "loss": str(folder / "loss.png")}, made)
+
+
+def progress_of(reporter: Reporter) -> Callable[[str, int, int, float], None]:
+    return lambda part, step, steps, loss: reporter.progress(part, step, steps)
+
+
+def ablation(args: argparse.Namespace, reporter: Reporter) -> None:
+    """Trains the three that are not there yet, and measures them on the same drafts of stage 1."""
+    folder, device, used = Path(args.folder), pick_device(args.device), PARTS if args.from_stage2 else NOT_STAGE2
+    files = {name: Path(args.parts or TINY) / f"{name}.safetensors" for name in used}
+    part_configs(files)
+    check_counts(drafts=args.drafts)
+    budget = Budget(args.steps, args.patches, args.clips, args.batch, args.seed)
+    check_writable(folder)
+    with resumable(folder), join(str(device)) as world:
+        start = {name: files[name] for name in used if name != "stage1"}
+        made = train_ablation(folder, start, budget, progress_of(reporter), world)
+    if not world.first:
+        return
+    pipe = load_pipeline(**{name: files[name] for name in NOT_STAGE2}, device=device)
+    found = evaluate_ablation(pipe, folder, clips=args.drafts, callback=reporter.progress)
+    result = {"folder": str(folder), "files": [str(path) for path in made], "loss": str(folder / "loss.png")}
+    reporter.finish(result | found, [ablation_report(found)])
 
 
 def evaluate_parts(args: argparse.Namespace, reporter: Reporter) -> None:

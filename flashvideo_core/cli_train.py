@@ -8,7 +8,7 @@ import torch
 
 from .attention import attention, plain_attention
 from .checkpoint import open_weights
-from .cli_parts import DTYPES, Parts, find_parts, given_parts
+from .cli_parts import DTYPES, Parts, find_parts, given_parts, resumable
 from .config import STAGE1, STAGE2
 from .progress import Reporter
 from .training.data import find_cuts, find_sources, read_cut
@@ -54,12 +54,9 @@ def train_stage(args: argparse.Namespace, reporter: Reporter) -> None:
             raise ValueError(f"--{name} is missing: training takes clips from --data and writes into --folder")
     folder = Path(args.folder)
     check_writable(folder)
-    try:
-        with join(str(parts.device)) as world:
-            cache = Path(args.cache) if args.cache else folder / "cache"
-            result = train_in(world, Path(args.data), cache, folder, parts, options, reporter)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"the same command goes on from the last state in {folder}") from None
+    with resumable(folder), join(str(parts.device)) as world:
+        cache = Path(args.cache) if args.cache else folder / "cache"
+        result = train_in(world, Path(args.data), cache, folder, parts, options, reporter)
     if world.first:
         found = {"folder": str(folder), "file": str(result), "loss": str(folder / "loss.png")}
         reporter.finish(found, [str(result)])

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 def train_commands(command: Callable, lazily: Callable, size: Callable, parts: argparse.ArgumentParser) -> None:
-    """`train tiny`, `train stage1`, `train stage2`, `train preview-degradation`."""
+    """`train tiny`, `train ablation`, `train stage1`, `train stage2`, `train preview-degradation`."""
     train = command("train", None, "train the embedded model, or a stage on your own clips")
     kinds = train.add_subparsers(dest="model", required=True, metavar="WHAT", parser_class=type(train))
 
@@ -20,6 +20,18 @@ def train_commands(command: Callable, lazily: Callable, size: Callable, parts: a
     add = kind("tiny", ("cli_tiny", "train"), "train the embedded model from nothing, or go on with it")
     add("--folder", required=True, help="where it goes; what is done there already is kept")
     add("--seed", type=int, default=0, help="of weights and data")
+    add("--device", help="cuda, cpu, ... (default: the best there is)")
+    summary = "train stage 2 of the embedded model with no, pixel, and pixel and latent degradation, and compare"
+    add = kind("ablation", ("cli_tiny", "ablation"), summary)
+    add("--folder", required=True, help="where it goes; what is done there already is kept")
+    add("--parts", metavar="FOLDER", help="vae, text and stage1.safetensors, as of train tiny (default: embedded)")
+    add("--from-stage2", action="store_true", help="go on from the stage2.safetensors there, not from nothing")
+    add("--steps", type=int, default=1000, help="of each of the three (default: 1000)")
+    add("--patches", type=int, default=768, metavar="N", help="scenes whose patches are learnt from (default: 768)")
+    add("--clips", type=int, default=128, metavar="N", help="whole clips that are learnt from (default: 128)")
+    add("--batch", type=int, default=8, help="patches at once, over all processes (default: 8)")
+    add("--drafts", type=int, default=12, metavar="N", help="of stage 1, refined and measured (default: 12)")
+    add("--seed", type=int, default=0, help="of weights and steps")
     add("--device", help="cuda, cpu, ... (default: the best there is)")
     for stage in (1, 2):
         summary = f"train stage {stage} on your own clips, or go on with it"

@@ -17,7 +17,7 @@ from flashvideo_core.training import latents
 from flashvideo_core.training.distributed import ALONE, World, join, micro_batches, rows
 from flashvideo_core.training.loop import read_log, step_generator
 from flashvideo_core.training.recompute import recompute_blocks
-from flashvideo_core.training.train import DRAFT_SHARDS, PAIR_SHARDS, PARTS, PATCH_SHARDS
+from flashvideo_core.training.train import DRAFTS, PAIRS, PARTS, PATCHES
 
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "flashvideo_core" / "tiny"
@@ -134,8 +134,8 @@ def test_the_command_train_tiny_says_its_result_once(tmp_path):
         shutil.copyfile(TINY / f"{'vae' if part == 'image' else part}.safetensors", tmp_path / f"{part}.safetensors")
         (tmp_path / part).mkdir()
         (tmp_path / part / "loss.csv").write_text("step,loss,lr\n0,1.0,0.1\n1,0.9,0.1\n")
-    for kind, shards in (("draft", DRAFT_SHARDS), ("patch", PATCH_SHARDS), ("pair", PAIR_SHARDS)):
-        latents.build(tmp_path / "latents", kind, lambda index: {"z": torch.randn(16, 5, 8, 12)}, shards)
+    for kind, count in (("draft", DRAFTS), ("patch", PATCHES), ("pair", PAIRS)):
+        latents.build(tmp_path / "latents", kind, lambda index: {"z": torch.randn(16, 5, 8, 12)}, count=count)
     done = torchrun("-m", "flashvideo_core", "train", "tiny", "--folder", str(tmp_path))
     files = [str(tmp_path / f"{part}.safetensors") for part in ("stage1", "stage2", "vae", "text")]
     assert sorted(done.stdout.split()) == sorted(files)
@@ -150,9 +150,10 @@ def test_processes_divide_the_building_of_latents(tmp_path):
         return {"z": torch.full((1,), float(index))}
 
     for rank in range(2):
-        latents.build(tmp_path, "draft", clip, 3, world=World(rank, 2))
+        latents.build(tmp_path, "draft", clip, count=3 * latents.SHARD, world=World(rank, 2))
     assert [sorted(set(shards)) for shards in made] == [[0, 2], [1]]
-    assert torch.equal(latents.load(tmp_path, "draft", 3)["z"][:, 0], torch.arange(3.0 * latents.SHARD))
+    table = latents.load(tmp_path, "draft", count=3 * latents.SHARD)
+    assert torch.equal(table["z"][:, 0], torch.arange(3.0 * latents.SHARD))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 6, 8])

@@ -21,10 +21,10 @@ from flashvideo_core.training.evaluate import (
     NOISE_STEPS,
     Variant,
     evaluate,
+    evaluate_ablation,
     refined,
     refined_clips,
     rendered_clip,
-    report,
 )
 from flashvideo_core.training.measure import (
     area_downsampled,
@@ -35,7 +35,7 @@ from flashvideo_core.training.measure import (
     score_refined,
     upsampled,
 )
-from flashvideo_core.training.report import verdicts
+from flashvideo_core.training.report import ablation_report, report, verdicts
 from flashvideo_core.training.world import is_holdout
 from flashvideo_core.vae import VAE
 
@@ -63,7 +63,7 @@ def pipe():
 @pytest.fixture(scope="module")
 def ablation(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ablation")
-    for seed, name in enumerate(("pixel", "pixel-latent")):
+    for seed, name in enumerate(("none", "pixel", "pixel-latent")):
         dit = stage(2, FULL, 10 + seed, steps=2, ref_step=600, motion="medium motion")
         save_file(dit.state_dict(), folder / f"{name}.safetensors", metadata_for(dit.config))
     return folder
@@ -166,7 +166,7 @@ def test_drafts_and_refinements_are_scored_as_the_pipeline_made_them(pipe, resul
     drafts = [draft(pipe, a.prompt, seed=i) for i, a in enumerate(asked)]
     assert result["drafts"] == score_drafts(asked, [d.frames for d in drafts])
     rows = {row["name"]: row for row in result["refined"]["rows"]}
-    assert list(rows) == ["upsampled draft", "pixel", "pixel + latent", "stage 2"]
+    assert list(rows) == ["upsampled draft", "none", "pixel", "pixel + latent", "stage 2"]
     clips = [refine(pipe, d).frames for d in drafts[:2]]
     assert rows["stage 2"]["edges"] == pytest.approx(sum(map(edge_sharpness, clips)) / 2)
     match = [low_frequency_match(clip, d.frames) for clip, d in zip(clips, drafts, strict=False)]
@@ -175,13 +175,23 @@ def test_drafts_and_refinements_are_scored_as_the_pipeline_made_them(pipe, resul
 
 
 def test_the_ablated_weights_are_run_as_they_were_trained(pipe, result):
-    """The stage without latent noise at noise step 0, the other at its default."""
-    for seed, name, ref_step in ((10, "pixel", 0), (11, "pixel + latent", 600)):
+    """Those without latent noise at noise step 0, the other at its default."""
+    for seed, name, ref_step in ((10, "none", 0), (11, "pixel", 0), (12, "pixel + latent", 600)):
         dit = stage(2, FULL, seed, steps=2, ref_step=600, motion="medium motion")
         drafts = [draft(pipe, a.prompt, seed=i) for i, a in enumerate(held_out(2, 1))]
         edges = [edge_sharpness(refine(replace(pipe, stage2=dit), d, ref_step=ref_step).frames) for d in drafts]
         found = next(row["edges"] for row in result["refined"]["rows"] if row["name"] == name)
         assert found == pytest.approx(sum(edges) / 2)
+
+
+def test_the_ablation_alone_has_the_rows_that_it_has_among_others(pipe, ablation, result):
+    found = evaluate_ablation(replace(pipe, stage2=None), ablation, clips=2)
+    assert found["refined"]["rows"] == result["refined"]["rows"][:-1]
+    (verdict,) = found["verdicts"]
+    assert verdict in result["verdicts"] and verdict["claim"].startswith("degradation rows")
+    assert set(ablation_report(found).splitlines()) <= set(report(result).splitlines())
+    with pytest.raises(ValueError, match="clips is 0"):
+        evaluate_ablation(pipe, ablation, clips=0)
 
 
 def test_rendered_clips_are_refined_as_the_pipeline_refines_a_draft_of_them(pipe, result):
@@ -245,10 +255,10 @@ def test_bad_input_is_one_line_before_the_first_draft(pipe, ablation, tmp_path):
         evaluate(pipe, prompts=0, callback=started)
     with pytest.raises(ValueError, match="clips is -1"):
         evaluate(pipe, clips=-1, callback=started)
-    with pytest.raises(ValueError, match=r"pixel\.safetensors"):
+    with pytest.raises(ValueError, match=r"none\.safetensors"):
         evaluate(pipe, ablation=tmp_path, callback=started)
     dit = stage(1, SMALL, 0)
-    for name in ("pixel", "pixel-latent"):
+    for name in ("none", "pixel", "pixel-latent"):
         save_file(dit.state_dict(), tmp_path / f"{name}.safetensors", metadata_for(dit.config))
     with pytest.raises(ValueError, match="stage1; stage2 is needed"):
         evaluate(pipe, ablation=tmp_path, callback=started)

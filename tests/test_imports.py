@@ -18,7 +18,8 @@ LAYERS = [
     "dit vae text sampling guidance tiling video audio color drafts weightfile progress",
     "handoff checkpoint memory parts settings lora training.*",
     "pipeline convert record outputs",
-    "__main__ cli cli_* client training.train training.evaluate training.prepare training.samples training.finetune",
+    "__main__ cli cli_* client training.train training.ablation training.evaluate training.prepare training.samples"
+    " training.finetune",
 ]
 THIRD_PARTY = {"torch", "safetensors", "einops", "numpy"}
 WITH_PYAV = {"video", "audio", "color"}  # may import av at the top; others do it inside a function

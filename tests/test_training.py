@@ -157,10 +157,20 @@ def test_cached_latents_resume(tmp_path):
         made.append(index)
         return {"z": torch.full((1,), float(index))}
 
-    latents.build(tmp_path, "draft", clip, 1)
-    latents.build(tmp_path, "draft", clip, 2)
+    latents.build(tmp_path, "draft", clip, count=latents.SHARD)
+    latents.build(tmp_path, "draft", clip, count=2 * latents.SHARD)
     assert made == list(range(2 * latents.SHARD))
-    assert torch.equal(latents.load(tmp_path, "draft", 2)["z"][:, 0], torch.arange(2.0 * latents.SHARD))
+    table = latents.load(tmp_path, "draft", count=2 * latents.SHARD)
+    assert torch.equal(table["z"][:, 0], torch.arange(2.0 * latents.SHARD))
+
+
+def test_a_shard_that_is_not_full_is_another_file_than_the_full_one(tmp_path):
+    clip = lambda index: {"z": torch.full((1,), float(index))}  # noqa: E731
+    for count in (3, latents.SHARD + 2):
+        latents.build(tmp_path, "draft", clip, count=count)
+        assert torch.equal(latents.load(tmp_path, "draft", count=count)["z"][:, 0], torch.arange(float(count)))
+    names = {"draft-00000-3.safetensors", "draft-00000.safetensors", "draft-00001-2.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == names
 
 
 @pytest.fixture

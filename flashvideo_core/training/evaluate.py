@@ -4,8 +4,7 @@
 
 Every prompt and clip shows a combination of colour, shape and motion that never occurred in training. Stage 2 is
 measured on stage-1 output, where no original exists, and on rendered clips, where one does. The folder of the
-ablation holds stage-2 weights trained with equal budgets: pixel.safetensors (pixel degradation only) and
-pixel-latent.safetensors (and latent noise).
+ablation is that of `train ablation` (ablation.py).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from ..parts import Pipeline, part, placed
 from ..pipeline import Draft, decode, draft, embed, encode
 from ..sampling import sample_stage2, seeded_noise
 from ..settings import refine_settings
+from .ablation import ARMS
 from .detectors import edge_sharpness
 from .measure import (
     Asked,
@@ -31,22 +31,16 @@ from .measure import (
     score_refined,
     upsampled,
 )
-from .report import CLEAN, report, verdicts
-
-__all__ = ["evaluate", "report"]
+from .report import CLEAN, order, verdicts
 
 PROMPT_SEED, CLIP_SEED = 1, 2
 EVALUATIONS = (1, 2, 3, 4, 6, 8)  # paper: 1 to 8
 NOISE_STEPS = (300, 400, 500, 575, 650, 750, 850)
 SWEPT = 3  # every setting is tried on one clip in three, the default one on all
 LATENT_FRAMES = 3  # of a rendered clip that are decoded: alone as in the whole clip, and half the time
-PIXEL_ONLY_STEP = 0  # the noise step at which a stage 2 without latent noise was trained
 ROWS = ("original", "original through the VAE", "bilinear", "refined", f"bilinear{CLEAN}", f"refined{CLEAN}")
 Setting = tuple[int, int]  # evaluations, noise step
-NO_ABLATION = (
-    "The rows of the degradation ablation are left out: no folder with pixel.safetensors and "
-    "pixel-latent.safetensors was given (--ablation)."
-)
+NO_ABLATION = "The rows of the degradation ablation are left out: no folder of `train ablation` was given (--ablation)."
 
 
 @dataclass(frozen=True)
@@ -70,36 +64,52 @@ def evaluate(
 
     prompts: drafts that are made and judged; clips: how many of them are refined, and how many rendered clips
     stage 2 is measured on. callback(phase, step, total, None) follows every clip. Raises ValueError for counts
-    below 1, and for an ablation folder without its two files.
+    below 1, and for an ablation folder without its three files.
     """
-    for name, count in (("prompts", prompts), ("clips", clips)):
-        if count < 1:
-            raise ValueError(f"{name} is {count}; it must be at least 1")
-    variants = [*ablated(pipe, ablation), Variant("stage 2", pipe)]
-    asked = held_out(prompts, PROMPT_SEED)
-    drafts = [draft(pipe, a.prompt, seed=i) for i, a in counted(asked, "drafts", callback)]
+    check_counts(prompts=prompts, clips=clips)
+    variants = [*([] if ablation is None else ablated(pipe, ablation)), Variant("stage 2", pipe)]
+    asked, drafts = asked_drafts(pipe, prompts, callback)
     result = {
         "settings": {"draft": vars(part(pipe, "stage1").config.defaults), "refine": default_of(pipe)},
         "drafts": score_drafts(asked, (d.frames for d in drafts)),
         "refined": measure_refined(asked[:clips], drafts[:clips], variants, callback),
         "held_out": measure_held_out(pipe, held_out(clips, CLIP_SEED), callback),
     }
-    result["refined"]["note"] = NO_ABLATION if ablation is None else None
+    if ablation is None:
+        result["refined"]["note"] = NO_ABLATION
     return result | {"verdicts": verdicts(result)}
 
 
-def ablated(pipe: Pipeline, folder: str | Path | None) -> list[Variant]:
-    """The two ablated stage 2, or none without a folder. Raises ValueError for files that are not such weights."""
-    if folder is None:
-        return []
-    how = {"pixel": {"ref_step": PIXEL_ONLY_STEP}, "pixel-latent": {}}
+def evaluate_ablation(pipe: Pipeline, folder: str | Path, *, clips: int = 12, callback: Callable | None = None) -> dict:
+    """The ablation's rows of `evaluate` alone: refined, verdicts. The pipeline needs no stage 2."""
+    check_counts(clips=clips)
+    variants = ablated(pipe, folder)
+    asked, drafts = asked_drafts(pipe, clips, callback)
+    refined = measure_refined(asked, drafts, variants, callback)
+    return {"refined": refined, "verdicts": [order(refined["rows"])]}
+
+
+def check_counts(**counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} is {count}; it must be at least 1")
+
+
+def asked_drafts(pipe: Pipeline, count: int, callback: Callable | None) -> tuple[list[Asked], list[Draft]]:
+    """What stage 1 is asked, and its answers. A smaller count gives the first ones of a larger."""
+    asked = held_out(count, PROMPT_SEED)
+    return asked, [draft(pipe, a.prompt, seed=i) for i, a in counted(asked, "drafts", callback)]
+
+
+def ablated(pipe: Pipeline, folder: str | Path) -> list[Variant]:
+    """The stage 2 of an ablation, by the names of its rows. Raises ValueError for files that are not such weights."""
     variants = []
-    for name, changed in how.items():
-        path = Path(folder) / f"{name}.safetensors"
+    for arm in ARMS:
+        path = Path(folder) / f"{arm.name}.safetensors"
         dit = load_transformer(path, dtype=pipe.dtype)
         if dit.config.stage != 2:
             raise ValueError(f"{path} holds the weights of stage{dit.config.stage}; stage2 is needed here")
-        variants.append(Variant(name.replace("-", " + "), replace(pipe, stage2=dit), changed))
+        variants.append(Variant(arm.name.replace("-", " + "), replace(pipe, stage2=dit), dict(arm.how)))
     return variants
 
 
@@ -111,7 +121,8 @@ def measure_refined(
     for i, d in counted(drafts, "refined drafts", callback):
         for name, clip in refined_clips(d, variants):
             scores.setdefault(name, []).append(score_refined(asked[i].scene, clip, d.frames))
-    return {"count": len(drafts), "rows": [{"name": name, **mean_of(found)} for name, found in scores.items()]}
+    rows = [{"name": name, **mean_of(found)} for name, found in scores.items()]
+    return {"count": len(drafts), "rows": rows, "note": None}
 
 
 def refined_clips(d: Draft, variants: Sequence[Variant]) -> Iterator[tuple[str, Tensor]]:

@@ -131,10 +131,10 @@ def run_record(options: Options, place: Place, entries: Sequence[Entry]) -> dict
     return json.loads(json.dumps(record | {"clips": len(entries), "data": digest(names)}))
 
 
-def check_same_run(folder: Path, record: dict, world: World = ALONE) -> None:
-    """Writes run.json, or raises ValueError when the folder's state belongs to another run."""
+def check_same_run(folder: Path, record: dict, world: World = ALONE, begun: str = "state.pt") -> None:
+    """Writes run.json, or raises ValueError when what is in the folder (`begun` is) belongs to another run."""
     path = folder / "run.json"
-    if (folder / "state.pt").exists() and path.exists():
+    if (folder / begun).exists() and path.exists():
         before = json.loads(path.read_text())
         for name, value in (record["options"] | record).items():
             there = (before["options"] | before).get(name)

@@ -40,12 +40,13 @@ def _trends(result: dict) -> Iterable[dict]:
         share = by_steps[FEW][name] / by_steps[MANY][name]
         claim = f"{label}: {FEW} evaluations reach {percent(REACHED)} of {MANY}"
         yield _verdict(claim, f"{100 * share:.1f} %", share >= REACHED)
-    yield _order(result["refined"]["rows"])
+    yield order(result["refined"]["rows"])
     for name, label in (("psnr", "PSNR"), ("edges", "edge sharpness")):
         yield _optimum(held_out["noise_steps"], name, label)
 
 
-def _order(rows: Sequence[dict]) -> dict:
+def order(rows: Sequence[dict]) -> dict:
+    """The verdict on the ablation. The paper has no row for a stage 2 trained without any degradation."""
     claim = "degradation rows ordered as in the paper by edge sharpness: " + " < ".join(PAPER_ORDER)
     edges = {row["name"]: row["edges"] for row in rows}
     if not set(PAPER_ORDER) <= edges.keys():
@@ -70,9 +71,18 @@ def _verdict(claim: str, found: str, holds: bool | None) -> dict:
 def report(result: dict) -> str:
     """The whole result in Markdown."""
     parts = [_drafts(result["drafts"]), _refined(result["refined"]), *_held_out(result["held_out"])]
+    return "\n\n".join([*parts, _verdicts(result["verdicts"])]) + "\n"
+
+
+def ablation_report(result: dict) -> str:
+    """The same of the ablation alone."""
+    return "\n\n".join([_refined(result["refined"]), _verdicts(result["verdicts"])]) + "\n"
+
+
+def _verdicts(found: Sequence[dict]) -> str:
     answers = {True: "yes", False: "**no**", None: "not measured"}
-    rows = [[v["claim"], v["found"], answers[v["holds"]]] for v in result["verdicts"]]
-    return "\n\n".join([*parts, "Verdicts\n\n" + table(["claim", "found", "holds"], rows)]) + "\n"
+    rows = [[v["claim"], v["found"], answers[v["holds"]]] for v in found]
+    return "Verdicts\n\n" + table(["claim", "found", "holds"], rows)
 
 
 def _drafts(drafts: dict) -> str:

@@ -153,10 +153,12 @@ def stage2_recipe(
     clip_share: float = 0.15,
     batch: int = 8,
     world: World = ALONE,
+    start: Transformer | None = None,
 ) -> Recipe:
-    """Patches, and in some steps one whole clip. noise_steps (0, 1) trains without latent noise."""
-    scale = latent_scale(patches["z"])
-    model, embed = Transformer(stage2_config(scale)), caption_embedder(encoder)
+    """Patches, and in some steps one whole clip. noise_steps (0, 1) trains without latent noise; start: weights to go
+    on from."""
+    model = start or zero_output(Transformer(stage2_config(latent_scale(patches["z"]))))
+    scale, embed = model.config.latent_scale, caption_embedder(encoder)
     network = partial(model, attention=plain_attention)
 
     def loss(generator: torch.Generator) -> Tensor:
@@ -170,7 +172,7 @@ def stage2_recipe(
         mine = rows(world, STAGE2_LOOP.accumulate, count)
         return stage2_loss(network, z, z_ref, txt.to(z), int(rng.integers(*noise_steps)), generator, mine)
 
-    return Recipe(zero_output(model), loss, STAGE2_LOOP)
+    return Recipe(model.requires_grad_(True), loss, STAGE2_LOOP)
 
 
 def random_patches(pairs: Tensor, rng: np.random.Generator) -> Tensor:

@@ -6,7 +6,7 @@ Under torchrun the two stages are trained by all processes together; the small p
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,9 +26,7 @@ from .precision import fast_bf16
 from .preview import fit_latent_rgb
 from .world import render
 
-DRAFT_SHARDS = 40  # clips / latents.SHARD
-PATCH_SHARDS = 12
-PAIR_SHARDS = 2
+DRAFTS, PATCHES, PAIRS = 2560, 768, 128  # clips whose latents are made
 PARTS = ("image", "vae", "text", "stage1", "stage2")
 
 
@@ -48,11 +46,11 @@ def train_tiny(
     wait(world)
     vae = load_vae(folder / "vae.safetensors", device=world.device)
     encoder, _ = load_text(folder / "text.safetensors")
-    drafts = build_latents(folder, vae, "draft", DRAFT_SHARDS, on_step, world)
+    drafts = build_latents(folder, "draft", partial(latents.draft_clip, vae), DRAFTS, on_step, world)
     colours = {"latent_rgb": preview_colours(drafts["z"][:32])}
     make("stage1", lambda: tiny.stage1_recipe(encoder, drafts, world=world), metadata=colours, world=world)
-    patches = build_latents(folder, vae, "patch", PATCH_SHARDS, on_step, world)
-    clips = build_latents(folder, vae, "pair", PAIR_SHARDS, on_step, world)
+    patches = build_latents(folder, "patch", partial(latents.patch_clip, vae), PATCHES, on_step, world)
+    clips = build_latents(folder, "pair", partial(latents.pair_clip, vae), PAIRS, on_step, world)
     make("stage2", lambda: tiny.stage2_recipe(encoder, patches, clips, world=world), metadata=colours, world=world)
     if world.first:
         plot_losses(folder)
@@ -105,16 +103,17 @@ def export(path: Path, model: nn.Module, ema: dict[str, Tensor], metadata: dict[
 
 
 def build_latents(
-    folder: Path, vae: nn.Module, kind: str, shards: int, on_step: Callable | None, world: World = ALONE
+    folder: Path, kind: str, clip_of: Callable, count: int, on_step: Callable | None, world: World = ALONE
 ) -> dict[str, Tensor]:
-    clip_of = partial(getattr(latents, f"{kind}_clip"), vae)
+    """The table of the first `count` clips, made in folder/latents as far as it is not there."""
     report = None if on_step is None else lambda done, total: on_step(f"{kind} latents", done, total, 0.0)
-    latents.build(folder / "latents", kind, clip_of, shards, report if world.first else None, world)
+    report = report if world.first else None
+    latents.build(folder / "latents", kind, clip_of, count=count, on_shard=report, world=world)
     wait(world)
-    return latents.load(folder / "latents", kind, shards)
+    return latents.load(folder / "latents", kind, count=count)
 
 
-def plot_losses(folder: Path) -> Path:
+def plot_losses(folder: Path, parts: Iterable[str] = PARTS) -> Path:
     """folder/loss.png: one panel a part, each step's loss and a running mean."""
-    logs = {part: folder / part / "loss.csv" for part in PARTS}
+    logs = {part: folder / part / "loss.csv" for part in parts}
     return plot(folder / "loss.png", {part: log for part, log in logs.items() if log.exists()})
