@@ -6,6 +6,7 @@ import pytest
 import torch
 from own_clips import SIZE, data_set
 
+from flashvideo_core.training import batches
 from flashvideo_core.training.batches import CURRICULA, NARROW, PAPER, WIDE, Phase, draw, phase_of
 from flashvideo_core.training.cache import (
     Entry,
@@ -158,6 +159,25 @@ def test_clip_reference_and_text_belong_together(entries):
         assert set(difference.unique().tolist()) <= {100.0, 100.25} and (difference.std(1) == 0).all()
         which = (batch.z[:, 0, 0, 0, 0] / 200).floor()
         assert torch.equal(which, batch.txt[:, 0, 0]) and set(which.tolist()) <= {0.0, 1.0}
+
+
+@pytest.mark.parametrize("rows", [slice(0, 2), slice(2, 4), slice(3, 4)])
+def test_a_process_reads_its_rows_only_and_draws_what_all_draw(entries, rows, monkeypatch):
+    seen = []
+    monkeypatch.setattr(batches, "read", lambda *what: seen.append(what) or read(*what))
+    for seed in range(5):
+        phase, generators = Phase(1.0, None, True), [step_generator(0, seed) for _ in range(2)]
+        whole = draw(entries, phase, 4, (4, 6), 300, generators[0])
+        seen.clear()
+        mine = draw(entries, phase, 4, (4, 6), 300, generators[1], rows)
+        assert len(seen) == 3 * len(range(4)[rows])  # z, its reference, the text
+        for name in ("z", "z_ref", "txt"):
+            ours, wanted = getattr(mine, name), getattr(whole, name)
+            assert ours.shape == wanted.shape and torch.equal(ours[rows], wanted[rows])
+            ours[rows] = 0
+            assert not ours.any()
+        assert mine.ref_step == whole.ref_step
+        assert torch.equal(generators[0].get_state(), generators[1].get_state())
 
 
 def test_pictures_come_alone_and_as_often_as_the_phase_says(entries):

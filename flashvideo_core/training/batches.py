@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .cache import Entry, read
 from .loop import step_of
+from .losses import EVERY_ROW
 
 Range = tuple[int, int]
 WIDE, NARROW = (-75, 225), (-25, 75)  # the paper's noise steps 600-900 and 650-750, from its step at inference, 675
@@ -43,7 +44,10 @@ CURRICULA = {
 
 @dataclass(frozen=True)
 class Batch:
-    """z and z_ref [B, 16, T, h, w] float32 in VAE units (z_ref None for stage 1), txt [B, L, text_dim], noise step."""
+    """z and z_ref [B, 16, T, h, w] float32 in VAE units (z_ref None for stage 1), txt [B, L, text_dim], noise step.
+
+    Items that another process computes are zeros: their files are not read.
+    """
 
     z: Tensor
     z_ref: Tensor | None
@@ -64,25 +68,37 @@ def draw(
     patch: tuple[int, int],
     ref_step: int,
     generator: torch.Generator,
+    rows: slice = EVERY_ROW,
 ) -> Batch:
-    """A batch of `count` clips; patch (height, width) in latents, ref_step the noise step of the weights."""
+    """A batch of `count` clips; patch (height, width) in latents, ref_step the noise step of the weights.
+
+    rows: the items that this process computes, and so reads; what is drawn does not depend on them.
+    """
     one_frame = draw_kind(entries, phase, generator)
     pool = [entry for entry in entries if one_frame or entry.frames > 1]
     if one_frame and any(entry.frames == 1 for entry in entries):
         pool = [entry for entry in entries if entry.frames == 1]
     chosen = [pool[i] for i in torch.randint(len(pool), (count,), generator=generator).tolist()]
-    pairs, texts = [], []
+    items = []
     for entry in chosen:
         window = draw_window(entry, phase, one_frame, patch, generator)
         files = [entry.z]
         if entry.refs:
             files.append(entry.refs[int(torch.randint(len(entry.refs), (), generator=generator))])
-        pairs.append(torch.stack([read(file, window) for file in files]))
-        texts.append(read(entry.txt))
-    both = torch.stack(pairs, dim=1)
+        items.append((files, window))
     low, high = (min(max(ref_step + offset, 0), 999) for offset in phase.noise)
     step = int(torch.randint(low, high + 1, (), generator=generator))
-    return Batch(both[0], both[1] if len(both) > 1 else None, torch.stack(texts), step)
+    pairs = [torch.stack([read(file, window) for file in files]) for files, window in items[rows]]
+    both = among_zeros(pairs, count, rows).transpose(0, 1)
+    texts = among_zeros([read(entry.txt) for entry in chosen[rows]], count, rows)
+    return Batch(both[0], both[1] if len(both) > 1 else None, texts, step)
+
+
+def among_zeros(items: Sequence[Tensor], count: int, rows: slice) -> Tensor:
+    """The items as those `rows` of a batch of `count`, the others zeros."""
+    out = items[0].new_zeros(count, *items[0].shape)
+    out[rows] = torch.stack(items)
+    return out
 
 
 def draw_kind(entries: Sequence[Entry], phase: Phase, generator: torch.Generator) -> bool:

@@ -111,7 +111,7 @@ def loss_of(
 
     def loss(generator: torch.Generator) -> Tensor:
         phase = phase_of(CURRICULA[options.curriculum], generator, options.steps)
-        batch = draw(entries, phase, options.batch, patch, config.defaults.ref_step, generator)
+        batch = draw(entries, phase, options.batch, patch, config.defaults.ref_step, generator, mine)
         txt = drop_text(batch.txt, options.text_drop, generator).to(device)
         z = batch.z.to(device) * config.latent_scale
         if options.stage == 1:
