@@ -5,6 +5,7 @@ imported when it runs, so that --help is immediate.
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -27,7 +28,8 @@ class Parser(argparse.ArgumentParser):
 def main(argv: list[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    reporter = Reporter(sys.stdout, sys.stderr, "--json" in argv)
+    aloud = Reporter(sys.stdout, sys.stderr, "--json" in argv)
+    reporter = aloud if speaks() else Reporter(io.StringIO(), io.StringIO())
     try:
         args = parser().parse_args(argv)
         with warnings_to(reporter):
@@ -45,8 +47,16 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise  # a bug of ours, to be seen whole
-        reporter.fail("error", one_line(error) or "out of memory")
+        aloud.fail("error", one_line(error) or "out of memory")  # the trouble of this process, not of all
         return 1
+
+
+def speaks() -> bool:
+    """torchrun runs the same command many times over: on each machine the first process speaks for all.
+
+    Bad input is the same to all of them there, so one line says it.
+    """
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def one_line(error: Exception) -> str:

@@ -258,21 +258,35 @@ def test_degraded_drafts_are_shown_beside_their_clips(base, tmp_path, capsys):
     assert code == 2 and err.endswith("s.gif must end in .png\n")
 
 
-def test_two_processes_train_what_one_does(base, tmp_path, capsys):
-    """torchrun with gloo and FSDP2: each process computes one of two micro-batches, and both sample together."""
-    one, two = (
-        [str(word) for word in command(base, tmp_path / name, "--accumulate", "2", "--sample-every", "3", steps=3)]
-        for name in ("one", "two")
-    )
-    code, _, err = run(capsys, *one)
-    assert code == 0, err
+def torchrun(*words: str) -> subprocess.CompletedProcess:
+    """Two processes, on a free port of this machine."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*launch, "-m", "flashvideo_core", *two], cwd=ROOT, env=env, capture_output=True, text=True)
+    command = [*launch, "-m", "flashvideo_core", *(str(word) for word in words)]
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("share", ["--accumulate", "--batch"])
+def test_two_processes_train_what_one_does(base, tmp_path, capsys, share):
+    """torchrun with gloo and FSDP2: each process computes one of two micro-batches, or one row of two, and both sample
+    together. What has to be said, the first one says."""
+    one, two = (command(base, tmp_path / name, share, "2", "--sample-every", "3", steps=3) for name in ("one", "two"))
+    code, _, err = run(capsys, *one)
+    assert code == 0, err
+    done = torchrun(*two)
     assert done.returncode == 0, done.stderr
+    assert done.stderr.count("skipped") == 1
     assert done.stdout == f"{tmp_path / 'two/lora.safetensors'}\n"
     (wanted, said), (ours, ours_said) = (opened(tmp_path / name / "lora.safetensors") for name in ("one", "two"))
     assert said == ours_said
     for name, value in wanted.items():
         torch.testing.assert_close(ours[name], value, atol=1e-6, rtol=1e-5)
     assert (tmp_path / "two/samples/step-00000003.mp4").exists()
+
+
+def test_bad_input_to_several_processes_is_one_line(base, tmp_path):
+    done = torchrun(*command(base, tmp_path / "run", "--rank", "0"))
+    assert done.returncode != 0 and done.stdout == ""
+    assert [line for line in done.stderr.splitlines() if "rank is 0" in line] == [
+        "error: rank is 0; it must be at least 1"
+    ]
