@@ -1,16 +1,17 @@
 """A LoRA on a folder of clips of a colour that the embedded model has never seen: does it draw pink, and still move?
 
-    python benchmarks/lora_demo.py --folder runs/pink [--steps 400] [--stage1 ... --vae ... --text ...]
+    python benchmarks/lora_demo.py --folder runs/pink [--steps 400] [--stage1 FILE --vae FILE --text FILE]
 
 Renders clips of pink shapes (captions without a colour), trains a LoRA of stage 1 on them through the command line,
 merges it with `convert --lora`, and draws the same held-out prompts with the same seeds without and with it. Prints a
-table and writes result.json. Everything in the folder is kept and used again: the same command goes on.
+Markdown table, and on the last line the same as JSON (also result.json); the drafts are in without/ and with/. Its
+last row is the judge's own: the prompts' scenes, rendered in pink. Everything in the folder is kept and used again.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,16 +22,19 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from flashvideo_core.cli import main as flashvideo
-from flashvideo_core.pipeline import draft, load_pipeline
+from flashvideo_core.parts import Pipeline, load_pipeline, part_files
+from flashvideo_core.pipeline import draft
 from flashvideo_core.training.captions import caption
 from flashvideo_core.training.detectors import detect
-from flashvideo_core.training.measure import JUDGED, Asked, held_out, rendered
+from flashvideo_core.training.measure import Asked, held_out, mean_of, rendered
+from flashvideo_core.training.report import percent, table
 from flashvideo_core.training.world import COLOR_RGB, Scene, sample_scene
 from flashvideo_core.video import write_video
 
 PINK = (255, 90, 170)
-SIZE, FRAMES = (128, 192), 17  # of the clips on disk; training reduces them to the draft's size
-PARTS = ("stage1", "stage2", "vae", "text")
+COLORS = COLOR_RGB | {"pink": PINK}
+SIZE, FRAMES, FPS = (128, 192), 17, 8  # of the clips on disk; training reduces them to the draft's size
+PARTS = ("stage1", "vae", "text")
 
 
 def pink_clip(scene: Scene) -> Tensor:
@@ -51,7 +55,7 @@ def write_clips(folder: Path, count: int) -> None:
             rng = np.random.default_rng([20251122, i])
             scene = sample_scene(rng)
             path.with_suffix(".txt").write_text(colourless(scene, rng))
-            write_video(path, pink_clip(scene), 8, crf=10)
+            write_video(path, pink_clip(scene), FPS, crf=10)
 
 
 def colourless(scene: Scene, rng: np.random.Generator) -> str:
@@ -67,44 +71,46 @@ def prompts(count: int) -> list[Asked]:
     return [Asked(asked.scene, colourless(asked.scene, rng)) for asked in held_out(count, seed=1)]
 
 
-def score(pipe, asked: Sequence[Asked]) -> dict:
-    """Shares of the drafts: a shape is seen, pink, as asked in shape and motion; and the mean distance to pink."""
-    rows = []
-    for number, a in enumerate(asked):
-        clip = draft(pipe, a.prompt, seed=number).frames
-        seen, rgb = detect(clip), shape_colour(clip)
-        right = {name: float(getattr(seen, name) == getattr(a.scene, name)) for name in JUDGED if name != "color"}
-        rows.append({"seen": float(seen.shape is not None), "pink": float(nearest(rgb) == "pink"), **right})
-        rows[-1]["distance"] = float((rgb - torch.tensor(PINK) / 255).norm())
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-
-
-def shape_colour(clip: Tensor) -> Tensor:
-    """Mean colour [3] of the pixels that stand out most from the clip's median picture and its own mean."""
-    away = (clip - clip.median(0).values.flatten(0, 1).median(0).values).square().sum(-1)
-    strongest = away.flatten().topk(max(1, away.numel() // 50)).indices
-    return clip.reshape(-1, 3)[strongest].mean(0)
-
-
-def nearest(rgb: Tensor) -> str:
-    """The name of the nearest colour at full brightness, pink among them."""
-    names = {name: torch.tensor(value) / max(value) for name, value in (COLOR_RGB | {"pink": PINK}).items()}
-    seen = rgb / rgb.max().clamp_min(1e-3)
-    return min(names, key=lambda name: float((names[name] - seen).square().sum()))
-
-
-def train(args: argparse.Namespace) -> Path:
-    given = [word for name in PARTS if getattr(args, name) for word in (f"--{name}", getattr(args, name))]
+def train(args: argparse.Namespace, files: dict[str, Path]) -> Path:
+    """The stage 1 with the LoRA merged, trained as far as the folder has none."""
     numbers = {"rank": args.rank, "steps": args.steps, "lr": args.lr, "batch": args.batch, "save-every": 100}
-    how = [word for name, value in numbers.items() for word in (f"--{name}", str(value))]
-    places = ["--data", str(args.folder / "clips"), "--folder", str(args.folder / "run"), "--sample-every", "0"]
-    if flashvideo(["train", "stage1", *places, *how, *given, "--device", "cpu"]):
-        raise SystemExit("training failed")
+    given = {"data": args.folder / "clips", "folder": args.folder / "run", "sample-every": 0} | numbers | files
+    command(
+        [
+            "train",
+            "stage1",
+            "--device",
+            "cpu",
+            *(word for name, value in given.items() for word in (f"--{name}", value)),
+        ]
+    )
     merged = args.folder / "stage1-pink.safetensors"
-    source = args.stage1 or str(Path(__file__).parents[1] / "flashvideo_core/tiny/stage1.safetensors")
-    if flashvideo(["convert", source, str(merged), "--lora", str(args.folder / "run/lora.safetensors")]):
-        raise SystemExit("the LoRA could not be merged")
+    command(["convert", files["stage1"], merged, "--lora", args.folder / "run/lora.safetensors"])
     return merged
+
+
+def command(words: Sequence) -> None:
+    if flashvideo([str(word) for word in words]):
+        raise SystemExit(f"{words[0]} failed")
+
+
+def drafts(pipe: Pipeline, asked: Sequence[Asked], folder: Path) -> Iterable[Tensor]:
+    """A draft of each prompt [F, H, W, 3] in 0..1, also written into the folder."""
+    folder.mkdir(exist_ok=True)
+    for number, a in enumerate(asked):
+        frames = draft(pipe, a.prompt, seed=number).frames
+        write_video(folder / f"{number:04d}.mp4", frames, FPS)
+        yield frames
+
+
+def score(asked: Sequence[Asked], clips: Iterable[Tensor]) -> dict[str, float]:
+    """Shares of the clips in which a shape is seen, is nearest to pink, and is as asked in shape and motion."""
+    rows = []
+    for a, clip in zip(asked, clips, strict=True):
+        seen = detect(clip, COLORS)
+        right = {name: float(getattr(seen, name) == getattr(a.scene, name)) for name in ("shape", "motion")}
+        rows.append({"seen": float(seen.shape is not None), "pink": float(seen.color == "pink"), **right})
+    return mean_of(rows)
 
 
 def main() -> None:
@@ -119,22 +125,22 @@ def main() -> None:
     for name in PARTS:
         parser.add_argument(f"--{name}")
     args = parser.parse_args()
+    found = part_files(**{name: getattr(args, name) for name in PARTS})
+    if missing := [name for name in PARTS if name not in found]:
+        parser.error(f"--{missing[0]} is missing: name all parts, or none for the embedded ones")
+    files = {name: found[name] for name in PARTS}
     write_clips(args.folder / "clips", args.clips)
-    merged = train(args)
-    files = {name: getattr(args, name) for name in PARTS}
-    without = load_pipeline(**files, device="cpu")
-    if not any(files.values()):
-        files = {name: without.files[name] for name in PARTS}
-    asked = prompts(args.prompts)
-    result = {
-        "without": score(without, asked),
-        "with": score(load_pipeline(**files | {"stage1": merged}, device="cpu"), asked),
-    }
+    merged, asked = train(args, files), prompts(args.prompts)
+    result = {"clips": args.clips, "prompts": args.prompts, "steps": args.steps, "rank": args.rank}
+    for name, stage1 in (("without", files["stage1"]), ("with", merged)):
+        pipe = load_pipeline(**files | {"stage1": stage1}, device="cpu")
+        result[name] = score(asked, drafts(pipe, asked, args.folder / name))
+    result["rendered"] = score(asked, (pink_clip(a.scene) for a in asked))
     (args.folder / "result.json").write_text(json.dumps(result, indent=1) + "\n")
-    print(f"| {args.prompts} held-out prompts | " + " | ".join(result["with"]) + " |")
-    print("|---" * (1 + len(result["with"])) + "|")
-    for name, row in result.items():
-        print(f"| {name} the LoRA | " + " | ".join(f"{value:.2f}" for value in row.values()) + " |")
+    rows = {"without": "without the LoRA", "with": "with the LoRA", "rendered": "rendered in pink"}
+    cells = [[label, *map(percent, result[name].values())] for name, label in rows.items()]
+    print(table([f"drafts of {args.prompts} held-out prompts", *result["with"]], cells))
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

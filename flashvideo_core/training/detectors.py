@@ -3,6 +3,7 @@
 Nothing here is learnt. Clips are float32 [F, H, W, 3] in 0..1, arrays or tensors, of any size from 64x96 on.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from .shapes import APOTHEM, signed_distance
 from .world import COLOR_RGB
 
+Color = tuple[int, int, int]
 ROWS = 128  # clips are resampled to this many rows before anything is detected
 CHROMA, LUMA = 0.11, 0.17  # a pixel this far from the background, in colour or in brightness, belongs to the shape
 SMALLEST = 0.012  # area of the smallest thing taken for a shape, in squared frame heights (a small star has 0.07)
@@ -33,8 +35,11 @@ class Detection:
     track: np.ndarray  # [F, 2] centre (x, y) of the shape in frame heights from the upper left, NaN where unseen
 
 
-def detect(clip: np.ndarray | torch.Tensor) -> Detection:
-    """Finds the one shape in a clip [F, H, W, 3] and names what it is. ValueError for anything but such a clip."""
+def detect(clip: np.ndarray | torch.Tensor, colors: Mapping[str, Color] = COLOR_RGB) -> Detection:
+    """Finds the one shape in a clip [F, H, W, 3] and names what it is, its colour from `colors` (RGB, 0..255).
+
+    ValueError for anything but such a clip.
+    """
     frames = F.interpolate(_planar(clip), size=_working_size(clip), mode="bilinear", antialias=True)
     mask = _largest_component(_foreground(frames))
     areas = mask.sum((1, 2)).numpy() / ROWS**2
@@ -43,7 +48,7 @@ def detect(clip: np.ndarray | torch.Tensor) -> Detection:
     track[seen] = _centres(mask[seen]) / ROWS
     if seen.mean() < 0.5:
         return Detection(None, None, None, 0.0, track)
-    color, shape = _name_color(frames[seen], mask[seen]), _name_shape(mask[seen], track[seen] * ROWS)
+    color, shape = _name_color(frames[seen], mask[seen], colors), _name_shape(mask[seen], track[seen] * ROWS)
     return Detection(color, shape, _name_motion(track), float(np.median(areas[seen])), track)
 
 
@@ -171,14 +176,14 @@ def _centres(mask: torch.Tensor) -> np.ndarray:
     return (torch.stack([x, y], 1) / weight.sum((1, 2))[:, None]).numpy()
 
 
-def _name_color(frames: torch.Tensor, mask: torch.Tensor) -> str:
+def _name_color(frames: torch.Tensor, mask: torch.Tensor, colors: Mapping[str, Color]) -> str:
     """The nearest colour, compared at full brightness, of the brighter half of the shape's inner pixels."""
     inner = -F.max_pool2d(-mask.float(), 5, stride=1, padding=2) > 0
     pixels = frames.permute(0, 2, 3, 1)[inner if inner.any() else mask]
     brightness = pixels.max(1).values
     pixels = pixels[brightness >= brightness.median()]
     seen = (pixels / pixels.max(1, keepdim=True).values.clamp_min(1e-3)).median(0).values
-    names = {name: torch.tensor(rgb) / max(rgb) for name, rgb in COLOR_RGB.items()}
+    names = {name: torch.tensor(rgb) / max(rgb) for name, rgb in colors.items()}
     return min(names, key=lambda name: float((names[name] - seen).square().sum()))
 
 
