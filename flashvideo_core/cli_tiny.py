@@ -15,8 +15,6 @@ from .training.report import ablation_report, report
 from .training.train import train_tiny
 from .video import check_writable
 
-NOT_STAGE2 = tuple(name for name in PARTS if name != "stage2")
-
 
 def train(args: argparse.Namespace, reporter: Reporter) -> None:
     """Makes in the folder what is not there yet; Ctrl-C keeps the last saved state of the part at work."""
@@ -36,18 +34,19 @@ def progress_of(reporter: Reporter) -> Callable[[str, int, int, float], None]:
 
 def ablation(args: argparse.Namespace, reporter: Reporter) -> None:
     """Trains the three that are not there yet, and measures them on the same drafts of stage 1."""
-    folder, device, used = Path(args.folder), pick_device(args.device), PARTS if args.from_stage2 else NOT_STAGE2
-    files = {name: Path(args.parts or TINY) / f"{name}.safetensors" for name in used}
-    part_configs(files)
+    folder, device = Path(args.folder), pick_device(args.device)
+    place = Path(args.parts or TINY)
+    files = {name: place / f"{name}.safetensors" for name in ("stage1", "vae", "text")}
+    start = place / "stage2.safetensors" if args.from_stage2 else None
+    part_configs(files if start is None else files | {"stage2": start})
     check_counts(drafts=args.drafts)
     budget = Budget(args.steps, args.patches, args.clips, args.batch, args.seed)
     check_writable(folder)
     with resumable(folder), join(str(device)) as world:
-        start = {name: files[name] for name in used if name != "stage1"}
-        made = train_ablation(folder, start, budget, progress_of(reporter), world)
+        made = train_ablation(folder, files["vae"], files["text"], start, budget, progress_of(reporter), world)
     if not world.first:
         return
-    pipe = load_pipeline(**{name: files[name] for name in NOT_STAGE2}, device=device)
+    pipe = load_pipeline(**files, device=device)
     found = evaluate_ablation(pipe, folder, clips=args.drafts, callback=reporter.progress)
     result = {"folder": str(folder), "files": [str(path) for path in made], "loss": str(folder / "loss.png")}
     reporter.finish(result | found, [ablation_report(found)])

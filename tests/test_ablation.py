@@ -1,6 +1,5 @@
 """`train ablation`, on the smallest parts: three stage 2 that differ in their reference alone, resumed, measured."""
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,9 @@ from flashvideo_core.training.captions import ATTRIBUTES, vocabulary
 from flashvideo_core.training.degradation import draft_of
 from flashvideo_core.training.distributed import ALONE
 from flashvideo_core.training.loop import read_log, step_generator
+from flashvideo_core.training.precision import fast_bf16
 from flashvideo_core.vae import VAE
+from flashvideo_core.weightfile import file_sha256
 
 pytest.importorskip("matplotlib")
 FEW = ["--from-stage2", "--patches", "2", "--clips", "1", "--batch", "2", "--drafts", "1", "--device", "cpu"]
@@ -74,7 +75,10 @@ def test_three_stage_2_are_trained_from_the_same_weights_on_other_references(mad
         assert any(not torch.equal(value, trained[other][name]) for name, value in trained[one].items())
     assert all(len(read_log(made / name / "loss.csv")) == 3 for name in NAMES)
     assert (made / "loss.png").read_bytes()[:4] == b"\x89PNG"
-    shapes = {name: tuple(value.shape) for name, value in load_file(made / "latents/patch-00000-2.safetensors").items()}
+    shapes = {
+        name: tuple(value.shape)
+        for name, value in load_file(made / "latents/ablation-patch-00000-2.safetensors").items()
+    }
     assert shapes == dict.fromkeys(("z", "clean", "degraded"), (2, 16, 5, 16, 24))
 
 
@@ -90,7 +94,7 @@ def test_what_is_there_is_kept_and_what_is_missing_is_the_same_again(made, parts
     code, out, err = run(capsys, *command(parts, folder), "--json")
     assert code == 0, err
     *steps, result = events(out)
-    assert {step["phase"] for step in steps} & {*NAMES} == {"pixel"}
+    assert {step.get("phase") for step in steps} & {*NAMES} == {"pixel"}
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     ours, before = (load_file(place / "pixel.safetensors") for place in (folder, made))
     assert all(torch.equal(value, before[name]) for name, value in ours.items())
@@ -121,9 +125,10 @@ def test_the_references_are_the_hand_off_of_a_clean_and_of_a_degraded_draft(part
     vae = load_vae(parts / "vae.safetensors")
     clip = latents.patch_frames(3)
     found = references(vae, latents.patch_frames, 3)
-    assert torch.equal(found["z"], vae.encode(clip[None])[0].half())
     draft = draft_of(clip, (32, 48))
-    assert torch.equal(found["clean"], prepare_reference(frames=draft[None], vae=vae, size=(128, 192))[0].half())
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast_bf16("cpu")):
+        z, clean = (prepare_reference(frames=f[None], vae=vae, size=(128, 192))[0].half() for f in (clip, draft))
+    assert torch.equal(found["z"], z) and torch.equal(found["clean"], clean)
     assert not torch.equal(found["clean"], found["degraded"])
     assert torch.equal(found["degraded"], references(vae, latents.patch_frames, 3)["degraded"])
 
@@ -139,6 +144,8 @@ def test_nothing_else_differs_between_the_three():
     def losses(arm, table):
         torch.manual_seed(0)
         recipe = recipe_of(arm, encoder, table, table, None, Budget(steps=4, batch=2), ALONE)
+        for p in recipe.model.parameters():
+            torch.nn.init.normal_(p, std=0.05)  # a new one gives zeros, whatever it is given
         return [float(recipe.loss(step_generator(0, step))) for step in range(4)]
 
     none, pixel, latent = ARMS
@@ -181,5 +188,5 @@ def test_bad_input_is_one_line_and_changes_nothing(made, parts, tmp_path, capsys
 
 def test_starting_from_nothing_is_another_run(made, parts, capsys):
     code, _, err = run(capsys, *(word for word in command(parts, made) if word != "--from-stage2"))
-    assert code == 2 and "holds another run: start is stage2 there, nothing here" in err
-    assert json.loads((made / "run.json").read_text())["options"]["start"] == "stage2"
+    known = file_sha256(parts / "stage2.safetensors")
+    assert code == 2 and f"holds another run: start is {known} there, nothing here" in err

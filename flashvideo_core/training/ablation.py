@@ -8,7 +8,6 @@ go into the folder as `train tiny` lays them, and what is there is kept.
 """
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -69,39 +68,42 @@ class Budget:
 
 def train_ablation(
     folder: Path,
-    files: Mapping[str, Path],
+    vae: Path,
+    text: Path,
+    start: Path | None,
     budget: Budget,
     on_step: Callable[[str, int, int, float], None] | None = None,
     world: World = ALONE,
 ) -> list[Path]:
     """Makes what the folder lacks of the three and returns their files. on_step as in `train_tiny`.
 
-    files: the embedded model's vae and text, or ones like them, and stage2 to go on from it instead of from nothing.
+    vae and text are files of the embedded model or of one like it; start is a stage 2 to go on from, None begins anew.
     Raises ValueError for a folder that holds another ablation.
     """
     check_plotting()
-    check_same_run(folder, run_record(files, budget), world, begun="latents")
-    vae, (encoder, _) = load_vae(files["vae"], device=world.device), load_text(files["text"])
+    check_same_run(folder, run_record(vae, text, start, budget), world, begun="latents")
+    coder, (encoder, _) = load_vae(vae, device=world.device), load_text(text)
     patches, clips = (
-        build_latents(folder, kind, partial(references, vae, frames_of), count, on_step, world)
+        build_latents(folder, kind, partial(references, coder, frames_of), count, on_step, world)
         for kind, frames_of, count in (
-            ("patch", latents.patch_frames, budget.patches),
-            ("clip", latents.whole_frames, budget.clips),
+            ("ablation-patch", latents.patch_frames, budget.patches),
+            ("ablation-clip", latents.whole_frames, budget.clips),
         )
     )
     made = []
     for arm in ARMS:
-        recipe = partial(recipe_of, arm, encoder, patches, clips, files.get("stage2"), budget, world)
+        recipe = partial(recipe_of, arm, encoder, patches, clips, start, budget, world)
         made.append(run(folder, arm.name, recipe, seed=budget.seed, on_step=on_step, world=world))
     if world.first:
         plot_losses(folder, [arm.name for arm in ARMS])
     return made
 
 
-def run_record(files: Mapping[str, Path], budget: Budget) -> dict:
+def run_record(vae: Path, text: Path, start: Path | None, budget: Budget) -> dict:
     """What the three depend on, as JSON."""
-    options = dataclasses.asdict(budget) | {name: file_sha256(path) for name, path in sorted(files.items())}
-    return json.loads(json.dumps({"options": options | {"start": "stage2" if "stage2" in files else "nothing"}}))
+    files = {"vae": vae, "text": text, "start": start}
+    hashes = {name: "nothing" if path is None else file_sha256(path) for name, path in files.items()}
+    return {"options": dataclasses.asdict(budget), **hashes}
 
 
 @torch.no_grad()
