@@ -146,7 +146,7 @@ def test_nothing_else_differs_between_the_three():
         recipe = recipe_of(arm, encoder, table, table, None, Budget(steps=4, batch=2), ALONE)
         for p in recipe.model.parameters():
             torch.nn.init.normal_(p, std=0.05)  # a new one gives zeros, whatever it is given
-        return [float(recipe.loss(step_generator(0, step))) for step in range(4)]
+        return [recipe.loss(step_generator(0, step)).item() for step in range(4)]
 
     none, pixel, latent = ARMS
     assert losses(none, same) == losses(pixel, same) == losses(none, table)
