@@ -98,6 +98,7 @@ def parser() -> Parser:
     file_commands(command, parts)
     train_commands(command, lazily, size, parts)
     evaluate_command(command, parts)
+    bench_command(command)
     queue_command(command)
     return top
 
@@ -195,6 +196,19 @@ def evaluate_command(command: Callable, parts: Parser) -> None:
     evaluate.add_argument("--prompts", type=int, default=60, metavar="N", help="drafts to judge (default: 60)")
     evaluate.add_argument("--clips", type=int, default=12, metavar="N", help="clips to refine (default: 12)")
     evaluate.add_argument("--ablation", metavar="FOLDER", help="that of train ablation: its rows too")
+
+
+def bench_command(command: Callable) -> None:
+    bench = command("bench", lazily("cli_bench", "run_bench"), "measure time and memory, beside other implementations")
+    bench.add_argument("--part", choices=("vae-decode", "vae-encode", "dit"), default="vae-decode", help="what to run")
+    sizes = ("tiny", "small", "medium", "released")
+    bench.add_argument("--size", choices=sizes, default="small", help="see flashvideo_core/bench/sizes.py")
+    peers = ("diffusers", "comfyui")
+    bench.add_argument("--peer", choices=peers, action="append", default=[], help="measured alternately with ours")
+    bench.add_argument("--repeats", type=int, default=3, metavar="N", help="rounds, of which the medians (default: 3)")
+    bench.add_argument("--threads", type=int, metavar="N", help="of the CPU (default: torch's)")
+    bench.add_argument("--device", help="cpu, cuda (default: the best there is)")
+    bench.add_argument("--dtype", choices=("float32", "bf16", "fp16"), help="(default: bf16 on cuda, else float32)")
 
 
 def queue_command(command: Callable) -> None:

@@ -7,9 +7,9 @@ import pytest
 import torch
 from golden import ONE_PASS, error
 from safetensors.torch import save_file
-from torch import nn
 
 from flashvideo_core.attention import attention, rope_table
+from flashvideo_core.bench.peers import block_weights, transformer_weights
 from flashvideo_core.checkpoint import load_vae
 from flashvideo_core.dit import sinusoid
 
@@ -79,7 +79,7 @@ def test_block(stage, request):
 
     dit = request.getfixturevalue(f"stage{stage}")
     theirs = CogVideoXBlock(128, 2, 64, time_embed_dim=64, attention_bias=True).eval().requires_grad_(False)
-    theirs.load_state_dict(block_weights(dit.blocks[1]))
+    theirs.load_state_dict(block_weights(dit.blocks[1], "diffusers"))
     txt, img, vec, pe = randn(2, 5, 128), randn(2, 12, 128, seed=1), randn(2, 64, seed=2), rope_table(2, 2, 3)
     our_txt, our_img = dit.blocks[1](txt, img, vec, pe, attention)
     their_img, their_txt = theirs(img, txt, vec, pe)
@@ -99,7 +99,7 @@ def test_whole_stage1_network(stage1):
         num_layers=config.layers,
         use_rotary_positional_embeddings=True,
     )
-    theirs.load_state_dict(transformer_weights(stage1))
+    theirs.load_state_dict(transformer_weights(stage1, "diffusers"))
     theirs.norm_out.norm.eps = 1e-6  # diffusers has 1e-5 here; the released code, and the golden data, 1e-6
     theirs.eval().requires_grad_(False)
     x, t, txt = randn(2, 16, 3, 4, 6), torch.tensor([999.0, 40.0]), randn(2, 7, config.text_dim, seed=1)
@@ -111,46 +111,3 @@ def test_sinusoid():
     theirs = diffusers.models.embeddings.Timesteps(128, flip_sin_to_cos=True, downscale_freq_shift=0)
     t = torch.tensor([999.0, 714.2857, 0.0])
     assert error(sinusoid(t, 128), theirs(t)) < ONE_PASS
-
-
-def transformer_weights(dit) -> dict[str, torch.Tensor]:
-    layers = {
-        "patch_embed.proj": dit.patch_embed,
-        "patch_embed.text_proj": dit.text_embed,
-        "time_embedding.linear_1": dit.time_embed.up,
-        "time_embedding.linear_2": dit.time_embed.down,
-        "norm_final": dit.norm_out,
-        "norm_out.norm": dit.head_norm,
-        "norm_out.linear": dit.head_modulation,
-        "proj_out": dit.head,
-    }
-    out = named(layers)
-    for i, block in enumerate(dit.blocks):
-        out |= {f"transformer_blocks.{i}.{name}": value for name, value in block_weights(block).items()}
-    return out
-
-
-def block_weights(block) -> dict[str, torch.Tensor]:
-    """Our block under diffusers' names: q, k, v apart, and the modulation of attention and MLP apart."""
-    out = named(
-        {
-            "norm1.norm": block.norm1,
-            "norm2.norm": block.norm2,
-            "attn1.norm_q": block.q_norm,
-            "attn1.norm_k": block.k_norm,
-            "attn1.to_out.0": block.attn_out,
-            "ff.net.0.proj": block.mlp_up,
-            "ff.net.2": block.mlp_down,
-        }
-    )
-    for kind in ("weight", "bias"):
-        m = getattr(block.modulation, kind).chunk(12)  # video attention, video MLP, text attention, text MLP
-        out[f"norm1.linear.{kind}"] = torch.cat(m[0:3] + m[6:9])
-        out[f"norm2.linear.{kind}"] = torch.cat(m[3:6] + m[9:12])
-        for letter, part in zip("qkv", getattr(block.qkv, kind).chunk(3), strict=True):
-            out[f"attn1.to_{letter}.{kind}"] = part
-    return out
-
-
-def named(layers: dict[str, nn.Module]) -> dict[str, torch.Tensor]:
-    return {f"{name}.{kind}": value for name, layer in layers.items() for kind, value in layer.state_dict().items()}

@@ -1,0 +1,1 @@
+"""Measures time, memory and arithmetic of the networks, beside other implementations in the same run."""

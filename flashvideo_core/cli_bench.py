@@ -1,0 +1,41 @@
+"""The command `bench`: time, memory and arithmetic of one part, beside other implementations in the same run."""
+
+import argparse
+import json
+
+from .bench.compare import bench
+from .parts import pick_device
+from .progress import Reporter
+
+
+def run_bench(args: argparse.Namespace, reporter: Reporter) -> None:
+    """Lines for people, and on the last line all figures as JSON."""
+    device = pick_device(args.device)
+    dtype = args.dtype or ("bf16" if device.type == "cuda" else "float32")
+    case = (args.part, args.size, tuple(dict.fromkeys(args.peer)), args.repeats)
+    result = bench(*case, device=str(device), dtype=dtype, threads=args.threads, callback=reporter.progress)
+    reporter.finish(result, [*report(result), json.dumps(result)])
+
+
+def report(result: dict) -> list[str]:
+    """A line for each implementation."""
+    latent = "x".join(map(str, result["latent"]))
+    head = f"{result['part']} of a {latent} latent, {result['operations'] / 1e9:.4g} GFLOP in the released graph"
+    lines = [f"{head}; matmul {result['matmul_gflops']:.4g} GFLOP/s, ours {result['share_of_matmul']:.0%} of it"]
+    for name in ("ours", "diffusers", "comfyui"):
+        if name in result:
+            lines.append(f"{name}: {line(result[name])}")
+    return [*lines, f"plan: peak {in_megabytes(result['planned_peak'])}"]
+
+
+def line(figures: dict) -> str:
+    text = f"{figures['seconds']:.4g} s, {figures['gflops']:.4g} GFLOP/s, peak {in_megabytes(figures['peak'])}"
+    if "time_ratio" in figures:
+        ratio = f"{figures['peak_ratio']:.2f}" if figures["peak_ratio"] else "unknown"
+        text += f"; ours takes {figures['time_ratio']:.2f} of its time and {ratio} of its memory"
+        text += f", outputs differ by {figures['error']:.1e}"
+    return text
+
+
+def in_megabytes(count: int | None) -> str:
+    return "unknown" if count is None else f"{count / 1e6:.4g} MB"
