@@ -31,14 +31,14 @@ TEXT_DROP = 0.1  # paper
 # Of stage 1's items. Measured after 1,100 steps: a wrong motion in the caption costs 0.085 of the loss at step 999,
 # 0.006 at 800, nothing below 600; texture that no draft needs to get right would else take most of a short training.
 NOISY = 0.8
-NOISE_STEPS = (200, 500)  # of stage 2; a short training leaves noise behind from higher steps (seen at 575)
+NOISE_STEPS = (150, 450)  # of stage 2; a short training leaves noise behind from higher steps (seen at 575)
 CROP = 16  # latent side of stage 2's training patches
 
 VAE_CONFIG = VAEConfig(channels=16, multipliers=(1, 2, 4, 4), blocks=1, groups=4)
 IMAGE_LOOP = LoopConfig(steps=1600, lr=8e-4, weight_decay=0.0, betas=(0.9, 0.99), ema=0.997)
 VAE_LOOP = LoopConfig(steps=2400, lr=5e-4, weight_decay=0.0, betas=(0.9, 0.99), ema=0.997)
 TEXT_LOOP = LoopConfig(steps=1500, lr=1e-3, weight_decay=0.01, autocast=False)
-STAGE1_LOOP = LoopConfig(steps=6000, lr=1e-3, ema=0.995)
+STAGE1_LOOP = LoopConfig(steps=10000, lr=1e-3, ema=0.995)
 STAGE2_LOOP = LoopConfig(steps=3000, lr=1e-3, ema=0.99)
 
 
