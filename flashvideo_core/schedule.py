@@ -15,6 +15,11 @@ def _abar() -> Tensor:
     return torch.cumprod(1 - betas, dim=0)
 
 
+def _sqrt(abar: Tensor) -> Tensor:
+    """float32 root of float32(abar), rounded alike on every CPU (torch's float32 sqrt is one bit off on AVX2)."""
+    return abar.float().double().sqrt().float()
+
+
 def _rescale(a: Tensor) -> Tensor:
     """Moves the last entry (most noise) to exactly zero and keeps the first: zero terminal SNR."""
     first, last = a[0].clone(), a[-1].clone()
@@ -23,7 +28,7 @@ def _rescale(a: Tensor) -> Tensor:
 
 def zero_snr_sqrt_alphas() -> Tensor:
     """[1000] float32 on the CPU, index = timestep; 0.9996 at 0, exactly 0 at 999."""
-    return _rescale(_abar().float().sqrt())
+    return _rescale(_sqrt(_abar()))
 
 
 def stage1_schedule(steps: int = 51) -> tuple[list[int], Tensor]:
@@ -36,7 +41,7 @@ def stage1_schedule(steps: int = 51) -> tuple[list[int], Tensor]:
     if not 2 <= steps <= 999:
         raise ValueError(f"steps is {steps}; stage 1 needs 2 to 999")
     timesteps = [int(999 - 999 * k / steps) for k in range(steps)]
-    rescaled = _rescale(_abar()[timesteps[::-1]].float().sqrt()).flip(0)
+    rescaled = _rescale(_sqrt(_abar()[timesteps[::-1]])).flip(0)
     return timesteps, torch.cat([rescaled, torch.ones(1)])
 
 
