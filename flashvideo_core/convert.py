@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from .checkpoint import Weights, build, metadata_for, open_weights, plan, skeleton
 from .config import TransformerConfig
 from .files import whole_file
-from .keys import QUANT, SCALE, LoraPart, Recipe
+from .keys import QUANT, SCALE, Recipe
 from .lora import merged, read_lora
+from .lora_keys import LoraPart
 from .weightfile import file_sha256
 
 FP8 = torch.float8_e4m3fn

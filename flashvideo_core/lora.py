@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .config import TransformerConfig
-from .keys import LORA_SIDES, LoraPart, diffusers_lora
+from .lora_keys import LORA_SIDES, LoraPart, diffusers_lora
 from .weightfile import open_file
 
 PREFIX = "diffusion_model."

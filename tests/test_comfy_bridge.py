@@ -1,4 +1,4 @@
-"""The bridge inside ComfyUI: every check of comfy_checks.py, run in one process of ComfyUI's Python."""
+"""The bridge inside ComfyUI: every check of comfy_checks/, run in one process of ComfyUI's Python."""
 
 import json
 import re
@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from comfy_server import requires_comfyui, run_in_comfyui
 
-SCRIPT = Path(__file__).with_name("comfy_checks.py")
-CHECKS = re.findall(r"^def (check_\w+)", SCRIPT.read_text(), re.MULTILINE)
+SCRIPT = Path(__file__).with_name("comfy_checks")
+FILES = sorted(SCRIPT.glob("*.py"))
+CHECKS = [name for file in FILES for name in re.findall(r"^def (check_\w+)", file.read_text(), re.MULTILINE)]
 
 pytestmark = [pytest.mark.comfyui, requires_comfyui]
 

@@ -6,7 +6,7 @@ import comfy.lora
 import comfy.lora_convert
 import comfy.utils
 
-from ...flashvideo_core.keys import diffusers_lora
+from ...flashvideo_core.lora_keys import diffusers_lora
 from .sampling import config_of
 
 

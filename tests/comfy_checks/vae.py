@@ -1,0 +1,93 @@
+"""Our VAE on ComfyUI's nodes, in diffusers' names, and in tiles when memory is short."""
+
+import tempfile
+from pathlib import Path
+
+import comfy.sd
+import torch
+from safetensors.torch import save_file
+
+from .setting import ONE_PASS, VAE, assert_close, pack, raises, recorded, watched_log
+
+
+def check_vae_on_core_nodes():
+    import nodes
+
+    golden, records = recorded("vae"), []
+    with watched_log(records):
+        vae = pack("nodes.bridge.vae").load_vae(VAE)
+    assert not records, records
+    assert isinstance(vae, comfy.sd.VAE)
+    for name in ("dec1", "dec5", "dec13", "dec2"):
+        frames = nodes.VAEDecode().decode(vae, {"samples": golden[f"{name}.z"]})[0]
+        assert_close(frames * 255, golden[f"{name}.frames"], ONE_PASS)
+    for name in ("enc1", "enc9", "enc17", "enc49"):
+        frames = (golden[f"{name}.x"][0].permute(1, 2, 3, 0) + 1) / 2
+        assert_close(nodes.VAEEncode().encode(vae, frames)[0]["samples"], golden[f"{name}.moments"][:, :16], ONE_PASS)
+    trimmed = nodes.VAEEncode().encode(vae, torch.rand(11, 32, 48, 3))[0]["samples"]
+    assert trimmed.shape == (1, 16, 3, 4, 6)
+    z = golden["dec5.z"].repeat(1, 1, 1, 4, 3)
+    tiled = nodes.VAEDecodeTiled().decode(vae, {"samples": z}, 96, 32)[0]
+    assert tiled.shape == (17, 128, 144, 3)
+    assert nodes.VAEEncodeTiled().encode(vae, tiled, 96, 32)[0]["samples"].shape == z.shape
+
+
+def check_diffusers_vae_file():
+    """The released golden VAE renamed to diffusers' keys, which is what ComfyUI's CogVideoX files hold."""
+    released = torch.load(VAE, map_location="cpu", weights_only=True)["state_dict"]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "cogvideox_vae.safetensors"
+        save_file({diffusers_name(k): v for k, v in released.items() if not k.startswith("loss")}, path)
+        theirs = pack("nodes.bridge.vae").load_vae(path)
+    golden = recorded("vae")
+    assert_close(theirs.decode(golden["dec5.z"])[0] * 255, golden["dec5.frames"], ONE_PASS)
+
+
+def diffusers_name(name: str) -> str:
+    parts = name.split(".")
+    if parts[1] == "mid":
+        parts[1:3] = ["mid_block", "resnets", str(int(parts[2][-1]) - 1)]
+    elif parts[1] in ("down", "up") and parts[3] == "block":
+        level = int(parts[2]) if parts[1] == "down" else 3 - int(parts[2])
+        parts[1:5] = [f"{parts[1]}_blocks", str(level), "resnets", parts[4]]
+    elif parts[1] in ("down", "up"):
+        level = int(parts[2]) if parts[1] == "down" else 3 - int(parts[2])
+        parts[1:4] = [f"{parts[1]}_blocks", str(level), f"{parts[3]}rs", "0"]
+    return ".".join(parts).replace("nin_shortcut", "conv_shortcut")
+
+
+def check_decode_node_steps_down():
+    """A pass that fails for want of memory is tried again in smaller tiles, and the blend covers the picture."""
+    vae, fitting = pack("nodes.bridge.vae").load_vae(VAE), pack("nodes.bridge.fitting")
+    z, sizes = torch.randn(1, 16, 1, 24, 40), []
+    whole = fitting.FittingVAE(vae).decode(z)
+    real = vae.first_stage_model.decoder.forward
+
+    def limited(x, cache, first):
+        sizes.append(tuple(x.shape[-2:]))
+        if x.shape[-2] * x.shape[-1] > 20 * 20:
+            raise torch.OutOfMemoryError("a card of this test's size")
+        return real(x, cache, first)
+
+    vae.first_stage_model.decoder.forward = limited
+    frames = fitting.FittingVAE(vae, "off").decode(z)
+    assert frames.shape == whole.shape
+    assert sizes[0] == (24, 40)
+    assert sizes[-1] == (16, 20), sizes
+    with raises(ValueError, "tiling"):
+        fitting.FittingVAE(vae, "huge")
+    with raises(ValueError, "FlashVideo Load VAE"):
+        fitting.FittingVAE(object())
+
+
+def check_tiled_handoff_reports_both_phases():
+    """Tiles of every pass count as one phase each, from above 0 to the end."""
+    fitting = pack("nodes.bridge.fitting").FittingVAE(pack("nodes.bridge.vae").load_vae(VAE), "small")
+    z, seen = torch.randn(1, 16, 1, 34, 8), {}
+
+    def callback(phase, step, total, preview):
+        seen.setdefault(phase, []).append((step, total))
+
+    out = pack("flashvideo_core.handoff").prepare_reference(z, fitting, size=(288, 64), callback=callback)
+    assert out.shape == (1, 16, 1, 36, 8)
+    assert seen == {"draft_decode": [(1, 2), (2, 2)], "handoff": [(1, 2), (2, 2)]}, seen
