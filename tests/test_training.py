@@ -133,7 +133,7 @@ def test_every_recipe_learns(parts, tmp_path):
     }
     for part, recipe in recipes.items():
         before = {name: p.detach().clone() for name, p in recipe.model.named_parameters() if p.requires_grad}
-        loop = replace(recipe.loop, steps=2, warmup=1)
+        loop = replace(recipe.loop, steps=2, warmup=1, autocast=False)  # bf16 is emulated on some CPUs
         ema = fit(recipe.model, recipe.loss, loop, tmp_path / part)
         assert any(not torch.equal(before[name], p) for name, p in recipe.model.named_parameters() if name in before)
         export(tmp_path / f"{part}.safetensors", recipe.model, ema)
