@@ -17,7 +17,7 @@ from ..handoff import resize
 from ..vae import VAE
 from .degradation import Degradation, degrade, draft_of
 from .distributed import ALONE, World
-from .precision import fast_bf16
+from .precision import device_of, fast_bf16
 from .world import FRAMES, Scene, centre, crop_around, render, sample_scene
 
 SHARD = 64
@@ -89,7 +89,7 @@ def reference(vae: VAE, draft: Tensor) -> Tensor:
 
 @torch.no_grad()
 def encode(vae: VAE, clip: Tensor) -> Tensor:
-    kind = next(vae.parameters()).device.type
+    kind = device_of(vae).type
     with torch.autocast(kind, dtype=torch.bfloat16, enabled=fast_bf16(kind)):
         return vae.encode(clip[None])[0].half()
 

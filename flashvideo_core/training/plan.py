@@ -18,6 +18,7 @@ from ..dit import Transformer
 from .lora import lora_count
 from .losses import stage1_loss, stage2_loss
 from .options import Options
+from .precision import device_of
 
 SAVED = {"cpu": 36, "cuda": 52}
 SAVED_FULL, BACKWARD = 10, 24
@@ -113,7 +114,7 @@ def measure(
     model: nn.Module, network: Callable, options: Options, autocast: bool, clock: Callable = time.perf_counter
 ) -> float:
     """Seconds of a step, the mean of three after a first one, on random latents of the run's largest clip."""
-    config, device = model.config, next(model.parameters()).device
+    config, device = model.config, device_of(model)
     z = torch.randn(options.batch, 16, *largest(options), device=device)
     txt = torch.randn(options.batch, config.text_length, config.text_dim, device=device)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 0.0)

@@ -1,6 +1,11 @@
-"""Where bf16 autocast pays."""
+"""Where a model computes, and whether bf16 autocast pays there."""
 
 import torch
+from torch import nn
+
+
+def device_of(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
 
 
 def fast_bf16(kind: str) -> bool:

@@ -25,6 +25,7 @@ from .init import init_vae, zero_output
 from .latents import DRAFT, FULL, scene_of
 from .loop import LoopConfig
 from .losses import drop_text, stage1_loss, stage2_loss, vae_loss
+from .precision import device_of
 from .world import FRAMES, centre, crop_around, render, sample_scene
 
 TEXT_DROP = 0.1  # paper
@@ -201,10 +202,6 @@ def ids_of(texts: list[str], words: dict[str, int], max_words: int) -> Tensor:
     """Word ids of several texts, padded with 0: [B, W]."""
     ids = [torch.tensor(word_ids(text, words, max_words)[0]) for text in texts]
     return nn.utils.rnn.pad_sequence(ids, batch_first=True)
-
-
-def device_of(model: nn.Module) -> torch.device:
-    return next(model.parameters()).device
 
 
 def latent_scale(z: Tensor) -> float:

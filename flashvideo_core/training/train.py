@@ -22,7 +22,7 @@ from .curves import check_plotting, plot
 from .distributed import ALONE, World, shard, wait
 from .init import whiten
 from .loop import fit
-from .precision import fast_bf16
+from .precision import device_of, fast_bf16
 from .preview import fit_latent_rgb
 from .world import render
 
@@ -78,7 +78,7 @@ def run(
         recipe = recipe_of()
         shard(recipe.model.to(world.device).train(), world)
         report = None if on_step is None else lambda step, loss: on_step(part, step + 1, recipe.loop.steps, loss)
-        loop = replace(recipe.loop, autocast=recipe.loop.autocast and fast_bf16(tiny.device_of(recipe.model).type))
+        loop = replace(recipe.loop, autocast=recipe.loop.autocast and fast_bf16(device_of(recipe.model).type))
         ema = fit(recipe.model, recipe.loss, loop, folder / part, report, world)
         if world.first:
             export(target, recipe.model, ema, metadata)
