@@ -4,6 +4,7 @@ import argparse
 import json
 
 from .bench.compare import bench
+from .bench.sizes import parse_latent
 from .parts import pick_device
 from .progress import Reporter
 
@@ -13,7 +14,8 @@ def run_bench(args: argparse.Namespace, reporter: Reporter) -> None:
     device = pick_device(args.device)
     dtype = args.dtype or ("bf16" if device.type == "cuda" else "float32")
     case = (args.part, args.size, tuple(dict.fromkeys(args.peer)), args.repeats)
-    result = bench(*case, device=str(device), dtype=dtype, threads=args.threads, callback=reporter.progress)
+    how = {"device": str(device), "dtype": dtype, "threads": args.threads, "callback": reporter.progress}
+    result = bench(*case, **how, latent=parse_latent(args.latent) if args.latent else None)
     reporter.finish(result, [*report(result), json.dumps(result)])
 
 
@@ -25,7 +27,9 @@ def report(result: dict) -> list[str]:
     for name in ("ours", "diffusers", "comfyui"):
         if name in result:
             lines.append(f"{name}: {line(result[name])}")
-    return [*lines, f"plan: peak {in_megabytes(result['planned_peak'])}"]
+    error = result["plan_error"]
+    off = "" if error is None else f", {error:+.0%} of what was measured"
+    return [*lines, f"plan: peak {in_megabytes(result['planned_peak'])}{off}"]
 
 
 def line(figures: dict) -> str:

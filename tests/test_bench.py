@@ -78,6 +78,8 @@ def test_relative_sees_a_difference():
     ("how", "says"),
     [
         ({"part": "vae"}, "vae is no part"),
+        ({"latent": (3, 8, 9)}, "latent 3x8x9"),
+        ({"part": "end-to-end", "peers": ("diffusers",)}, "end-to-end has no peers"),
         ({"size": "huge"}, "huge is no size"),
         ({"repeats": 0}, "repeats is 0"),
         ({"peers": ("comfyui",)}, "COMFYUI_PATH"),

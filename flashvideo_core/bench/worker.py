@@ -1,4 +1,6 @@
-"""One implementation in a process of its own: `python -m flashvideo_core.bench.worker PART SIZE NAME DEVICE DTYPE`.
+"""One implementation in a process of its own.
+
+    python -m flashvideo_core.bench.worker PART SIZE LATENT NAME DEVICE DTYPE      # LATENT as 5x16x24
 
 It says {"ready": true}, then answers each line of stdin with one JSON object: "memory", "time", "matmul" (a rate), and
 "save FILE", which writes the outputs of a run and of the probe.
@@ -15,8 +17,9 @@ import torch
 from safetensors.torch import save_file
 
 from .memory import peak_bytes
+from .paths import sampler, whole_clip
 from .peers import runner
-from .sizes import SIZES, build_network, make_inputs, probe_inputs
+from .sizes import NETWORKS, Size, build_network, find_size, make_inputs, parse_latent, probe_inputs, warm_inputs
 
 MATMUL = {"cpu": 1024, "cuda": 8192}  # side of the square matrices
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -41,15 +44,22 @@ def matmul_rate(device: torch.device, dtype: torch.dtype, repeats: int = 5) -> f
     return 2 * side**3 / min(seconds(lambda: a @ b, device) for _ in range(repeats + 1))
 
 
-def serve(part: str, size: str, name: str, device: str, dtype: str, say: Callable[[dict], None]) -> None:
+def prepare(part: str, size: Size, name: str, device: torch.device, dtype: torch.dtype) -> tuple:
+    """(run, run_probe, inputs, inputs of the probe), warmed up; there is no probe of what has no peers."""
+    if part not in NETWORKS:
+        whole = part == "end-to-end"
+        run, inputs, warm = whole_clip(size, device, dtype) if whole else sampler(part, size, device, dtype)
+        run(*warm)
+        return run, None, inputs, None
+    _, run, run_probe = runner(part, build_network(part, size).to(device, dtype), name)
+    inputs = tuple(x.to(device, dtype) for x in make_inputs(part, size))
+    run(*warm_inputs(part, inputs))
+    return run, run_probe, inputs, probe_inputs(part, inputs)
+
+
+def serve(part: str, size: str, latent: str, name: str, device: str, dtype: str, say: Callable[[dict], None]) -> None:
     device, dtype = torch.device(device), DTYPES[dtype]
-    ours = build_network(part, SIZES[size]).to(device, dtype)
-    _, run, run_probe = runner(part, ours, name)
-    inputs = tuple(x.to(device, dtype) for x in make_inputs(part, SIZES[size]))
-    probe = probe_inputs(part, inputs)
-    del ours
-    warm = tuple(x[..., :4, :4] for x in probe) if part == "vae-decode" else probe
-    run(*(tuple(x[..., :32, :32] for x in probe) if part == "vae-encode" else warm))
+    run, run_probe, inputs, probe = prepare(part, find_size(part, size, parse_latent(latent)), name, device, dtype)
     say({"ready": True})
     for line in sys.stdin:
         command, _, argument = line.strip().partition(" ")
