@@ -205,6 +205,8 @@ def bench_command(command: Callable) -> None:
     sizes = ("tiny", "narrow", "small", "medium", "released")
     bench.add_argument("--size", choices=sizes, default="small", help="see flashvideo_core/bench/sizes.py")
     bench.add_argument("--latent", metavar="TxHxW", help="in place of the one that the size gives to the part")
+    growth = "measure every network's growth with frames and resolution instead, and draw it (use --size narrow)"
+    bench.add_argument("--growth", metavar="PNG", help=growth)
     peers = ("diffusers", "comfyui")
     bench.add_argument("--peer", choices=peers, action="append", default=[], help="measured alternately with ours")
     bench.add_argument("--repeats", type=int, default=3, metavar="N", help="rounds, of which the medians (default: 3)")

@@ -66,7 +66,7 @@ def bench(
         result["steps"] = list(chosen.steps)
     result |= {"operations": count, "matmul_gflops": median(rates) / 1e9}
     result["share_of_matmul"] = median(count / r["ours"] / rate for r, rate in zip(rounds, rates, strict=True))
-    result["planned_peak"] = planned_peak(part, chosen, DTYPES[dtype].itemsize, torch.device(device))
+    result["planned_peak"] = planned_peak(part, chosen, DTYPES[dtype].itemsize, device)
     result["plan_error"] = result["planned_peak"] / peaks["ours"] - 1 if peaks["ours"] else None
     for name in names:
         spent = median(r[name] for r in rounds)
@@ -144,7 +144,7 @@ def relative(x: Tensor, y: Tensor) -> float | None:
     return ((x - y).abs().max() / y.abs().max()).item()
 
 
-def planned_peak(part: str, size: Size, itemsize: int, device: torch.device) -> int:
+def planned_peak(part: str, size: Size, itemsize: int, device: str = "cpu") -> int:
     """What memory.py says that a run of the part takes beside inputs, and beside weights that are there already."""
     if part.startswith("vae"):
         return vae_peak(size.vae, part.removeprefix("vae-"), *pixels(size.latent), itemsize)
@@ -155,8 +155,8 @@ def planned_peak(part: str, size: Size, itemsize: int, device: torch.device) -> 
     configs = {"stage1": size.stage1, "stage2": size.stage2, "vae": size.vae}
     draft = dict(zip(("height", "width"), pixels(size.draft), strict=True)) | {"frames": 4 * size.tokens[0] - 3}
     clip = dict(zip(("height", "width"), pixels(size.tokens), strict=True))
-    phases = plan_run(configs, draft, clip, itemsize, free_memory(device))
-    return max(phase["work"] + phase["weights"] * (device.type != "cpu") for phase in phases)
+    phases = plan_run(configs, draft, clip, itemsize, free_memory(torch.device(device)))
+    return max(phase["work"] + phase["weights"] * (device != "cpu") for phase in phases)
 
 
 def facts(device: str, dtype: str, threads: int | None) -> dict:

@@ -16,8 +16,8 @@ SMALL, LARGE = 64 << 10, 32 << 20  # glibc moves its threshold between 128 KiB a
 def peak_bytes(call: Callable, device: torch.device) -> int | None:
     """Runs the call once. None where the system does not tell.
 
-    On a CPU every large block is mapped by itself meanwhile: what counts is what tensors take, not the holes between
-    freed blocks that the C library keeps (it keeps blocks of less than 32 MB, 1.1 to 1.7 times as much for such passes).
+    On a CPU every large block is mapped by itself meanwhile, so that what tensors take is counted, without the freed
+    blocks below 32 MB that the C library else keeps.
     """
     gc.collect()
     if device.type == "cuda":

@@ -2,8 +2,8 @@
 
     python -m flashvideo_core.bench.worker PART SIZE LATENT NAME DEVICE DTYPE      # LATENT as 5x16x24
 
-It says {"ready": true}, then answers each line of stdin with one JSON object: "memory", "time", "matmul" (a rate), and
-"save FILE", which writes the outputs of a run and of the probe.
+It says {"ready": true}, then answers each line of stdin with one JSON object: "memory", "time", "matmul" (a rate), "at
+LATENT", which changes a network's inputs, and "save FILE", which writes the outputs of a run and of the probe.
 """
 
 import json
@@ -23,6 +23,13 @@ from .sizes import NETWORKS, Size, build_network, find_size, make_inputs, parse_
 
 MATMUL = {"cpu": 1024, "cuda": 8192}  # side of the square matrices
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def timed(call: Callable, device: torch.device) -> dict[str, float | None]:
+    """Seconds by the clock and, on a CPU, of the processor over all threads."""
+    before = time.process_time()
+    spent = seconds(call, device)
+    return {"seconds": spent, "processor_seconds": time.process_time() - before if device.type == "cpu" else None}
 
 
 def seconds(call: Callable, device: torch.device) -> float:
@@ -66,9 +73,13 @@ def serve(part: str, size: str, latent: str, name: str, device: str, dtype: str,
         if command == "memory":
             say({"peak": peak_bytes(lambda: run(*inputs), device)})
         elif command == "time":
-            say({"seconds": seconds(lambda: run(*inputs), device)})
+            say(timed(lambda: run(*inputs), device))
         elif command == "matmul":
             say({"rate": matmul_rate(device, dtype)})
+        elif command == "at":
+            chosen = find_size(part, size, parse_latent(argument))
+            inputs = tuple(x.to(device, dtype) for x in make_inputs(part, chosen))
+            say({"at": argument})
         elif command == "save":
             outputs = {"run": run(*inputs), "probe": run_probe(*probe)}
             save_file({key: value.float().cpu().contiguous() for key, value in outputs.items()}, Path(argument))
