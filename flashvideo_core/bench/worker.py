@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -68,20 +69,21 @@ def serve(part: str, size: str, latent: str, name: str, device: str, dtype: str,
     device, dtype = torch.device(device), DTYPES[dtype]
     run, run_probe, inputs, probe = prepare(part, find_size(part, size, parse_latent(latent)), name, device, dtype)
     say({"ready": True})
+    call = partial(run, *inputs)
     for line in sys.stdin:
         command, _, argument = line.strip().partition(" ")
         if command == "memory":
-            say({"peak": peak_bytes(lambda: run(*inputs), device)})
+            say({"peak": peak_bytes(call, device)})
         elif command == "time":
-            say(timed(lambda: run(*inputs), device))
+            say(timed(call, device))
         elif command == "matmul":
             say({"rate": matmul_rate(device, dtype)})
         elif command == "at":
             chosen = find_size(part, size, parse_latent(argument))
-            inputs = tuple(x.to(device, dtype) for x in make_inputs(part, chosen))
+            call = partial(run, *(x.to(device, dtype) for x in make_inputs(part, chosen)))
             say({"at": argument})
         elif command == "save":
-            outputs = {"run": run(*inputs), "probe": run_probe(*probe)}
+            outputs = {"run": call(), "probe": run_probe(*probe)}
             save_file({key: value.float().cpu().contiguous() for key, value in outputs.items()}, Path(argument))
             say({"saved": argument})
 
