@@ -4,7 +4,8 @@
     python benchmarks/seams.py --size narrow --latent-frames 1       # random weights and latents
 
 hard: the released two strips; tiles: ours; twice, shared: ours with other statistics (flashvideo_core/bench/seams.py
-says what, and what the figures are). Prints a Markdown table of means over the clips, and on the last line the same as JSON.
+says what, and what the figures are). Prints a Markdown table of means over the clips, and on the last line the same as
+JSON.
 """
 
 import argparse

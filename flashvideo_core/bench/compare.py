@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..memory import free_memory, plan_run, transformer_peak, vae_peak
+from .comfyui import comfyui_path, comfyui_python
 from .operations import operations
 from .paths import pixels
-from .peers import comfyui_path, comfyui_python
 from .sizes import GIVEN, NETWORKS, Latent, Size, find_size
 from .worker import DTYPES
 
@@ -153,7 +153,7 @@ def planned_peak(part: str, size: Size, itemsize: int, device: str = "cpu") -> i
     if part in ("stage1", "stage2"):
         return transformer_peak(getattr(size, part), 2, getattr(size, GIVEN[part]), itemsize)
     configs = {"stage1": size.stage1, "stage2": size.stage2, "vae": size.vae}
-    draft = dict(zip(("height", "width"), pixels(size.draft), strict=True)) | {"frames": 4 * size.tokens[0] - 3}
+    draft = dict(zip(("height", "width"), pixels(size.draft), strict=True)) | {"frames": 4 * size.draft[0] - 3}
     clip = dict(zip(("height", "width"), pixels(size.tokens), strict=True))
     phases = plan_run(configs, draft, clip, itemsize, free_memory(torch.device(device)))
     return max(phase["work"] + phase["weights"] * (device != "cpu") for phase in phases)

@@ -35,7 +35,7 @@ def whole_clip(size: Size, device: torch.device, dtype: torch.dtype) -> tuple[Ca
         steps = {"steps": size.steps[0], "refine_steps": size.steps[1]}
         return generate(pipe, "", frames=4 * draft[0] - 3, height=height, width=width, size=target, **steps).frames
 
-    return run, ((size.tokens[0], *size.draft[1:]), size.tokens), ((1, 4, 4), (1, 4, 4))
+    return run, (size.draft, size.tokens), ((1, 4, 4), (1, 4, 4))
 
 
 def pixels(latent: Latent) -> tuple[int, int]:

@@ -6,6 +6,7 @@ which one tile gives way to the next; a hard cut is a zone of no width.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -26,8 +27,8 @@ def seams(vae: nn.Module, z: Tensor) -> dict[str, dict[str, float]]:
 
     hard: the released strips. tiles: our default, blended, laid as the plan does where the whole picture just does not
     fit. Two ways that are tried here alone: twice, the same tiles with the mean statistics of a first pass over them;
-    shared, with those of the whole decode, which statistics summed over the tiles layer by layer would be. Both are left
-    out where the norms are not layers that can be told.
+    shared, with those of the whole decode, which statistics summed over the tiles layer by layer would be. Both are
+    left out where the norms are not layers that can be told.
     """
     height, width = z.shape[-2:]
     tile = largest_split(vae.config, (8 * height, 8 * width))
@@ -74,7 +75,7 @@ def largest_split(config, size: tuple[int, int]) -> tuple[int, int]:
 def zones(size: int, tile: int, overlap: int) -> Zones:
     """Where neighbouring tiles of an axis are blended, in pixels."""
     laid = spans(size, tile, overlap)
-    return [(8 * start, 8 * stop) for (_, stop), (start, _) in zip(laid, laid[1:], strict=False)]
+    return [(8 * start, 8 * stop) for (_, stop), (start, _) in pairwise(laid)]
 
 
 def figures(y: Tensor, whole: Tensor, rows: Zones, cols: Zones) -> dict[str, float]:

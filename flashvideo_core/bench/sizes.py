@@ -72,7 +72,8 @@ def find_size(part: str, name: str, latent: Latent | None = None) -> Size:
     if len(latent) != 3 or min(latent) < 1 or (GIVEN[part] != "latent" and any(side % 2 for side in latent[1:])):
         said = "x".join(map(str, latent))
         raise ValueError(f"latent {said}: it is TxHxW, each at least 1, H and W even where a transformer takes it")
-    return replace(SIZES[name], **{GIVEN[part]: tuple(latent)})
+    size = replace(SIZES[name], **{GIVEN[part]: tuple(latent)})
+    return replace(size, draft=(latent[0], *size.draft[1:])) if part == "end-to-end" else size
 
 
 def parse_latent(text: str) -> Latent:
