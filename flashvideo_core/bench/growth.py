@@ -15,7 +15,7 @@ from .sizes import GIVEN, NETWORKS, Latent, find_size
 from .worker import DTYPES
 
 FRAMES = (3, 5, 7, 9)  # latent frames, at the size's own resolution
-SIDES = (1, 1.5, 2, 2.5)  # times the size's own height and width, at 3 latent frames
+SIDES = (1, 1.25, 1.5, 2)  # times the size's own height and width, at 3 latent frames
 AXES = {"frames": "frames", "resolution": "megapixels"}
 FIGURES = ("seconds", "peak", "operations")
 
