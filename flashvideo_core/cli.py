@@ -200,9 +200,13 @@ def evaluate_command(command: Callable, parts: Parser) -> None:
 
 def bench_command(command: Callable) -> None:
     bench = command("bench", lazily("cli_bench", "run_bench"), "measure time and memory, beside other implementations")
-    bench.add_argument("--part", choices=("vae-decode", "vae-encode", "dit"), default="vae-decode", help="what to run")
-    sizes = ("tiny", "small", "medium", "released")
+    parts = ("vae-decode", "vae-encode", "dit", "stage1", "stage2", "end-to-end")
+    bench.add_argument("--part", choices=parts, default="vae-decode", help="what to run (peers have the first three)")
+    sizes = ("tiny", "narrow", "small", "medium", "released")
     bench.add_argument("--size", choices=sizes, default="small", help="see flashvideo_core/bench/sizes.py")
+    bench.add_argument("--latent", metavar="TxHxW", help="in place of the one that the size gives to the part")
+    growth = "measure every network's growth with frames and resolution instead, and draw it (use --size narrow)"
+    bench.add_argument("--growth", metavar="PNG", help=growth)
     peers = ("diffusers", "comfyui")
     bench.add_argument("--peer", choices=peers, action="append", default=[], help="measured alternately with ours")
     bench.add_argument("--repeats", type=int, default=3, metavar="N", help="rounds, of which the medians (default: 3)")

@@ -2,8 +2,11 @@
 
 import argparse
 import json
+from pathlib import Path
 
 from .bench.compare import bench
+from .bench.growth import check_drawing, draw, growth
+from .bench.sizes import parse_latent
 from .parts import pick_device
 from .progress import Reporter
 
@@ -12,8 +15,15 @@ def run_bench(args: argparse.Namespace, reporter: Reporter) -> None:
     """Lines for people, and on the last line all figures as JSON."""
     device = pick_device(args.device)
     dtype = args.dtype or ("bf16" if device.type == "cuda" else "float32")
+    how = {"device": str(device), "dtype": dtype, "threads": args.threads, "callback": reporter.progress}
+    if args.growth:
+        check_drawing()
+        result = growth(args.size, **how)
+        draw(Path(args.growth), result)
+        reporter.finish(result, [*report_growth(result), json.dumps(result)])
+        return
     case = (args.part, args.size, tuple(dict.fromkeys(args.peer)), args.repeats)
-    result = bench(*case, device=str(device), dtype=dtype, threads=args.threads, callback=reporter.progress)
+    result = bench(*case, **how, latent=parse_latent(args.latent) if args.latent else None)
     reporter.finish(result, [*report(result), json.dumps(result)])
 
 
@@ -25,7 +35,20 @@ def report(result: dict) -> list[str]:
     for name in ("ours", "diffusers", "comfyui"):
         if name in result:
             lines.append(f"{name}: {line(result[name])}")
-    return [*lines, f"plan: peak {in_megabytes(result['planned_peak'])}"]
+    error = result["plan_error"]
+    off = "" if error is None else f", {error:+.0%} of what was measured"
+    return [*lines, f"plan: peak {in_megabytes(result['planned_peak'])}{off}"]
+
+
+def report_growth(result: dict) -> list[str]:
+    """A Markdown table of the exponents."""
+    head = ["| exponent | along | time | memory | counted operations |", "|---|---|---|---|---|"]
+    found = result["exponents"]
+    cells = [(part, axis, *found[part][axis].values()) for part in found for axis in found[part]]
+    return head + [
+        f"| {part} | {axis} | " + " | ".join("unknown" if n is None else f"{n:.2f}" for n in numbers) + " |"
+        for part, axis, *numbers in cells
+    ]
 
 
 def line(figures: dict) -> str:

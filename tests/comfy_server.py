@@ -5,7 +5,7 @@
         result.cached, result.executed, result.outputs, result.error
 
 `$COMFYUI_PATH` (default ~/comfy/ComfyUI) and `$COMFYUI_PYTHON` (default .venv in there) name the installation.
-Only the standard library is used here; the websocket is listened to by ComfyUI's own Python (it has aiohttp).
+The websocket is listened to by ComfyUI's own Python (it has aiohttp).
 """
 
 import dataclasses
@@ -25,9 +25,10 @@ from pathlib import Path
 
 import pytest
 
+from flashvideo_core.bench.comfyui import comfyui_path, comfyui_python
+
 PACK = Path(__file__).resolve().parents[1]
-COMFYUI_PATH = Path(os.environ.get("COMFYUI_PATH", Path.home() / "comfy" / "ComfyUI"))
-COMFYUI_PYTHON = Path(os.environ.get("COMFYUI_PYTHON", COMFYUI_PATH / ".venv" / "bin" / "python"))
+COMFYUI_PATH, COMFYUI_PYTHON = comfyui_path(), comfyui_python()
 AVAILABLE = (COMFYUI_PATH / "main.py").is_file() and COMFYUI_PYTHON.is_file()
 REASON = f"NO COMFYUI: no main.py in {COMFYUI_PATH} or no Python at {COMFYUI_PYTHON}; set COMFYUI_PATH, COMFYUI_PYTHON"
 

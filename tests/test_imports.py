@@ -23,7 +23,10 @@ LAYERS = [
 ]
 THIRD_PARTY = {"torch", "safetensors", "einops", "numpy"}
 WITH_PYAV = {"video", "audio", "color"}  # may import av at the top; others do it inside a function
-PEERS = {"bench.peers": {"comfy", "diffusers"}}  # what is measured beside ours, in a process of its own
+PEERS = {
+    "bench.peers": {"comfy", "diffusers"},
+    "bench.comfyui": {"comfy"},
+}  # what is measured beside ours, in a process of its own
 LAZY = {"av", "transformers", "aiohttp", "matplotlib", "PIL", "scipy", "tqdm"}
 COMFYUI = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "server", "execution", "nodes"}
 

@@ -15,10 +15,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..memory import transformer_peak, vae_peak
-from .operations import decode_operations, encode_operations, transformer_operations
-from .peers import comfyui_path, comfyui_python
-from .sizes import SIZES, Size, check_case
+from ..memory import free_memory, plan_run, transformer_peak, vae_peak
+from .comfyui import comfyui_path, comfyui_python
+from .operations import operations
+from .paths import pixels
+from .sizes import GIVEN, NETWORKS, Latent, Size, find_size
 from .worker import DTYPES
 
 PACKAGE_PARENT = Path(__file__).parents[2]
@@ -33,19 +34,23 @@ def bench(
     dtype: str = "float32",
     threads: int | None = None,
     callback: Callable | None = None,
+    latent: Latent | None = None,
 ) -> dict:
     """Measures one part at one size; peers are "diffusers" and "comfyui". Returns what the last line prints.
+
+    latent (T, H, W) replaces the one that the size gives to the part.
 
     Each round runs every implementation once, in turn; ratios (ours / theirs) are medians over the rounds. `error` is
     the largest difference over the largest value on a piece that all take as one group, `difference` that of the
     whole output, where an implementation may group otherwise. Raises ValueError for what is unknown or not installed.
     """
-    check_case(part, size)
-    check_bench(peers, repeats)
-    names = ("ours", *peers)
+    chosen = find_size(part, size, latent)
+    check_bench(part, peers, repeats)
+    names, latent = ("ours", *peers), getattr(chosen, GIVEN[part])
+    case = (part, size, "x".join(map(str, latent)))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        ask = {n: stack.enter_context(worker(n, (part, size, n, device, dtype), threads)) for n in names}
+        ask = {n: stack.enter_context(worker(n, (*case, n, device, dtype), threads)) for n in names}
         peaks = {name: ask[name]("memory")["peak"] for name in names}
         rounds, rates = [], []
         for i in range(repeats):
@@ -55,10 +60,14 @@ def bench(
             if callback is not None:
                 callback(f"{part} {size}", i + 1, repeats, None)
         errors = differences(ask, folder) if peers else {}
-    count = operations(part, SIZES[size])
-    result = facts(part, size, device, dtype, threads) | {"operations": count, "matmul_gflops": median(rates) / 1e9}
-    share = median(count / r["ours"] / rate for r, rate in zip(rounds, rates, strict=True))
-    result |= {"share_of_matmul": share, "planned_peak": planned_peak(part, SIZES[size], DTYPES[dtype].itemsize)}
+    count = operations(part, chosen)
+    result = {"part": part, "size": size, "latent": list(latent)} | facts(device, dtype, threads)
+    if part not in NETWORKS:
+        result["steps"] = list(chosen.steps)
+    result |= {"operations": count, "matmul_gflops": median(rates) / 1e9}
+    result["share_of_matmul"] = median(count / r["ours"] / rate for r, rate in zip(rounds, rates, strict=True))
+    result["planned_peak"] = planned_peak(part, chosen, DTYPES[dtype].itemsize, device)
+    result["plan_error"] = result["planned_peak"] / peaks["ours"] - 1 if peaks["ours"] else None
     for name in names:
         spent = median(r[name] for r in rounds)
         result[name] = {"seconds": spent, "gflops": count / spent / 1e9, "peak": peaks[name]}
@@ -68,9 +77,11 @@ def bench(
     return result
 
 
-def check_bench(peers: tuple[str, ...], repeats: int) -> None:
+def check_bench(part: str, peers: tuple[str, ...], repeats: int) -> None:
     if repeats < 1:
         raise ValueError(f"repeats is {repeats}; it must be at least 1")
+    if peers and part not in NETWORKS:
+        raise ValueError(f"{part} has no peers; they are measured in {', '.join(NETWORKS)}")
     if "diffusers" in peers and importlib.util.find_spec("diffusers") is None:
         raise ValueError("the peer diffusers is not installed: pip install diffusers")
     if "comfyui" in peers and not (comfyui_path() / "comfy").is_dir():
@@ -133,24 +144,22 @@ def relative(x: Tensor, y: Tensor) -> float | None:
     return ((x - y).abs().max() / y.abs().max()).item()
 
 
-def operations(part: str, size: Size) -> int:
-    if part == "dit":
-        return transformer_operations(size.transformer, size.tokens)
-    return (decode_operations if part == "vae-decode" else encode_operations)(size.vae, size.latent)
-
-
-def planned_peak(part: str, size: Size, itemsize: int) -> int:
-    """What memory.py says that a run of the part takes beside weights and inputs."""
+def planned_peak(part: str, size: Size, itemsize: int, device: str = "cpu") -> int:
+    """What memory.py says that a run of the part takes beside inputs, and beside weights that are there already."""
+    if part.startswith("vae"):
+        return vae_peak(size.vae, part.removeprefix("vae-"), *pixels(size.latent), itemsize)
     if part == "dit":
         return transformer_peak(size.transformer, 1, size.tokens, itemsize)
-    height, width = (8 * side for side in size.latent[1:])
-    return vae_peak(size.vae, part.removeprefix("vae-"), height, width, itemsize)
+    if part in ("stage1", "stage2"):
+        return transformer_peak(getattr(size, part), 2, getattr(size, GIVEN[part]), itemsize)
+    configs = {"stage1": size.stage1, "stage2": size.stage2, "vae": size.vae}
+    draft = dict(zip(("height", "width"), pixels(size.draft), strict=True)) | {"frames": 4 * size.draft[0] - 3}
+    clip = dict(zip(("height", "width"), pixels(size.tokens), strict=True))
+    phases = plan_run(configs, draft, clip, itemsize, free_memory(torch.device(device)))
+    return max(phase["work"] + phase["weights"] * (device != "cpu") for phase in phases)
 
 
-def facts(part: str, size: str, device: str, dtype: str, threads: int | None) -> dict:
-    chosen = SIZES[size]
-    latent = chosen.tokens if part == "dit" else chosen.latent
+def facts(device: str, dtype: str, threads: int | None) -> dict:
     where = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else "cpu"
     threads = threads or torch.get_num_threads()
-    versions = {"torch": torch.__version__, "device": where, "dtype": dtype, "threads": threads}
-    return {"part": part, "size": size, "latent": list(latent), **versions}
+    return {"torch": torch.__version__, "device": where, "dtype": dtype, "threads": threads}

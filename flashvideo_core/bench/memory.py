@@ -9,10 +9,16 @@ import torch
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 RESET_PEAK = "5"  # of VmHWM, see proc(5)
+MMAP_THRESHOLD = -3  # of mallopt(3): larger blocks are mapped one by one and go back to the system when freed
+SMALL, LARGE = 64 << 10, 32 << 20  # glibc moves its threshold between 128 KiB and 32 MiB by itself
 
 
 def peak_bytes(call: Callable, device: torch.device) -> int | None:
-    """Runs the call once. None where the system does not tell."""
+    """Runs the call once. None where the system does not tell.
+
+    On a CPU every large block is mapped by itself meanwhile, so that what tensors take is counted, without the freed
+    blocks below 32 MB that the C library else keeps.
+    """
     gc.collect()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -22,10 +28,13 @@ def peak_bytes(call: Callable, device: torch.device) -> int | None:
     if not STATUS.exists() or not CLEAR.exists():
         call()
         return None
-    ctypes.CDLL(None).malloc_trim(0)  # freed pages would be used again unseen
+    libc = ctypes.CDLL(None)
+    libc.malloc_trim(0)  # freed pages would be used again unseen
+    libc.mallopt(MMAP_THRESHOLD, SMALL)
     CLEAR.write_text(RESET_PEAK)
     before = _status("VmRSS")
     call()
+    libc.mallopt(MMAP_THRESHOLD, LARGE)
     return _status("VmHWM") - before
 
 

@@ -5,11 +5,28 @@ norm's 1x1x1 convolutions after the resize, 3x3 after the enlargement. Work that
 """
 
 from ..config import TransformerConfig, VAEConfig
+from .sizes import Latent, Size
 
 RGB = 3
 
 
-def decode_operations(config: VAEConfig, latent: tuple[int, int, int]) -> int:
+def operations(part: str, size: Size) -> int:
+    """Of one run of a part. The samplers evaluate two branches a step."""
+    stage1, stage2 = 2 * size.steps[0], 2 * size.steps[1]
+    count = {
+        "vae-decode": lambda: decode_operations(size.vae, size.latent),
+        "vae-encode": lambda: encode_operations(size.vae, size.latent),
+        "dit": lambda: transformer_operations(size.transformer, size.tokens),
+        "stage1": lambda: stage1 * transformer_operations(size.stage1, size.draft),
+        "stage2": lambda: stage2 * transformer_operations(size.stage2, size.tokens),
+    }
+    if part != "end-to-end":
+        return count[part]()
+    decodes = decode_operations(size.vae, size.draft) + decode_operations(size.vae, size.tokens)
+    return count["stage1"]() + count["stage2"]() + decodes + encode_operations(size.vae, size.tokens)
+
+
+def decode_operations(config: VAEConfig, latent: Latent) -> int:
     """Of one decoded latent (T, H, W)."""
     (t, h, w), z = latent, config.latent_channels
     widths = [config.channels * m for m in reversed(config.multipliers)]
@@ -25,7 +42,7 @@ def decode_operations(config: VAEConfig, latent: tuple[int, int, int]) -> int:
     return 2 * (total + (2 * z * cin + 27 * cin * RGB) * t * h * w)
 
 
-def encode_operations(config: VAEConfig, latent: tuple[int, int, int]) -> int:
+def encode_operations(config: VAEConfig, latent: Latent) -> int:
     """Of the encode that gives a latent (T, H, W)."""
     t, h, w = 4 * latent[0] - 3, 8 * latent[1], 8 * latent[2]
     widths = [config.channels * m for m in config.multipliers]
@@ -46,7 +63,7 @@ def _res_block(cin: int, cout: int, modulation: int = 0) -> int:
     return 27 * (cin + cout) * cout + skip + 2 * modulation * (cin + cout)
 
 
-def transformer_operations(config: TransformerConfig, latent: tuple[int, int, int]) -> int:
+def transformer_operations(config: TransformerConfig, latent: Latent) -> int:
     """Of one evaluation of one branch."""
     d, e, patch = config.hidden, config.time_dim, config.latent_channels * config.patch**2
     video = latent[0] * (latent[1] // config.patch) * (latent[2] // config.patch)

@@ -1,9 +1,6 @@
 """Other implementations of the same networks, given our weights. Each is built inside its own worker process."""
 
-import os
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +9,7 @@ from ..attention import rope_table
 from ..config import VAEConfig
 from ..dit import Transformer
 from ..keys import recipes
+from .comfyui import prepare_comfyui
 
 IMPLEMENTATIONS = ("ours", "diffusers", "comfyui")
 _BLOCK = {  # our layer -> diffusers', ComfyUI's; qkv and modulation are cut apart below
@@ -35,14 +33,6 @@ _OUTSIDE = {
 }
 _QKV = ("attn1.to_{}", "{}")
 _BLOCKS = ("transformer_blocks", "blocks")
-
-
-def comfyui_path() -> Path:
-    return Path(os.environ.get("COMFYUI_PATH", Path.home() / "comfy" / "ComfyUI"))
-
-
-def comfyui_python() -> Path:
-    return Path(os.environ.get("COMFYUI_PYTHON", comfyui_path() / ".venv" / "bin" / "python"))
 
 
 def runner(part: str, ours: nn.Module, name: str) -> tuple[nn.Module, Callable, Callable]:
@@ -110,7 +100,7 @@ def _autoencoder(config: VAEConfig, name: str) -> nn.Module:
     widths = tuple(config.channels * m for m in config.multipliers)
     sizes = {"block_out_channels": widths, "layers_per_block": config.blocks, "latent_channels": config.latent_channels}
     if name == "comfyui":
-        _prepare_comfyui()
+        prepare_comfyui(cpu=not torch.cuda.is_available())
         from comfy.ldm.cogvideo.vae import AutoencoderKLCogVideoX
 
         with torch.device("meta"):
@@ -132,7 +122,7 @@ def _transformer(ours: Transformer, name: str) -> tuple[nn.Module, Callable, Cal
         return network(x.transpose(1, 2), txt, t, image_rotary_emb=pe).sample.transpose(1, 2)
 
     if name == "comfyui":
-        _prepare_comfyui()
+        prepare_comfyui(cpu=not torch.cuda.is_available())
         import comfy.ops
         from comfy.ldm.cogvideo.model import CogVideoXTransformer3DModel
 
@@ -149,11 +139,3 @@ def _transformer(ours: Transformer, name: str) -> tuple[nn.Module, Callable, Cal
     load(network, transformer_weights(ours, name))
     network.norm_out.norm.eps = 1e-6  # both have 1e-5 here; the released code has 1e-6
     return network, run, run
-
-
-def _prepare_comfyui() -> None:
-    """ComfyUI's code becomes importable, set to the CPU where there is nothing else, otherwise with its defaults."""
-    sys.path.insert(0, str(comfyui_path()))
-    from comfy.cli_args import args
-
-    args.cpu = not torch.cuda.is_available()

@@ -1,7 +1,9 @@
-"""One implementation in a process of its own: `python -m flashvideo_core.bench.worker PART SIZE NAME DEVICE DTYPE`.
+"""One implementation in a process of its own.
 
-It says {"ready": true}, then answers each line of stdin with one JSON object: "memory", "time", "matmul" (a rate), and
-"save FILE", which writes the outputs of a run and of the probe.
+    python -m flashvideo_core.bench.worker PART SIZE LATENT NAME DEVICE DTYPE      # LATENT as 5x16x24
+
+It says {"ready": true}, then answers each line of stdin with one JSON object: "memory", "time", "matmul" (a rate), "at
+LATENT", which changes a network's inputs, and "save FILE", which writes the outputs of a run and of the probe.
 """
 
 import json
@@ -9,17 +11,26 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
 from .memory import peak_bytes
+from .paths import sampler, whole_clip
 from .peers import runner
-from .sizes import SIZES, build_network, make_inputs, probe_inputs
+from .sizes import NETWORKS, Size, build_network, find_size, make_inputs, parse_latent, probe_inputs, warm_inputs
 
 MATMUL = {"cpu": 1024, "cuda": 8192}  # side of the square matrices
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def timed(call: Callable, device: torch.device) -> dict[str, float | None]:
+    """Seconds by the clock and, on a CPU, of the processor over all threads."""
+    before = time.process_time()
+    spent = seconds(call, device)
+    return {"seconds": spent, "processor_seconds": time.process_time() - before if device.type == "cpu" else None}
 
 
 def seconds(call: Callable, device: torch.device) -> float:
@@ -41,26 +52,38 @@ def matmul_rate(device: torch.device, dtype: torch.dtype, repeats: int = 5) -> f
     return 2 * side**3 / min(seconds(lambda: a @ b, device) for _ in range(repeats + 1))
 
 
-def serve(part: str, size: str, name: str, device: str, dtype: str, say: Callable[[dict], None]) -> None:
+def prepare(part: str, size: Size, name: str, device: torch.device, dtype: torch.dtype) -> tuple:
+    """(run, run_probe, inputs, inputs of the probe), warmed up; there is no probe of what has no peers."""
+    if part not in NETWORKS:
+        whole = part == "end-to-end"
+        run, inputs, warm = whole_clip(size, device, dtype) if whole else sampler(part, size, device, dtype)
+        run(*warm)
+        return run, None, inputs, None
+    _, run, run_probe = runner(part, build_network(part, size).to(device, dtype), name)
+    inputs = tuple(x.to(device, dtype) for x in make_inputs(part, size))
+    run(*warm_inputs(part, inputs))
+    return run, run_probe, inputs, probe_inputs(part, inputs)
+
+
+def serve(part: str, size: str, latent: str, name: str, device: str, dtype: str, say: Callable[[dict], None]) -> None:
     device, dtype = torch.device(device), DTYPES[dtype]
-    ours = build_network(part, SIZES[size]).to(device, dtype)
-    _, run, run_probe = runner(part, ours, name)
-    inputs = tuple(x.to(device, dtype) for x in make_inputs(part, SIZES[size]))
-    probe = probe_inputs(part, inputs)
-    del ours
-    warm = tuple(x[..., :4, :4] for x in probe) if part == "vae-decode" else probe
-    run(*(tuple(x[..., :32, :32] for x in probe) if part == "vae-encode" else warm))
+    run, run_probe, inputs, probe = prepare(part, find_size(part, size, parse_latent(latent)), name, device, dtype)
     say({"ready": True})
+    call = partial(run, *inputs)
     for line in sys.stdin:
         command, _, argument = line.strip().partition(" ")
         if command == "memory":
-            say({"peak": peak_bytes(lambda: run(*inputs), device)})
+            say({"peak": peak_bytes(call, device)})
         elif command == "time":
-            say({"seconds": seconds(lambda: run(*inputs), device)})
+            say(timed(call, device))
         elif command == "matmul":
             say({"rate": matmul_rate(device, dtype)})
+        elif command == "at":
+            chosen = find_size(part, size, parse_latent(argument))
+            call = partial(run, *(x.to(device, dtype) for x in make_inputs(part, chosen)))
+            say({"at": argument})
         elif command == "save":
-            outputs = {"run": run(*inputs), "probe": run_probe(*probe)}
+            outputs = {"run": call(), "probe": run_probe(*probe)}
             save_file({key: value.float().cpu().contiguous() for key, value in outputs.items()}, Path(argument))
             say({"saved": argument})
 
