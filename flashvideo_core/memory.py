@@ -53,7 +53,10 @@ def transformer_peak(config: TransformerConfig, batch: int, latent: tuple[int, i
 
 
 def vae_peak(config: VAEConfig, kind: str, height: int, width: int, itemsize: int) -> int:
-    """Peak bytes of one temporal group of a `kind` ("decode", "encode") of height x width pixels."""
+    """Peak bytes of one temporal group of a `kind` ("decode", "encode") of height x width pixels.
+
+    That of whole maps, as on a GPU; a CPU in float32 takes less (vae_layers.split).
+    """
     return int(LIVE_MAPS * GROUP_FRAMES[kind] * widest(config, kind) * height * width * itemsize)
 
 

@@ -15,7 +15,7 @@ CORE = ROOT / "flashvideo_core"
 # but for what runs the whole path. A new file gets its place here.
 LAYERS = [
     "config keys lora_keys attention schedule files",
-    "dit vae text sampling guidance tiling video audio color drafts weightfile progress",
+    "dit vae vae_layers text sampling guidance tiling video audio color drafts weightfile progress",
     "handoff checkpoint memory parts settings lora training.*",
     "pipeline convert record outputs bench.*",
     "__main__ cli cli_* client training.train training.ablation training.evaluate training.prepare training.samples"
