@@ -1,7 +1,7 @@
 """How far the tiles of a decode show, against the decode of the whole picture.
 
-    python benchmarks/seams.py [--clips 4] [--latent-frames 1]       # the embedded VAE on rendered clips
-    python benchmarks/seams.py --size narrow --latent-frames 1       # random weights and latents
+    python benchmarks/seams.py [--clips 4]         # the embedded VAE on rendered clips
+    python benchmarks/seams.py --size narrow      # random weights and latents
 
 hard: the released two strips; tiles: ours; twice, shared: ours with other statistics (flashvideo_core/bench/seams.py
 says what, and what the figures are). Prints a Markdown table of means over the clips, and on the last line the same as
@@ -30,14 +30,14 @@ WIDTH = 768  # three times the height, so that the released strips hold two thir
 RANDOM_LATENT = (12, 36)  # height and width; random networks of released width are slow
 
 
-def rendered_latents(vae: nn.Module, clips: int, t: int) -> list[Tensor]:
+def rendered_latents(vae: nn.Module, clips: int) -> list[Tensor]:
     scenes = (sample_scene(np.random.default_rng(seed), background_texture="noisy") for seed in range(clips))
-    return [vae.encode(render(scene, width=WIDTH, frames=4 * t - 3)[None]) for scene in scenes]
+    return [vae.encode(render(scene, width=WIDTH, frames=1)[None]) for scene in scenes]
 
 
-def random_latents(clips: int, t: int) -> list[Tensor]:
+def random_latents(clips: int) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return [torch.randn(1, 16, t, *RANDOM_LATENT, generator=generator) for _ in range(clips)]
+    return [torch.randn(1, 16, 1, *RANDOM_LATENT, generator=generator) for _ in range(clips)]
 
 
 @torch.no_grad()
@@ -45,13 +45,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=SIZES, help="random weights of this size in place of the embedded VAE")
     parser.add_argument("--clips", type=int, default=4)
-    parser.add_argument("--latent-frames", type=int, default=1, metavar="T", help="4T-3 frames (default: 1)")
     args = parser.parse_args()
     if args.size:
-        vae, latents = build_network("vae-decode", SIZES[args.size]), random_latents(args.clips, args.latent_frames)
+        vae, latents = build_network("vae-decode", SIZES[args.size]), random_latents(args.clips)
     else:
         vae = load_vae(part_files()["vae"])
-        latents = rendered_latents(vae, args.clips, args.latent_frames)
+        latents = rendered_latents(vae, args.clips)
     found = [seams(vae, z) for z in latents]
     means = {
         way: {name: sum(f[way][name] for f in found) / len(found) for name in figures}

@@ -132,6 +132,8 @@ def test_every_way_of_tiling_is_compared():
     found = seams(build_network("vae-decode", TINY), z)
     assert list(found) == ["hard", "tiles", "twice", "shared"]
     assert found["shared"]["difference"] < found["tiles"]["difference"]
+    with pytest.raises(ValueError, match="3 latent frames"):
+        seams(build_network("vae-decode", TINY), z.expand(-1, -1, 3, -1, -1))
 
 
 @pytest.mark.parametrize("part", ["vae-decode", "dit"])

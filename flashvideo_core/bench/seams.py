@@ -23,13 +23,15 @@ LEVELS = 127.5  # of 8 bits, in a unit of the frames' range
 
 @torch.no_grad()
 def seams(vae: nn.Module, z: Tensor) -> dict[str, dict[str, float]]:
-    """Decodes z [B, 16, T, H, W] whole and in every tiled way; figures by way (see `figures`).
+    """Decodes z [B, 16, 1, H, W] whole and in every tiled way; figures by way (see `figures`).
 
     hard: the released strips. tiles: our default, blended, laid as the plan does where the whole picture just does not
     fit. Two ways that are tried here alone: twice, the same tiles with the mean statistics of a first pass over them;
-    shared, with those of the whole decode, which statistics summed over the tiles layer by layer would be. Both are
-    left out where the norms are not layers that can be told.
+    shared, with those of the whole decode, which statistics summed over the tiles layer by layer would be. They need
+    maps of one part (vae_layers.split), hence a single frame; ValueError for more.
     """
+    if z.shape[2] != 1:
+        raise ValueError(f"{z.shape[2]} latent frames: seams are measured on one")
     height, width = z.shape[-2:]
     tile = largest_split(vae.config, (8 * height, 8 * width))
     overlap = tile_overlap(tile)
@@ -39,11 +41,9 @@ def seams(vae: nn.Module, z: Tensor) -> dict[str, dict[str, float]]:
     rows, cols = (zones(side, part, overlap) for side, part in zip((height, width), tile, strict=True))
     found = {"hard": figures(decode_released_strips(vae, z), whole, [], [(4 * (width // 2 * 2),) * 2])}
     found["tiles"] = figures(tiled(vae.decode, z, tile, overlap, (8, 1)), whole, rows, cols)
-    if statistics:
-        ways = {"twice": first_pass(vae, z, tile, overlap), "shared": statistics}
-        for name, known in ways.items():
-            y = tiled(with_statistics(vae, known), z, tile, overlap, (8, 1))
-            found[name] = figures(y, whole, rows, cols)
+    for name, known in {"twice": first_pass(vae, z, tile, overlap), "shared": statistics}.items():
+        y = tiled(with_statistics(vae, known), z, tile, overlap, (8, 1))
+        found[name] = figures(y, whole, rows, cols)
     return found
 
 
