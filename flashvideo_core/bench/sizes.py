@@ -50,7 +50,7 @@ def _size(vae: VAEConfig, latent: Latent, widths: dict, draft: Latent, tokens: L
 SIZES = {
     "tiny": _size(replace(VAE, channels=32, blocks=1), (3, 4, 6), _TINY_WIDTHS, (3, 4, 6), (3, 8, 12)),
     "narrow": _size(
-        *(replace(VAE, channels=64, blocks=1), (3, 8, 12)), {"layers": 2, "hidden": 768}, (3, 12, 18), (3, 24, 36)
+        *(replace(VAE, channels=64, blocks=1), (3, 16, 24)), {"layers": 2, "hidden": 768}, (3, 12, 18), (3, 24, 36)
     ),
     "small": _size(VAE, (3, 8, 12), _TWO_LAYERS, (3, 8, 12), (3, 16, 24)),
     "medium": _size(VAE, (5, 16, 24), _TWO_LAYERS, (5, 16, 24), (5, 32, 48)),
