@@ -108,10 +108,11 @@ def draw(path: Path, result: dict) -> None:
                 add_line(axes, part, pairs, result["exponents"][part][axis][name], 1e-6 if name == "peak" else 1)
             axes.set(xscale="log", yscale="log", xlabel=unit, ylabel=label)
             ticks = sorted({p[unit] for p in result["points"] if p["axis"] == axis})
-            axes.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
+            axes.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks], rotation=45)
+            axes.margins(y=0.3)  # of the legend
             axes.minorticks_off()
             axes.grid(alpha=0.3)
-            axes.legend()
+            axes.legend(loc="upper left", fontsize="small", ncols=2)
     figure.suptitle(f"size {result['size']}, {result['dtype']}, {result['device']}, {result['threads']} threads")
     with whole_file(path) as partial:
         figure.savefig(partial, dpi=110, format="png")
