@@ -63,11 +63,11 @@ def check_decode_node_steps_down():
     whole = fitting.FittingVAE(vae).decode(z)
     real = vae.first_stage_model.decoder.forward
 
-    def limited(x, cache, first):
+    def limited(x, cache, first, last):
         sizes.append(tuple(x.shape[-2:]))
         if x.shape[-2] * x.shape[-1] > 20 * 20:
             raise torch.OutOfMemoryError("a card of this test's size")
-        return real(x, cache, first)
+        return real(x, cache, first, last)
 
     vae.first_stage_model.decoder.forward = limited
     frames = fitting.FittingVAE(vae, "off").decode(z)
