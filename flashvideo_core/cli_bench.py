@@ -9,6 +9,7 @@ from .bench.growth import check_drawing, draw, growth
 from .bench.sizes import parse_latent
 from .parts import pick_device
 from .progress import Reporter
+from .training.report import table
 
 
 def run_bench(args: argparse.Namespace, reporter: Reporter) -> None:
@@ -42,13 +43,12 @@ def report(result: dict) -> list[str]:
 
 def report_growth(result: dict) -> list[str]:
     """A Markdown table of the exponents."""
-    head = ["| exponent | along | time | memory | counted operations |", "|---|---|---|---|---|"]
-    found = result["exponents"]
-    cells = [(part, axis, *found[part][axis].values()) for part in found for axis in found[part]]
-    return head + [
-        f"| {part} | {axis} | " + " | ".join("unknown" if n is None else f"{n:.2f}" for n in numbers) + " |"
-        for part, axis, *numbers in cells
+    rows = [
+        [part, axis, *("unknown" if power is None else f"{power:.2f}" for power in powers.values())]
+        for part, axes in result["exponents"].items()
+        for axis, powers in axes.items()
     ]
+    return table(["exponent", "along", "time", "memory", "counted operations"], rows).splitlines()
 
 
 def line(figures: dict) -> str:

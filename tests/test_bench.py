@@ -137,7 +137,7 @@ def test_every_way_of_tiling_is_compared():
 
 
 @pytest.mark.parametrize("part", ["vae-decode", "dit"])
-def test_the_command_measures_measures_a_peer_with_the_same_weights(capsys, part):
+def test_the_command_measures_a_peer_with_the_same_weights(capsys, part):
     pytest.importorskip("diffusers", reason="NO DIFFUSERS: pip install diffusers for the independent check")
     command = ("bench", "--part", part, "--size", "tiny", "--peer", "diffusers", "--repeats", "1", "--device", "cpu")
     code, out, _ = run(capsys, *command)
