@@ -8,6 +8,7 @@ import argparse
 import io
 import os
 import sys
+import time
 from collections.abc import Callable
 from importlib import import_module
 from typing import NoReturn
@@ -15,6 +16,7 @@ from typing import NoReturn
 from .cli_training import train_commands
 from .progress import Reporter, warnings_to
 
+PATIENCE = 30  # seconds that a process of torchrun leaves the first one to say what is wrong
 EPILOG = "Without --stage1, --stage2, --vae and a text encoder the embedded tiny model is used."
 
 
@@ -39,7 +41,9 @@ def main(argv: list[str] | None = None) -> int:
         reporter.fail("interrupted", str(stop) or "stopped before anything was finished")
         return 130
     except (ValueError, FileNotFoundError, PermissionError, IsADirectoryError) as error:
-        reporter.fail("error", one_line(error))
+        if not speaks():  # torchrun ends all at the first exit, which has to be that of the one who says why
+            time.sleep(PATIENCE)
+        aloud.fail("error", one_line(error))  # still here: the others have no such trouble
         return 2
     except BrokenPipeError:  # whoever read stdout has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

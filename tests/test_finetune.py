@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from test_distributed import FLOAT32, difference
 
 from flashvideo_core.checkpoint import load_transformer, open_weights
-from flashvideo_core.cli import main
+from flashvideo_core.cli import PATIENCE, main
 from flashvideo_core.training import prepare
 from flashvideo_core.training.batches import Batch
 from flashvideo_core.training.finetune import loss_of, sample_is_due
@@ -291,3 +291,13 @@ def test_bad_input_to_several_processes_is_one_line(base, tmp_path):
     assert [line for line in done.stderr.splitlines() if "rank is 0" in line] == [
         "error: rank is 0; it must be at least 1"
     ]
+
+
+def test_what_only_another_process_meets_that_one_says(monkeypatch, capsys):
+    """It leaves the first one time to speak, whose exit makes torchrun end the others."""
+    waited = []
+    monkeypatch.setattr("flashvideo_core.cli.time.sleep", waited.append)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert run(capsys, "info", "nowhere.mp4")[::2] == (2, "error: nowhere.mp4: there is no such file\n")
+    assert waited == [PATIENCE]
