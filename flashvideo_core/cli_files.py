@@ -11,7 +11,7 @@ from .config import STAGE1, STAGE2, VAE, TextConfig, TransformerConfig
 from .convert import convert
 from .drafts import load_draft
 from .keys import Recipe
-from .memory import free_memory, plan_run
+from .memory import Cut, free_memory, plan_run
 from .parts import load_embeddings, part_configs, pick_device, pick_dtype
 from .progress import Reporter
 from .record import read_record
@@ -106,7 +106,7 @@ def plan_of(args: argparse.Namespace) -> dict:
     stage1 = draft_settings(configs["stage1"].defaults, **sides)
     stage2 = refine_settings(configs["stage2"].defaults, size=args.size)
     free = free_memory(device)
-    phases = plan_run(configs, stage1, stage2, dtype.itemsize, free)
+    phases = plan_run(configs, stage1, stage2, dtype, device, free)
     return {"device": str(device), "dtype": str(dtype)[6:], "free": free, "phases": phases}
 
 
@@ -119,12 +119,14 @@ def plan_lines(plan: dict) -> Iterable[str]:
     for phase in plan["phases"]:
         size = f"{phase['frames']}x{phase['height']}x{phase['width']}"
         peak = f"{in_bytes(phase['weights'])} weights + {in_bytes(phase['work'])} work"
-        how = f"{phase['tokens']} tokens" if "tokens" in phase else tiling_of(phase["tile"])
+        how = f"{phase['tokens']} tokens" if "tokens" in phase else cut_of(phase["cut"])
         yield f"  {phase['phase']:<13}{size:<15}{peak:<36}{how}"
 
 
-def tiling_of(tile: tuple[int, int] | None) -> str:
-    return "in one piece" if tile is None else f"tiles of {8 * tile[0]}x{8 * tile[1]} pixels"
+def cut_of(cut: Cut) -> str:
+    if isinstance(cut, tuple):
+        return f"tiles of {8 * cut[0]}x{8 * cut[1]} pixels"
+    return "in one piece" if cut is None else "a frame at a time"
 
 
 def table(name: str, facts: dict) -> Iterable[str]:

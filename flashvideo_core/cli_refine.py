@@ -15,7 +15,7 @@ from .drafts import load_draft
 from .handoff import MAX_FRAMES, check_frame_count, trimmed_count
 from .outputs import Files, finished, folder_files, write_clip
 from .parts import Pipeline
-from .pipeline import Draft, decode, planned_tiles, refine
+from .pipeline import Draft, decode, planned_cuts, refine
 from .progress import Reporter
 from .record import KEY, asked, clip_record, draft_record, paths_of, run_of
 from .text import with_motion
@@ -133,5 +133,6 @@ def make(pipe: Pipeline, source: Source, record: dict, files: Files, paths: dict
 def decoded(pipe: Pipeline, source: Source, reporter: Reporter) -> Tensor:
     """The draft's frames, tiled as they were when it was made."""
     tiles = source.record.get("stage1", {}).get("tiles")
-    tiles = tiles or planned_tiles(pipe, {"height": source.size[0], "width": source.size[1]}, "decode")
+    clip = {"frames": 4 * source.latent.shape[2] - 3, "height": source.size[0], "width": source.size[1]}
+    tiles = tiles or planned_cuts(pipe, clip, "decode")
     return decode(pipe, source.latent, "draft_decode", reporter.progress, tiles["decode"])

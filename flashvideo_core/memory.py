@@ -1,9 +1,12 @@
-"""What fits: free memory, what a transformer or VAE pass needs, and the tile that follows from it.
+"""What fits: free memory, what a transformer or VAE pass needs, and how the VAE's pass is cut to fit.
 
-Estimates are bytes at the peak of one temporal group: the widest feature maps are those at full resolution.
+A cut is None (the whole picture as it is quickest), a number of pixels (its feature maps in parts of so many, which
+changes nothing but the rounding), or a latent tile (height, width): tiles, blended where they overlap.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -11,23 +14,24 @@ from torch import nn
 
 from .config import TransformerConfig, VAEConfig
 from .dit import Transformer
+from .footprint import Footprint, footprint
 from .vae import VAE
+from .vae_layers import quick_pixels
 
-LIVE_MAPS = 5.7  # full-resolution maps alive at once, measured: input, norm, its modulation, padded input, ...
-GROUP_FRAMES = {"decode": 9, "encode": 17}
-PAST_FRAMES = 2  # of the group before, beside a causal convolution's input
+Cut = int | tuple[int, int] | None
 INDEX_LIMIT = 2**31 - 1  # elements of one tensor that every CUDA kernel can address
 TOKEN_MAPS, ROPE_BYTES = 7, 20  # of a block where rotary positions turn q in float32: the widest moment
 SHARE = 0.7  # of the free memory; the rest is fragmentation and what others take
 TILE_OVERLAP = 1 / 4
+SMALLEST = 24  # latent rows and columns of a tile
+MOST_FRAMES = {"decode": 25, "encode": 49}  # three temporal groups: later ones take no more
 
 
 @dataclass(frozen=True)
-class TilePlan:
-    """Latent tile (height, width), or None when the whole picture fits, and the estimated peak in bytes."""
+class VAEPlan:
+    """How a pass is cut, and its estimated peak in bytes beside weights and input."""
 
-    tile: tuple[int, int] | None
-    overlap: int
+    cut: Cut
     peak: int
 
 
@@ -52,34 +56,69 @@ def transformer_peak(config: TransformerConfig, batch: int, latent: tuple[int, i
     return batch * tokens * config.hidden * (TOKEN_MAPS * itemsize + ROPE_BYTES)
 
 
-def vae_peak(config: VAEConfig, kind: str, height: int, width: int, itemsize: int) -> int:
-    """Peak bytes of one temporal group of a `kind` ("decode", "encode") of height x width pixels.
+def vae_peak(
+    config: VAEConfig,
+    kind: str,
+    clip: tuple[int, int, int],
+    dtype: torch.dtype,
+    device: torch.device,
+    pixels: int | None = None,
+) -> int:
+    """Peak bytes of a `kind` ("decode", "encode") of a clip (frames, height, width) beside weights and input.
 
-    That of whole maps, as on a GPU; a CPU in float32 takes less (vae_layers.split).
+    With all decoded frames in float32. pixels: see vae_layers.split.
     """
-    return int(LIVE_MAPS * GROUP_FRAMES[kind] * widest(config, kind) * height * width * itemsize)
+    shown = min(clip[0], MOST_FRAMES[kind])
+    out = 4 * 3 * (clip[0] - shown) * clip[1] * clip[2] if kind == "decode" else 0
+    return out + vae_footprint(config, kind, (shown, *clip[1:]), dtype, device, pixels).peak
 
 
-def widest(config: VAEConfig, kind: str) -> int:
-    """Channels at full resolution: the decoder enlarges the level below its last one before it is narrowed."""
-    return config.channels * config.multipliers[1 if kind == "decode" else 0]
+@lru_cache(maxsize=1024)
+def vae_footprint(
+    config: VAEConfig,
+    kind: str,
+    clip: tuple[int, int, int],
+    dtype: torch.dtype,
+    device: torch.device,
+    pixels: int | None,
+) -> Footprint:
+    """Of a pass on tensors without data; what no pass takes of a size (4n+1 frames, multiples of 8) is left out."""
+    frames, height, width = (clip[0] - 1) // 4 * 4 + 1, clip[1] // 8 * 8, clip[2] // 8 * 8
+    with torch.device("meta"):
+        vae = VAE(config, dtype=dtype)
+        if kind == "decode":
+            x = torch.empty(1, config.latent_channels, (frames + 3) // 4, height // 8, width // 8)
+        else:
+            x = torch.empty(1, 3, frames, height, width)
+    pixels = quick_pixels(device, dtype) if pixels is None else pixels
+    run = getattr(vae, kind)
+    return footprint(lambda: run(x, pixels=pixels), x, *vae.parameters(), reordered=device.type == "cpu")
 
 
-def plan_tiles(config: VAEConfig, kind: str, size: tuple[int, int], itemsize: int, free: int) -> TilePlan:
-    """The largest latent tile that fits into memory and CUDA's indices; size (height, width) in pixels."""
+def plan_vae(
+    config: VAEConfig, kind: str, clip: tuple[int, int, int], dtype: torch.dtype, device: torch.device, free: int
+) -> VAEPlan:
+    """The first cut that fits into memory and CUDA's indices: whole, a frame a part, or the largest tile."""
+    for cut in cuts(clip):
+        tile = (8 * cut[0], 8 * cut[1]) if isinstance(cut, tuple) else clip[1:]
+        pixels = cut if isinstance(cut, int) else None
+        peak = vae_peak(config, kind, (clip[0], *tile), dtype, device, pixels)
+        shown = (min(clip[0], MOST_FRAMES[kind]), *tile)
+        largest = vae_footprint(config, kind, shown, dtype, device, pixels).largest
+        if largest <= INDEX_LIMIT and peak <= SHARE * free:
+            break
+    return VAEPlan(cut, peak)
 
-    def fits(height: int, width: int) -> bool:
-        elements = (GROUP_FRAMES[kind] + PAST_FRAMES) * widest(config, kind) * height * width
-        return elements <= INDEX_LIMIT and vae_peak(config, kind, height, width, itemsize) <= SHARE * free
 
-    if fits(*size):
-        return TilePlan(None, 0, vae_peak(config, kind, *size, itemsize))
-    height, width = size[0] // 8, size[1] // 8
-    parts = 2
-    while True:
-        tile = (min(height, -(-height // parts) + 8), min(width, -(-width // parts) + 8))
-        if fits(8 * tile[0], 8 * tile[1]) or max(tile) <= 24:
-            return TilePlan(tile, tile_overlap(tile), vae_peak(config, kind, 8 * tile[0], 8 * tile[1], itemsize))
+def cuts(clip: tuple[int, int, int]) -> Iterator[Cut]:
+    """From the whole picture down to tiles of 16 latent rows and columns."""
+    height, width = clip[1] // 8, clip[2] // 8
+    yield None
+    yield clip[1] * clip[2]
+    parts, tile = 2, (height, width)
+    while max(tile) > SMALLEST:
+        tile = (min(height, max(SMALLEST, -(-height // parts) + 8)), min(width, max(SMALLEST, -(-width // parts) + 8)))
+        yield tile
         parts += 1
 
 
@@ -88,19 +127,22 @@ def tile_overlap(tile: tuple[int, int]) -> int:
     return max(2, int(min(tile) * TILE_OVERLAP))
 
 
-def plan_run(configs: dict, stage1: dict, stage2: dict, itemsize: int, free: int) -> list[dict]:
+def plan_run(
+    configs: dict, stage1: dict, stage2: dict, dtype: torch.dtype, device: torch.device, free: int
+) -> list[dict]:
     """The phases of a clip with their estimated bytes: weights on the device, and the work beside them.
 
     configs by part (stage1, stage2, vae), the settings of both stages; guidance evaluates both branches at once.
     """
     draft = {"frames": stage1["frames"], "height": stage1["height"], "width": stage1["width"]}
     clip = {"frames": stage1["frames"], "height": stage2["height"], "width": stage2["width"]}
+    where = (dtype, device, free)
     return [
-        {"phase": "stage1", **draft, **stage_plan(configs["stage1"], draft, itemsize)},
-        {"phase": "draft_decode", **draft, **vae_plan(configs["vae"], "decode", draft, itemsize, free)},
-        {"phase": "handoff", **clip, **vae_plan(configs["vae"], "encode", clip, itemsize, free)},
-        {"phase": "stage2", **clip, **stage_plan(configs["stage2"], clip, itemsize)},
-        {"phase": "decode", **clip, **vae_plan(configs["vae"], "decode", clip, itemsize, free)},
+        {"phase": "stage1", **draft, **stage_plan(configs["stage1"], draft, dtype.itemsize)},
+        {"phase": "draft_decode", **draft, **vae_plan(configs["vae"], "decode", draft, *where)},
+        {"phase": "handoff", **clip, **vae_plan(configs["vae"], "encode", clip, *where)},
+        {"phase": "stage2", **clip, **stage_plan(configs["stage2"], clip, dtype.itemsize)},
+        {"phase": "decode", **clip, **vae_plan(configs["vae"], "decode", clip, *where)},
     ]
 
 
@@ -111,9 +153,9 @@ def stage_plan(config: TransformerConfig, clip: dict, itemsize: int) -> dict:
     return {"weights": weight_bytes(Transformer, config, itemsize), "work": work, "tokens": tokens}
 
 
-def vae_plan(config: VAEConfig, kind: str, clip: dict, itemsize: int, free: int) -> dict:
-    plan = plan_tiles(config, kind, (clip["height"], clip["width"]), itemsize, free)
-    return {"weights": weight_bytes(VAE, config, itemsize), "work": plan.peak, "tile": plan.tile}
+def vae_plan(config: VAEConfig, kind: str, clip: dict, dtype: torch.dtype, device: torch.device, free: int) -> dict:
+    plan = plan_vae(config, kind, (clip["frames"], clip["height"], clip["width"]), dtype, device, free)
+    return {"weights": weight_bytes(VAE, config, dtype.itemsize), "work": plan.peak, "cut": plan.cut}
 
 
 def weight_bytes(model: type[nn.Module], config, itemsize: int) -> int:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .handoff import prepare_reference, resize, trimmed_count
-from .memory import free_memory, plan_tiles, tile_overlap
+from .handoff import resize, trimmed_count
+from .memory import Cut, free_memory, plan_vae, tile_overlap
 from .parts import TINY, Pipeline, check_width, load_pipeline, part, placed
 from .sampling import check_finite, sample_stage1, sample_stage2, seeded_noise
 from .settings import draft_settings, refine_settings
@@ -65,7 +65,7 @@ def draft(
     """Stage 1: a cheap draft that follows the prompt. None takes the default stored beside the weights.
 
     Sizes are pixels, floored to multiples of 16; frames 4n+1. tiles {"decode": (h, w) or None} repeats the
-    tiling of an earlier run, which otherwise follows from the free memory. Raises ValueError for bad input.
+    cuts of an earlier run, which otherwise follows from the free memory. Raises ValueError for bad input.
     """
     default = part(pipe, "stage1").config.defaults
     sampling = {"steps": steps, "cfg": cfg, "guidance": guidance}
@@ -77,7 +77,7 @@ def draft(
     with placed(pipe.stage1, pipe.device) as dit:
         noise = draw(torch.empty(shape, device=pipe.device))
         latent = sample_stage1(dit, noise, txt, draw_noise=draw, negative=neg, callback=callback, **sampling).cpu()
-    settings |= {"seed": seed, "negative": negative, "tiles": tiles or planned_tiles(pipe, settings, "decode")}
+    settings |= {"seed": seed, "negative": negative, "tiles": tiles or planned_cuts(pipe, settings, "decode")}
     images = decode(pipe, latent, "draft_decode", callback, settings["tiles"]["decode"])
     return Draft(prompt, images, latent, seed, default.fps, settings)
 
@@ -104,7 +104,8 @@ def refine(
     sampling = {"steps": steps, "cfg": cfg, "shift": shift, "ref_step": ref_step}
     settings = refine_settings(default, size=size, **sampling)
     seed = d.seed if seed is None else seed
-    tiles = tiles or planned_tiles(pipe, settings, "encode", "decode")
+    clip = {**settings, "frames": trimmed_count(len(d.frames))}
+    tiles = tiles or planned_cuts(pipe, clip, "encode", "decode")
     txt, neg = embed(pipe, d.prompt, d.settings.get("negative"), 2, callback)
     z_ref = encode(pipe, d.frames, (settings["height"], settings["width"]), callback, tiles["encode"])
     sampling = {name: settings[name] for name in sampling}
@@ -160,38 +161,43 @@ def embed(pipe: Pipeline, prompt: str, negative: str | None, stage: int, callbac
     return txt[:, : config.text_length].to(pipe.device), neg
 
 
-def planned_tiles(pipe: Pipeline, size: dict, *kinds: str) -> dict:
-    """For each VAE pass the latent tile (height, width) that memory asks for, or None for the whole picture."""
-    plan = (part(pipe, "vae").config, (size["height"], size["width"]), pipe.dtype.itemsize, free_memory(pipe.device))
-    return {kind: plan_tiles(plan[0], kind, *plan[1:]).tile for kind in kinds}
+def planned_cuts(pipe: Pipeline, clip: dict, *kinds: str) -> dict[str, Cut]:
+    """How memory asks for each VAE pass to be cut; clip with frames, height and width."""
+    config, size = part(pipe, "vae").config, (clip["frames"], clip["height"], clip["width"])
+    where = (pipe.dtype, pipe.device, free_memory(pipe.device))
+    return {kind: plan_vae(config, kind, size, *where).cut for kind in kinds}
 
 
-def decode(pipe: Pipeline, z: Tensor, phase: str, callback: Callable | None = None, tile: tuple | None = None):
-    """Latent [1, 16, T, h, w] -> frames [F, H, W, 3] in 0..1 on the CPU, in latent tiles unless tile is None."""
+def decode(pipe: Pipeline, z: Tensor, phase: str, callback: Callable | None = None, cut: Cut = None) -> Tensor:
+    """Latent [1, 16, T, h, w] -> frames [F, H, W, 3] in 0..1 on the CPU, cut as memory.py says."""
     with placed(part(pipe, "vae"), pipe.device) as vae:
-        if tile is None:
-            frames = from_network(vae.decode(z.to(pipe.device), callback, phase))
-        else:
+        if in_tiles(cut):
             report = None if callback is None else lambda i, n: callback(phase, i, n, None)
             run = lambda piece: vae.decode(piece.to(pipe.device))  # noqa: E731
-            frames = from_network(tiled(run, z.cpu(), tile, tile_overlap(tile), (8, 1), report))
+            frames = from_network(tiled(run, z.cpu(), cut, tile_overlap(cut), (8, 1), report))
+        else:
+            frames = from_network(vae.decode(z.to(pipe.device), callback, phase, pixels=cut))
     check_finite(frames.sum(), pipe.dtype)  # of the sum, which needs no mask as large as the clip
     return frames
 
 
-def encode(pipe: Pipeline, frames: Tensor, size: tuple, callback: Callable | None = None, tile: tuple | None = None):
+def encode(pipe: Pipeline, frames: Tensor, size: tuple, callback: Callable | None = None, cut: Cut = None) -> Tensor:
     """Frames [F, h, w, 3] in 0..1 -> reference latent [1, 16, T, H/8, W/8] on the pipe's device."""
-    frames = to_network(frames)
+    frames = to_network(frames[: trimmed_count(len(frames))])
     with placed(part(pipe, "vae"), pipe.device) as vae:
-        if tile is None:
-            z = prepare_reference(frames=frames.to(pipe.device), vae=vae, size=size, callback=callback)
+        if not in_tiles(cut):
+            z = vae.encode(resize(frames.to(pipe.device), size), callback=callback, pixels=cut)
         else:
-            big = resize(frames[:, :, : trimmed_count(frames.shape[2])], size)
             report = None if callback is None else lambda i, n: callback("handoff", i, n, None)
             run = lambda piece: vae.encode(piece.to(pipe.device))  # noqa: E731
-            z = tiled(run, big, (8 * tile[0], 8 * tile[1]), 8 * tile_overlap(tile), (1, 8), report).to(pipe.device)
+            tile, overlap = (8 * cut[0], 8 * cut[1]), 8 * tile_overlap(cut)
+            z = tiled(run, resize(frames, size), tile, overlap, (1, 8), report).to(pipe.device)
     check_finite(z, pipe.dtype)
     return z
+
+
+def in_tiles(cut: Cut) -> bool:
+    return isinstance(cut, (tuple, list))  # a list where a record gave it back
 
 
 def to_network(frames: Tensor) -> Tensor:

@@ -22,8 +22,8 @@ from .vae_layers import (
     Upsample,
     activated,
     convolved,
+    entered,
     join,
-    split,
 )
 
 
@@ -51,16 +51,16 @@ class Encoder(nn.Module):
         self.norm_out = GroupNorm(widths[3], config, ops, **kw)
         self.conv_out = CausalConv3d(widths[3], 2 * config.latent_channels, ops, **kw)
 
-    def forward(self, x: Tensor, cache: Cache, last: bool = False) -> Tensor:
+    def forward(self, x: Tensor, cache: Cache, last: bool = False, pixels: int | None = None) -> Tensor:
         """One group of frames [B, 3, F, H, W] -> mean and log variance, [B, 2 * 16, T, H/8, W/8].
 
-        `last`: no group follows, and what only that one would need is freed.
+        `last`: no group follows, and what only that one would need is freed. pixels: see vae_layers.split.
         """
-        parts = split(self.conv_in(x, cache))
+        parts = entered(self.conv_in, x, cache, pixels)
         for level in self.levels:
             for block in level.blocks:
                 parts = block(parts, None, cache, last)
-            parts = level.resample(parts) if level.resample is not None else parts
+            parts = level.resample(parts, pixels) if level.resample is not None else parts
         for block in self.mid:
             parts = block(parts, None, cache, last)
         return join(list(convolved(self.conv_out, activated(self.norm_out, parts, None), cache, last)))
@@ -79,15 +79,15 @@ class Decoder(nn.Module):
         self.norm_out = SpatialNorm(widths[3], config, ops, **kw)
         self.conv_out = CausalConv3d(widths[3], 3, ops, **kw)
 
-    def forward(self, z: Tensor, cache: Cache, first: bool, last: bool = False) -> Tensor:
+    def forward(self, z: Tensor, cache: Cache, first: bool, last: bool = False, pixels: int | None = None) -> Tensor:
         """One group of latent frames [B, 16, T, H, W] -> frames, not clamped; `first`, `last`: of the clip."""
-        parts = split(self.conv_in(z, cache))
+        parts = entered(self.conv_in, z, cache, pixels)
         for block in self.mid:
             parts = block(parts, z, cache, last)
         for level in self.levels:
             for block in level.blocks:
                 parts = block(parts, z, cache, last)
-            parts = level.resample(parts, first) if level.resample is not None else parts
+            parts = level.resample(parts, pixels, first) if level.resample is not None else parts
         return join(list(convolved(self.conv_out, activated(self.norm_out, parts, z), cache, last)))
 
 
@@ -104,37 +104,45 @@ class VAE(nn.Module):
         draw_noise: Callable[[Tensor], Tensor] | None = None,
         callback: Callable | None = None,
         phase: str = "handoff",
+        pixels: int | None = None,
     ) -> Tensor:
         """Frames [B, 3, 4n+1, 8H, 8W] in -1..1 -> latent [B, 16, n+1, H, W] in VAE units, float32.
 
         Groups of 17, 16, 16, ..., rest. Without `draw_noise` the posterior mean; with it a sample, one
-        draw a group (`draw_noise(mean)` returns noise like mean), as released. Raises ValueError for
-        another frame count or sizes that are not multiples of 8.
+        draw a group (`draw_noise(mean)` returns noise like mean), as released. pixels: of the parts in which
+        feature maps are held (vae_layers.split). Raises ValueError for another frame count or sizes that are not
+        multiples of 8.
         """
         check_frames(frames)
         cache, out = {}, []
         groups = encode_groups(frames.shape[2])
         for i, (start, stop) in enumerate(groups):
-            moments = self.encoder(self.place(frames[:, :, start:stop]), cache, last=stop == frames.shape[2]).float()
+            group, last = self.place(frames[:, :, start:stop]), stop == frames.shape[2]
+            moments = self.encoder(group, cache, last, pixels).float()
             out.append(sample_posterior(moments, draw_noise).to(frames.device))
             if callback is not None:
                 callback(phase, i + 1, len(groups), None)
         return torch.cat(out, dim=2)
 
     def decode(
-        self, z: Tensor, callback: Callable | None = None, phase: str = "decode", out: Tensor | None = None
+        self,
+        z: Tensor,
+        callback: Callable | None = None,
+        phase: str = "decode",
+        out: Tensor | None = None,
+        pixels: int | None = None,
     ) -> Tensor:
         """Latent [B, 16, T, H, W] in VAE units -> frames [B, 3, 4T-3, 8H, 8W], float32, clamped to -1..1.
 
         Odd T: groups of 3, 2, 2, ... latent frames, as released; even T: 2, 2, 2, ... Every group is copied
-        into `out` at once; one on the CPU keeps the frames out of the GPU's memory.
+        into `out` at once; one on the CPU keeps the frames out of the GPU's memory. pixels as in `encode`.
         """
         b, _, t, h, w = z.shape
         if out is None:
             out = torch.empty(b, 3, 4 * t - 3, 8 * h, 8 * w, device=z.device)
         groups, done, cache = decode_groups(t), 0, {}
         for i, (start, stop) in enumerate(groups):
-            frames = self.decoder(self.place(z[:, :, start:stop]), cache, first=i == 0, last=stop == t)
+            frames = self.decoder(self.place(z[:, :, start:stop]), cache, i == 0, stop == t, pixels)
             out[:, :, done : done + frames.shape[2]] = frames.clamp_(-1, 1)
             done += frames.shape[2]
             if callback is not None:

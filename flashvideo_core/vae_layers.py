@@ -6,7 +6,7 @@ beside this and not kept: Winograd's convolutions in channels-last (0.9 to 1.4 o
 convolution over three frames as channels (1.0 to 1.8).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from .config import VAEConfig
 Parts = list[Tensor]
 Cache = dict[nn.Module, Tensor]
 PIXELS = 4096  # of a part: with fewer a convolution spends its time on its weights
+WHOLE = 2**62  # pixels: of the whole map
 SLOW = 20480  # channels x frames x height up to which torch takes a 3-D convolution that unfolds its input
 
 
@@ -28,10 +29,8 @@ class CausalConv3d(nn.Module):
         self.conv = ops.Conv3d(cin, cout, 3, padding=(0, 1, 1), **kw)
 
     def forward(self, x: Tensor, cache: Cache) -> Tensor:
-        past = cache.pop(self, None)
-        if past is None:
-            past = x[:, :, :1].expand(-1, -1, 2, -1, -1)
-        x = torch.cat([past, x], dim=2)
+        first_twice = x[:, :, :1].expand(-1, -1, 2, -1, -1)
+        x = torch.cat([cache.pop(self, first_twice), x], dim=2)
         cache[self] = x[:, :, -2:].clone()  # a view would keep the whole group alive
         return self.conv(x)
 
@@ -48,8 +47,8 @@ class GroupNorm(nn.Module):
 
     def each(self, parts: Parts, z: Tensor | None) -> Iterator[Tensor]:
         scale, shift = affine(self.norm, parts)
-        for part in parts:
-            yield torch.addcmul(shift, part, scale)
+        while parts:
+            yield torch.addcmul(shift, parts.pop(0), scale)
 
 
 class SpatialNorm(nn.Module):
@@ -65,16 +64,16 @@ class SpatialNorm(nn.Module):
         self.bias = ops.Conv3d(config.latent_channels, channels, 1, **kw)
 
     def forward(self, x: Tensor, z: Tensor | None) -> Tensor:
-        size = x.shape[2:]
-        return torch.addcmul(resize(self.bias(z), size), self.norm(x), resize(self.scale(z), size))
+        return modulated(self.norm(x), self.scale(z), self.bias(z))
 
     def each(self, parts: Parts, z: Tensor) -> Iterator[Tensor]:
         counts = [part.shape[2] for part in parts]
         scale, shift = affine(self.norm, parts)
         factor, offset = (resize(y, (sum(counts), *z.shape[3:])) for y in (self.scale(z), self.bias(z)))
         factor, offset = factor * scale, torch.addcmul(offset, factor, shift)
-        for part, f, o in zip(parts, factor.split(counts, dim=2), offset.split(counts, dim=2), strict=True):
-            yield torch.addcmul(resize(o, part.shape[2:]), part, resize(f, part.shape[2:]))
+        for f, o in zip(factor.split(counts, dim=2), offset.split(counts, dim=2), strict=True):
+            size = parts[0].shape[2:]
+            yield (parts.pop(0) * resize(f, size)).add_(resize(o, size))
 
 
 class ResBlock(nn.Module):
@@ -87,10 +86,16 @@ class ResBlock(nn.Module):
         self.skip = ops.Conv3d(cin, cout, 1, **kw) if cin != cout else nn.Identity()
 
     def forward(self, parts: Parts, z: Tensor | None, cache: Cache, last: bool) -> Parts:
-        """The output's parts take the places of the input's in the list."""
-        h = list(convolved(self.conv1, activated(self.norm1, parts, z), cache, last))
+        """Consumes the parts: first those of the skip, then those of the output take their places in the list."""
+
+        def skipped(normed: Iterable[Tensor]) -> Iterator[Tensor]:
+            for i, y in enumerate(normed):
+                parts[i] = self.skip(parts[i])  # at once: x itself is not needed any more
+                yield y
+
+        h = list(convolved(self.conv1, skipped(activated(self.norm1, list(parts), z)), cache, last))
         for i, y in enumerate(convolved(self.conv2, activated(self.norm2, h, z), cache, last)):
-            parts[i] = self.skip(parts[i]) + y
+            parts[i] = parts[i] + y
         return parts
 
 
@@ -102,14 +107,14 @@ class Downsample(nn.Module):
         self.halve_time = halve_time
         self.conv = ops.Conv2d(channels, channels, 3, stride=2, **kw)
 
-    def forward(self, parts: Parts) -> Parts:
+    def forward(self, parts: Parts, pixels: int | None) -> Parts:
         out, even = [], sum(part.shape[2] for part in parts) % 2 == 0
         while parts:
             x = parts.pop(0)
             if self.halve_time and x.shape[2] == 1 and parts and (even or out):
                 x = torch.cat([x, parts.pop(0)], dim=2)
             out.append(self.halve(x))
-        return split(join(out))
+        return split(join(out), pixels)
 
     def halve(self, x: Tensor) -> Tensor:
         if self.halve_time and x.shape[2] > 1:
@@ -127,42 +132,54 @@ class Upsample(nn.Module):
         self.double_time = double_time
         self.conv = ops.Conv2d(channels, channels, 3, padding=1, **kw)
 
-    def forward(self, parts: Parts, first: bool) -> Parts:
+    def forward(self, parts: Parts, pixels: int | None, first: bool) -> Parts:
         out = []
         while parts:
-            out += split(self.double(parts.pop(0), first and not out))
+            out += split(self.double(parts.pop(0), first and not out), pixels)
         return out
 
     def double(self, x: Tensor, first: bool) -> Tensor:
         if self.double_time:
             head = x[:, :, : int(first)]
             x = torch.cat([head, x[:, :, int(first) :].repeat_interleave(2, dim=2)], dim=2)
-        return per_frame(self.conv, F.interpolate(x, scale_factor=(1, 2, 2), mode="nearest"))
+        return per_frame(lambda frames: self.conv(F.interpolate(frames, scale_factor=2.0, mode="nearest")), x)
 
 
-def split(x: Tensor) -> Parts:
-    """x in parts; as many frames in each as are quick, an even number or one, so that pairs of frames stay together."""
+def split(x: Tensor, pixels: int | None) -> Parts:
+    """x in parts of about so many pixels; None: what is quick on a CPU in float32, and whole anywhere else.
+
+    An even number of frames in each or one, so that pairs stay together. Parts are copies: a view would keep all of x.
+    """
     c, frames, h, w = x.shape[1:]
-    if x.device.type != "cpu" or x.dtype != torch.float32 or x.requires_grad:
-        return [x]
-    count = max(1, PIXELS // (h * w), SLOW // (c * h) - 1)
-    if count >= frames:
+    if pixels is None:
+        pixels = quick_pixels(x.device, x.dtype)
+    count = max(1, pixels // (h * w), SLOW // (c * h) - 1)
+    if count >= frames or x.requires_grad:
         return [x]
     count = max(1, count // 2 * 2)
     head = (count - 1) * (frames % 2)
-    return [part for part in (x[:, :, :head], *x[:, :, head:].split(count, dim=2)) if part.shape[2]]
+    return [part.clone() for part in (x[:, :, :head], *x[:, :, head:].split(count, dim=2)) if part.shape[2]]
+
+
+def quick_pixels(device: torch.device, dtype: torch.dtype) -> int:
+    return PIXELS if device.type == "cpu" and dtype == torch.float32 else WHOLE
 
 
 def join(parts: Parts) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
 
+def entered(conv: CausalConv3d, x: Tensor, cache: Cache, pixels: int | None) -> Parts:
+    """The first convolution, of input in parts; whole where it is trained."""
+    if torch.is_grad_enabled() and conv.conv.weight.requires_grad:
+        pixels = WHOLE
+    return [part for y in convolved(conv, split(x, pixels), cache, last=False) for part in split(y, pixels)]
+
+
 def activated(norm: GroupNorm | SpatialNorm, parts: Parts, z: Tensor | None) -> Iterator[Tensor]:
-    """silu(norm) of one part after the other."""
-    if len(parts) == 1:
-        yield F.silu(norm(parts[0], z))
-    else:
-        yield from (F.silu(y, inplace=not y.requires_grad) for y in norm.each(parts, z))
+    """silu(norm) of one part after the other. Consumes the parts."""
+    for y in [norm(parts.pop(), z)] if len(parts) == 1 else norm.each(parts, z):
+        yield F.silu(y, inplace=not y.requires_grad)
 
 
 def convolved(causal: CausalConv3d, parts: Iterable[Tensor], cache: Cache, last: bool) -> Iterator[Tensor]:
@@ -189,6 +206,18 @@ def affine(norm: nn.GroupNorm, parts: Parts) -> tuple[Tensor, Tensor]:
     return scale, norm.bias[:, None, None, None] - mean * scale
 
 
+def modulated(y: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    """y * scale + bias, both on the latent grid; without gradients in place, one of them at full size at a time."""
+    size = y.shape[2:]
+    if y.requires_grad or scale.requires_grad:
+        return torch.addcmul(resize(bias, size), y, resize(scale, size))
+    odd = size[0] % 2 and size[0] > 1  # resize would join the first frame and the others, one more map
+    for frames in (slice(0, 1), slice(1, None)) if odd else (slice(None),):
+        part = y[:, :, frames]
+        part.mul_(resize(scale[:, :, frames], part.shape[2:])).add_(resize(bias[:, :, frames], part.shape[2:]))
+    return y
+
+
 def resize(y: Tensor, size: tuple[int, int, int]) -> Tensor:
     """A map on the latent grid, resized (nearest) to (T, H, W); frame 0 of an odd group maps to frame 0 alone."""
     if y.shape[2:] == size:
@@ -200,7 +229,7 @@ def resize(y: Tensor, size: tuple[int, int, int]) -> Tensor:
     return F.interpolate(y, size=size, mode="nearest")
 
 
-def per_frame(conv: nn.Module, x: Tensor) -> Tensor:
+def per_frame(conv: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """A 2-D convolution of every frame of [B, C, T, H, W]."""
     y = conv(x.transpose(1, 2).flatten(0, 1))
-    return y.unflatten(0, (x.shape[0], -1)).transpose(1, 2)
+    return y.unflatten(0, (x.shape[0], -1)).transpose(1, 2).contiguous()

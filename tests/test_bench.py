@@ -10,6 +10,7 @@ from comfy_server import AVAILABLE, REASON
 from golden import ONE_PASS
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.peers import runner
 from flashvideo_core.attention import plain_attention
 from flashvideo_core.bench.compare import bench, relative
 from flashvideo_core.bench.growth import draw, exponent, growth
@@ -19,7 +20,6 @@ from flashvideo_core.bench.operations import (
     operations,
     transformer_operations,
 )
-from flashvideo_core.bench.peers import runner
 from flashvideo_core.bench.seams import figures, gradient_ratio, joined, norms, recorder, seams, step, with_statistics
 from flashvideo_core.bench.sizes import SIZES, build_network, find_size, make_inputs, parse_latent
 from flashvideo_core.memory import transformer_peak
@@ -39,7 +39,7 @@ def counted(call) -> int:
 def test_operations_of_the_vae(part, t):
     """diffusers runs the released graph: the norm's convolutions after the resize."""
     pytest.importorskip("diffusers", reason="NO DIFFUSERS: pip install diffusers for the independent check")
-    _, go, _ = runner(part, build_network(part, TINY), "diffusers")
+    go, _ = runner(part, build_network(part, TINY), "diffusers")
     latent = (t, 2, 3)
     x = torch.zeros(1, 16, *latent) if part == "vae-decode" else torch.zeros(1, 3, 4 * t - 3, 16, 24)
     count = decode_operations if part == "vae-decode" else encode_operations

@@ -94,6 +94,6 @@ def test_the_plan_of_other_sizes_and_weights(capsys):
     phases = facts(capsys, *options, "--size", "64x96", "--device", "cpu")["plan"]["phases"]
     assert [phase["frames"] for phase in phases] == [5] * 5
     assert phases[0]["tokens"] == 226 + 2 * 2 * 3 and phases[0]["weights"] == 4 * 647104
-    assert (phases[4]["height"], phases[4]["tile"]) == (64, None)
+    assert (phases[4]["height"], phases[4]["cut"]) == (64, None)
     code, out, _ = run(capsys, "info", *options)
     assert code == 0 and "memory plan on" in out and "in one piece" in out

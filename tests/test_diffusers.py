@@ -8,8 +8,8 @@ import torch
 from golden import ONE_PASS, error
 from safetensors.torch import save_file
 
+from benchmarks.peers import block_weights, transformer_weights
 from flashvideo_core.attention import attention, rope_table
-from flashvideo_core.bench.peers import block_weights, transformer_weights
 from flashvideo_core.checkpoint import load_vae
 from flashvideo_core.dit import sinusoid
 

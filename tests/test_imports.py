@@ -14,7 +14,7 @@ CORE = ROOT / "flashvideo_core"
 # Arrows point down only; within a layer they are allowed where they make no circle. training/* is in the middle
 # but for what runs the whole path. A new file gets its place here.
 LAYERS = [
-    "config keys lora_keys attention schedule files",
+    "config keys lora_keys attention schedule files footprint",
     "dit vae vae_layers text sampling guidance tiling video audio color drafts weightfile progress",
     "handoff checkpoint memory parts settings lora training.*",
     "pipeline convert record outputs bench.*",
@@ -23,10 +23,6 @@ LAYERS = [
 ]
 THIRD_PARTY = {"torch", "safetensors", "einops", "numpy"}
 WITH_PYAV = {"video", "audio", "color"}  # may import av at the top; others do it inside a function
-PEERS = {
-    "bench.peers": {"comfy", "diffusers"},
-    "bench.comfyui": {"comfy"},
-}  # what is measured beside ours, in a process of its own
 LAZY = {"av", "transformers", "aiohttp", "matplotlib", "PIL", "scipy", "tqdm"}
 COMFYUI = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "server", "execution", "nodes"}
 
@@ -122,7 +118,7 @@ def test_the_core_imports_only_itself_relatively_and_few_packages(name):
             continue
         allowed = THIRD_PARTY | ({"av"} if name in WITH_PYAV else set())
         if id(statement) not in at_top:
-            allowed = allowed | LAZY | PEERS.get(name, set())
+            allowed = allowed | LAZY
         assert package in allowed, f"flashvideo_core.{name} line {statement.lineno} imports {target}"
     assert not any(target.startswith("^") for target in CORE_IMPORTS[name]), "reaches above the package"
 

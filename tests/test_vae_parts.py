@@ -69,14 +69,14 @@ def test_gradients_are_those_of_whole_maps(in_parts, pair):
         return out
 
     assert error(gradient(pair[0], z), gradient(pair[1], z.double())) < ONE_PASS
-    assert len(split(torch.zeros(1, 8, 9, 32, 32))) > 1
-    assert len(split(torch.zeros(1, 8, 9, 32, 32, requires_grad=True))) == 1
+    assert len(split(torch.zeros(1, 8, 9, 32, 32), None)) > 1
+    assert len(split(torch.zeros(1, 8, 9, 32, 32, requires_grad=True), None)) == 1
     assert not last.requires_grad
 
 
 @pytest.mark.parametrize("frames", range(1, 18))
 def test_pairs_of_frames_stay_in_one_part(in_parts, frames):
-    parts = split(torch.arange(frames).float().view(1, 1, frames, 1, 1).expand(1, 1, frames, 10, 10))
+    parts = split(torch.arange(frames).float().view(1, 1, frames, 1, 1).expand(1, 1, frames, 10, 10), None)
     assert torch.cat(parts, dim=2)[0, 0, :, 0, 0].tolist() == list(range(frames))
     counts = [part.shape[2] for part in parts]
     assert set(counts) == {1} or all(count % 2 == 0 for count in counts[1:])

@@ -23,6 +23,7 @@ from .sizes import GIVEN, NETWORKS, Latent, Size, find_size
 from .worker import DTYPES
 
 PACKAGE_PARENT = Path(__file__).parents[2]
+PEERS = PACKAGE_PARENT / "benchmarks" / "peers.py"  # apart, because the package imports none of them
 
 
 def bench(
@@ -66,7 +67,7 @@ def bench(
         result["steps"] = list(chosen.steps)
     result |= {"operations": count, "matmul_gflops": median(rates) / 1e9}
     result["share_of_matmul"] = median(count / r["ours"] / rate for r, rate in zip(rounds, rates, strict=True))
-    result["planned_peak"] = planned_peak(part, chosen, DTYPES[dtype].itemsize, device)
+    result["planned_peak"] = planned_peak(part, chosen, DTYPES[dtype], torch.device(device))
     result["plan_error"] = result["planned_peak"] / peaks["ours"] - 1 if peaks["ours"] else None
     for name in names:
         spent = median(r[name] for r in rounds)
@@ -82,6 +83,8 @@ def check_bench(part: str, peers: tuple[str, ...], repeats: int) -> None:
         raise ValueError(f"repeats is {repeats}; it must be at least 1")
     if peers and part not in NETWORKS:
         raise ValueError(f"{part} has no peers; they are measured in {', '.join(NETWORKS)}")
+    if peers and not PEERS.is_file():
+        raise ValueError(f"peers are measured from a checkout of the repository, which has {PEERS.name}")
     if "diffusers" in peers and importlib.util.find_spec("diffusers") is None:
         raise ValueError("the peer diffusers is not installed: pip install diffusers")
     if "comfyui" in peers and not (comfyui_path() / "comfy").is_dir():
@@ -95,7 +98,8 @@ def worker(name: str, arguments: tuple[str, ...], threads: int | None) -> Iterat
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT)}
     if threads is not None:
         environment |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    command = [str(python), "-m", f"{__package__}.worker", *arguments]
+    program = ("-m", f"{__package__}.worker") if name == "ours" else (str(PEERS),)
+    command = [str(python), *program, *arguments]
     with tempfile.TemporaryFile("w+") as log:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log, "text": True}
         process = subprocess.Popen(command, env=environment, cwd=PACKAGE_PARENT, **pipes)
@@ -144,19 +148,20 @@ def relative(x: Tensor, y: Tensor) -> float | None:
     return ((x - y).abs().max() / y.abs().max()).item()
 
 
-def planned_peak(part: str, size: Size, itemsize: int, device: str = "cpu") -> int:
+def planned_peak(part: str, size: Size, dtype: torch.dtype, device: torch.device) -> int:
     """What memory.py says that a run of the part takes beside inputs, and beside weights that are there already."""
     if part.startswith("vae"):
-        return vae_peak(size.vae, part.removeprefix("vae-"), *pixels(size.latent), itemsize)
+        clip = (4 * size.latent[0] - 3, *pixels(size.latent))
+        return vae_peak(size.vae, part.removeprefix("vae-"), clip, dtype, device)
     if part == "dit":
-        return transformer_peak(size.transformer, 1, size.tokens, itemsize)
+        return transformer_peak(size.transformer, 1, size.tokens, dtype.itemsize)
     if part in ("stage1", "stage2"):
-        return transformer_peak(getattr(size, part), 2, getattr(size, GIVEN[part]), itemsize)
+        return transformer_peak(getattr(size, part), 2, getattr(size, GIVEN[part]), dtype.itemsize)
     configs = {"stage1": size.stage1, "stage2": size.stage2, "vae": size.vae}
     draft = dict(zip(("height", "width"), pixels(size.draft), strict=True)) | {"frames": 4 * size.draft[0] - 3}
     clip = dict(zip(("height", "width"), pixels(size.tokens), strict=True))
-    phases = plan_run(configs, draft, clip, itemsize, free_memory(torch.device(device)))
-    return max(phase["work"] + phase["weights"] * (device != "cpu") for phase in phases)
+    phases = plan_run(configs, draft, clip, dtype, device, free_memory(device))
+    return max(phase["work"] + phase["weights"] * (device.type != "cpu") for phase in phases)
 
 
 def facts(device: str, dtype: str, threads: int | None) -> dict:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ..files import whole_file
 from .compare import facts, planned_peak, worker
@@ -42,7 +43,7 @@ def growth(
         with worker("ours", (part, size, text(base), "ours", device, dtype), threads) as ask:
             found = {}
             for i, latent in enumerate(latents):
-                found[latent] = measured(ask, part, size, latent, dtype)
+                found[latent] = measured(ask, part, size, latent, dtype, device)
                 if callback is not None:
                     callback(f"{part} {size}", i + 1, len(latents), None)
         points += [{"part": part, "axis": axis, **found[latent]} for axis, way in ways.items() for latent in way]
@@ -58,7 +59,7 @@ def text(latent: Latent) -> str:
     return "x".join(map(str, latent))
 
 
-def measured(ask: Callable, part: str, size: str, latent: Latent, dtype: str) -> dict:
+def measured(ask: Callable, part: str, size: str, latent: Latent, dtype: str, device: str) -> dict:
     """One point: frames, megapixels of a frame, seconds, bytes (measured and planned) and counted operations."""
     ask(f"at {text(latent)}")
     peak, spent = ask("memory")["peak"], ask("time")
@@ -69,7 +70,7 @@ def measured(ask: Callable, part: str, size: str, latent: Latent, dtype: str) ->
         "megapixels": 64 * latent[1] * latent[2] / 1e6,
         "seconds": spent["processor_seconds"] or spent["seconds"],
         "peak": peak,
-        "planned_peak": planned_peak(part, chosen, DTYPES[dtype].itemsize),
+        "planned_peak": planned_peak(part, chosen, DTYPES[dtype], torch.device(device)),
         "operations": operations(part, chosen),
     }
 

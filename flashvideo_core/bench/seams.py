@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..memory import SHARE, plan_tiles, tile_overlap, vae_peak
+from ..memory import SHARE, plan_vae, tile_overlap, vae_peak
 from ..tiling import decode_released_strips, spans, tiled
 
 Zones = list[tuple[int, int]]
@@ -68,8 +68,9 @@ def joined(parts: tuple[tuple[Tensor, Tensor], ...]) -> tuple[Tensor, Tensor]:
 
 
 def largest_split(config, size: tuple[int, int]) -> tuple[int, int]:
-    """The plan's tile (height, width) of a decode that is just too large for the memory."""
-    return plan_tiles(config, "decode", size, 4, int(0.99 * vae_peak(config, "decode", *size, 4) / SHARE)).tile
+    """The plan's tile (height, width) of a decode whose parts of a frame are just too large for the memory."""
+    what = (config, "decode", (1, *size), torch.float32, torch.device("cpu"))
+    return plan_vae(*what, int(0.99 * vae_peak(*what, size[0] * size[1]) / SHARE)).cut
 
 
 def zones(size: int, tile: int, overlap: int) -> Zones:

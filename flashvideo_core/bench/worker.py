@@ -16,10 +16,10 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from .memory import peak_bytes
 from .paths import sampler, whole_clip
-from .peers import runner
 from .sizes import NETWORKS, Size, build_network, find_size, make_inputs, parse_latent, probe_inputs, warm_inputs
 
 MATMUL = {"cpu": 1024, "cuda": 8192}  # side of the square matrices
@@ -52,22 +52,37 @@ def matmul_rate(device: torch.device, dtype: torch.dtype, repeats: int = 5) -> f
     return 2 * side**3 / min(seconds(lambda: a @ b, device) for _ in range(repeats + 1))
 
 
-def prepare(part: str, size: Size, name: str, device: torch.device, dtype: torch.dtype) -> tuple:
+def ours(part: str, network: nn.Module, name: str) -> tuple[Callable, Callable]:
+    """(run, run_probe) of our network; benchmarks/peers.py has the same of others."""
+    run = getattr(network, {"vae-decode": "decode", "vae-encode": "encode", "dit": "forward"}[part])
+    return run, run
+
+
+def prepare(runner: Callable, part: str, size: Size, name: str, device: torch.device, dtype: torch.dtype) -> tuple:
     """(run, run_probe, inputs, inputs of the probe), warmed up; there is no probe of what has no peers."""
     if part not in NETWORKS:
         whole = part == "end-to-end"
         run, inputs, warm = whole_clip(size, device, dtype) if whole else sampler(part, size, device, dtype)
         run(*warm)
         return run, None, inputs, None
-    _, run, run_probe = runner(part, build_network(part, size).to(device, dtype), name)
+    run, run_probe = runner(part, build_network(part, size).to(device, dtype), name)
     inputs = tuple(x.to(device, dtype) for x in make_inputs(part, size))
     run(*warm_inputs(part, inputs))
     return run, run_probe, inputs, probe_inputs(part, inputs)
 
 
-def serve(part: str, size: str, latent: str, name: str, device: str, dtype: str, say: Callable[[dict], None]) -> None:
-    device, dtype = torch.device(device), DTYPES[dtype]
-    run, run_probe, inputs, probe = prepare(part, find_size(part, size, parse_latent(latent)), name, device, dtype)
+def serve(
+    runner: Callable,
+    say: Callable[[dict], None],
+    part: str,
+    size: str,
+    latent: str,
+    name: str,
+    device: str,
+    dtype: str,
+) -> None:
+    device, dtype, chosen = torch.device(device), DTYPES[dtype], find_size(part, size, parse_latent(latent))
+    run, run_probe, inputs, probe = prepare(runner, part, chosen, name, device, dtype)
     say({"ready": True})
     call = partial(run, *inputs)
     for line in sys.stdin:
@@ -88,7 +103,8 @@ def serve(part: str, size: str, latent: str, name: str, device: str, dtype: str,
             say({"saved": argument})
 
 
-def main() -> None:
+def main(runner: Callable) -> None:
+    """Serves what `runner(part, our network, name)` gives; see `ours`."""
     channel = os.fdopen(os.dup(1), "w")  # imports may write to stdout; what they say goes to stderr
     os.dup2(2, 1)
 
@@ -97,8 +113,8 @@ def main() -> None:
         channel.flush()
 
     with torch.no_grad():
-        serve(*sys.argv[1:], say=say)
+        serve(runner, say, *sys.argv[1:])
 
 
 if __name__ == "__main__":
-    main()
+    main(ours)

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..checkpoint import load_vae
 from ..config import TransformerConfig
 from ..parts import Pipeline, check_width, load_text_part
-from ..pipeline import encode, planned_tiles
+from ..pipeline import encode, planned_cuts
 from ..text import with_motion
 from .cache import Entry, Recipe, build_latents, build_text, plan_latents
 from .data import Cut, find_cuts, find_sources
@@ -74,8 +74,9 @@ def fill_latents(latents: dict[Cut, tuple[Path, ...]], recipe: Recipe, place: Pl
     pipe = Pipeline(None, None, vae, None, device=place.device, dtype=place.dtype)
 
     def to_latent(frames: Tensor, size: tuple[int, int]) -> Tensor:
-        tile = planned_tiles(pipe, {"height": size[0], "width": size[1]}, "encode")["encode"]
-        return encode(pipe, (frames.permute(1, 2, 3, 0) + 1) / 2, size, tile=tile)[0].float().cpu()
+        clip = {"frames": frames.shape[1], "height": size[0], "width": size[1]}
+        cut = planned_cuts(pipe, clip, "encode")["encode"]
+        return encode(pipe, (frames.permute(1, 2, 3, 0) + 1) / 2, size, cut=cut)[0].float().cpu()
 
     return build_latents(missing, recipe, to_latent, lambda done, count: progress("latents", done, count))
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..attention import attention, plain_attention
 from ..checkpoint import load_vae
 from ..parts import Pipeline
-from ..pipeline import decode, planned_tiles
+from ..pipeline import decode, planned_cuts
 from ..sampling import sample_stage1, sample_stage2, seeded_noise
 from ..video import write_video
 from .cache import Entry, read
@@ -33,8 +33,9 @@ def write_sample(path: Path, model: nn.Module, entry: Entry, options: Options, p
         pipe = Pipeline(
             None, None, load_vae(place.files["vae"], dtype=place.dtype), None, {}, place.device, place.dtype
         )
-        size = {"height": 8 * latent.shape[3], "width": 8 * latent.shape[4]}
-        frames = decode(pipe, latent, "decode", tile=planned_tiles(pipe, size, "decode")["decode"])
+        sides = [8 * side for side in latent.shape[3:]]
+        clip = {"frames": 4 * latent.shape[2] - 3, "height": sides[0], "width": sides[1]}
+        frames = decode(pipe, latent, "decode", cut=planned_cuts(pipe, clip, "decode")["decode"])
         write_video(path, frames, options.fps)
 
 

@@ -1,4 +1,4 @@
-"""Decode and encode of our nodes: in the largest tiles that fit, smaller ones when an allocation fails."""
+"""Decode and encode of our nodes: as whole as fits, cut smaller when an allocation fails."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -7,12 +7,11 @@ import comfy.model_management as mm
 import torch
 from torch import Tensor
 
-from ...flashvideo_core.memory import plan_tiles, tile_overlap
+from ...flashvideo_core.memory import Cut, plan_vae, tile_overlap
 from .vae import FlashVideoVAE
 
-Tile = tuple[int, int]  # height, width in latent pixels
+SMALLEST = 16  # latent rows and columns
 TILES = {"large": (80, 80), "medium": (48, 48), "small": (32, 32)}
-SMALLEST = 16
 TILINGS = ("auto", "off", *TILES)
 
 
@@ -33,59 +32,63 @@ class FittingVAE:
         """z [1, 16, T, h, w] -> frames [1, 3, 4T-3, 8h, 8w] in -1..1 on the CPU."""
         module = self.vae.first_stage_model
 
-        def run(tile: Tile | None) -> Tensor:
-            if tile is None:
-                return module.decode(z, callback, phase, torch.empty(module.decode_output_shape(z.shape)))
-            return module.decode_tiled(z, tile[1], tile[0], tile_overlap(tile), callback=callback, phase=phase)
+        def run(cut: Cut) -> Tensor:
+            if isinstance(cut, tuple):
+                return module.decode_tiled(z, cut[1], cut[0], tile_overlap(cut), callback=callback, phase=phase)
+            return module.decode(z, callback, phase, torch.empty(module.decode_output_shape(z.shape)), cut)
 
-        return self._step_down("decode", (8 * z.shape[3], 8 * z.shape[4]), run)
+        return self._step_down("decode", module.decode_output_shape(z.shape)[2:], run)
 
     def encode(self, frames: Tensor, draw_noise=None, callback: Callable | None = None) -> Tensor:
         """frames [1, 3, F, H, W] in -1..1 on the CPU -> z [1, 16, T, H/8, W/8]."""
         module = self.vae.first_stage_model
 
-        def run(tile: Tile | None) -> Tensor:
-            if tile is None:
-                return module.encode(frames, draw_noise, callback)
-            return module.encode_tiled(frames, 8 * tile[1], 8 * tile[0], 8 * tile_overlap(tile), callback=callback)
+        def run(cut: Cut) -> Tensor:
+            if isinstance(cut, tuple):
+                return module.encode_tiled(frames, 8 * cut[1], 8 * cut[0], 8 * tile_overlap(cut), callback=callback)
+            return module.encode(frames, draw_noise, callback, pixels=cut)
 
-        return self._step_down("encode", tuple(frames.shape[3:]), run)
+        return self._step_down("encode", tuple(frames.shape[2:]), run)
 
-    def _step_down(self, kind: str, size: tuple[int, int], run: Callable[[Tile | None], Tensor]) -> Tensor:
-        for tile in self._tiles(kind, size):
+    def _step_down(self, kind: str, clip: tuple[int, int, int], run: Callable[[Cut], Tensor]) -> Tensor:
+        for cut in self._cuts(kind, clip):
             with mm.cuda_device_context(self.vae.device):
-                result = attempt(run, tile)
+                result = attempt(run, cut)
             if result is not None:
                 return result
             mm.soft_empty_cache()
-            logging.warning("FlashVideo: out of memory in VAE %s with %s, trying smaller tiles", kind, name(tile))
-        raise RuntimeError(f"not enough memory for the VAE {kind} even in tiles of {8 * SMALLEST} pixels")
+            logging.warning("FlashVideo: out of memory in VAE %s %s, trying smaller pieces", kind, name(cut))
+        raise RuntimeError(f"not enough memory for the VAE {kind} even in {name(cut)}")
 
-    def _tiles(self, kind: str, size: tuple[int, int]) -> Iterator[Tile | None]:
-        """The first tile to try (None: the whole picture), then ever smaller ones."""
-        vae, tile = self.vae, TILES.get(self.tiling)
-        asked = size if tile is None else (8 * tile[0], 8 * tile[1])
-        peak = min(vae.peak(kind, 1, *asked, vae.vae_dtype), int(0.8 * mm.get_total_memory(vae.device)))
+    def _cuts(self, kind: str, clip: tuple[int, int, int]) -> Iterator[Cut]:
+        """The first cut to try, then ever smaller ones."""
+        vae, cut = self.vae, TILES.get(self.tiling)
+        asked = clip[1:] if cut is None else (8 * cut[0], 8 * cut[1])
+        peak = min(vae.peak(kind, (clip[0], *asked), vae.vae_dtype), int(0.8 * mm.get_total_memory(vae.device)))
         mm.load_models_gpu([vae.patcher], memory_required=peak)
         if self.tiling == "auto":
-            free, itemsize = vae.patcher.get_free_memory(vae.device), mm.dtype_size(vae.vae_dtype)
-            tile = plan_tiles(vae.first_stage_model.config, kind, size, itemsize, free).tile
-        yield tile
-        tile = tile or (size[0] // 8, size[1] // 8)
+            free = vae.patcher.get_free_memory(vae.device)
+            cut = plan_vae(vae.first_stage_model.config, kind, clip, vae.vae_dtype, vae.device, free).cut
+        yield cut
+        if cut is None:
+            yield clip[1] * clip[2]
+        tile = cut if isinstance(cut, tuple) else (clip[1] // 8, clip[2] // 8)
         while max(tile) > SMALLEST:
             tile = tuple(max(min(SMALLEST, side), side // 2) for side in tile)
             yield tile
 
 
-def attempt(run: Callable[[Tile | None], Tensor], tile: Tile | None) -> Tensor | None:
-    """run(tile), or None when memory ran out. The caller retries outside the except block, whose exception
+def attempt(run: Callable[[Cut], Tensor], cut: Cut) -> Tensor | None:
+    """run(cut), or None when memory ran out. The caller retries outside the except block, whose exception
     would keep the failed pass's tensors alive."""
     try:
-        return run(tile)
+        return run(cut)
     except Exception as error:
         mm.raise_non_oom(error)
     return None
 
 
-def name(tile: Tile | None) -> str:
-    return "the whole picture" if tile is None else f"tiles of {8 * tile[1]}x{8 * tile[0]} pixels"
+def name(cut: Cut) -> str:
+    if isinstance(cut, tuple):
+        return f"in tiles of {8 * cut[1]}x{8 * cut[0]} pixels"
+    return "of the whole picture" if cut is None else "frame by frame"

@@ -41,13 +41,17 @@ class ChunkedVAE(VAE):
         b, _, t, h, w = shape
         return b, 3, 4 * t - 3, 8 * h, 8 * w
 
-    def decode(self, z: Tensor, callback=None, phase: str = "decode", out=None, output_buffer=None) -> Tensor:
+    def decode(
+        self, z: Tensor, callback=None, phase: str = "decode", out=None, pixels=None, output_buffer=None
+    ) -> Tensor:
         out = output_buffer if out is None else out
-        return super().decode(z, callback or phase_callback()(0), phase, out)
+        return super().decode(z, callback or phase_callback()(0), phase, out, pixels)
 
-    def encode(self, x: Tensor, draw_noise=None, callback=None, phase: str = "handoff", device=None) -> Tensor:
+    def encode(
+        self, x: Tensor, draw_noise=None, callback=None, phase: str = "handoff", pixels=None, device=None
+    ) -> Tensor:
         x = x[:, :, : trimmed_count(x.shape[2])]
-        return super().encode(x, draw_noise, callback or phase_callback()(0), phase)
+        return super().encode(x, draw_noise, callback or phase_callback()(0), phase, pixels)
 
     def decode_tiled(
         self, z, tile_x=64, tile_y=64, overlap=16, tile_t=None, overlap_t=None, callback=None, phase="decode"
@@ -87,8 +91,8 @@ class FlashVideoVAE(comfy.sd.VAE):
         self.upscale_index_formula = self.downscale_index_formula = (4, 8, 8)
         self.handles_tiling = True
         self.working_dtypes = [torch.float16, torch.bfloat16, torch.float32]
-        self.memory_used_decode = lambda shape, dtype: self.peak("decode", shape[0], 8 * shape[3], 8 * shape[4], dtype)
-        self.memory_used_encode = lambda shape, dtype: self.peak("encode", shape[0], shape[3], shape[4], dtype)
+        self.memory_used_decode = self.decode_peak
+        self.memory_used_encode = lambda shape, dtype: shape[0] * self.peak("encode", tuple(shape[2:]), dtype)
         self.device = device or mm.vae_device()
         self.output_device = mm.intermediate_device()
         self.vae_dtype = dtype or mm.vae_dtype(self.device, self.working_dtypes)
@@ -106,9 +110,14 @@ class FlashVideoVAE(comfy.sd.VAE):
         self.patcher.cached_patcher_init = (load_vae_patcher, (weights.path, self.device, self.vae_dtype))
         self.model_size()
 
-    def peak(self, kind: str, batch: int, height: int, width: int, dtype: torch.dtype) -> int:
-        """Bytes at the peak of one pass ("decode", "encode") over batch clips of height x width pixels."""
-        return batch * vae_peak(self.first_stage_model.config, kind, height, width, mm.dtype_size(dtype))
+    def decode_peak(self, shape, dtype: torch.dtype) -> int:
+        """Of a latent [B, 16, T, h, w]."""
+        t, h, w = shape[2:]
+        return shape[0] * self.peak("decode", (4 * t - 3, 8 * h, 8 * w), dtype)
+
+    def peak(self, kind: str, clip: tuple[int, int, int], dtype: torch.dtype) -> int:
+        """Bytes at the peak of one pass ("decode", "encode") over a clip (frames, height, width)."""
+        return vae_peak(self.first_stage_model.config, kind, clip, dtype, self.device)
 
 
 def load_vae(path: str | Path, device=None, dtype=None) -> FlashVideoVAE:

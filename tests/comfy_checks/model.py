@@ -149,7 +149,7 @@ def check_memory_estimates():
     model, vae, memory = load_stage(STAGE2), pack("nodes.bridge.vae").load_vae(VAE), pack("flashvideo_core.memory")
     full = memory.transformer_peak(model.model.diffusion_model.config, 2, (13, 134, 240), 4)
     assert model.model.memory_required([2, 16, 13, 134, 240]) == 1.1 * full
-    config = vae.first_stage_model.config
-    decode, encode = (memory.vae_peak(config, kind, 1072, 1920, 2) for kind in ("decode", "encode"))
+    where = (vae.first_stage_model.config, (49, 1072, 1920), torch.float16, vae.device)
+    decode, encode = (memory.vae_peak(where[0], kind, *where[1:]) for kind in ("decode", "encode"))
     assert vae.memory_used_decode((2, 16, 13, 134, 240), torch.float16) == 2 * decode
     assert vae.memory_used_encode((1, 3, 49, 1072, 1920), torch.float16) == encode

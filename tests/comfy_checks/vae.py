@@ -57,23 +57,24 @@ def diffusers_name(name: str) -> str:
 
 
 def check_decode_node_steps_down():
-    """A pass that fails for want of memory is tried again in smaller tiles, and the blend covers the picture."""
+    """A pass that fails for want of memory is tried again frame by frame, then in smaller tiles whose blend covers the
+    picture."""
     vae, fitting = pack("nodes.bridge.vae").load_vae(VAE), pack("nodes.bridge.fitting")
     z, sizes = torch.randn(1, 16, 1, 24, 40), []
     whole = fitting.FittingVAE(vae).decode(z)
     real = vae.first_stage_model.decoder.forward
 
-    def limited(x, cache, first, last):
-        sizes.append(tuple(x.shape[-2:]))
+    def limited(x, cache, first, last, pixels):
+        sizes.append((*x.shape[-2:], pixels))
         if x.shape[-2] * x.shape[-1] > 20 * 20:
             raise torch.OutOfMemoryError("a card of this test's size")
-        return real(x, cache, first, last)
+        return real(x, cache, first, last, pixels)
 
     vae.first_stage_model.decoder.forward = limited
     frames = fitting.FittingVAE(vae, "off").decode(z)
     assert frames.shape == whole.shape
-    assert sizes[0] == (24, 40)
-    assert sizes[-1] == (16, 20), sizes
+    assert sizes[:2] == [(24, 40, None), (24, 40, 8 * 24 * 8 * 40)]
+    assert sizes[-1] == (16, 20, None), sizes
     with raises(ValueError, "tiling"):
         fitting.FittingVAE(vae, "huge")
     with raises(ValueError, "FlashVideo Load VAE"):

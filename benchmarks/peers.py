@@ -1,17 +1,24 @@
-"""Other implementations of the same networks, given our weights. Each is built inside its own worker process."""
+"""Other implementations of the same networks, given our weights, as workers of the bench.
 
+    python benchmarks/peers.py PART SIZE LATENT NAME DEVICE DTYPE      # as flashvideo_core/bench/worker.py
+
+Apart from the package, which imports neither ComfyUI nor diffusers.
+"""
+
+import sys
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from ..attention import rope_table
-from ..config import VAEConfig
-from ..dit import Transformer
-from ..keys import recipes
-from .comfyui import prepare_comfyui
+from flashvideo_core.attention import rope_table
+from flashvideo_core.bench.comfyui import comfyui_path
+from flashvideo_core.bench.worker import main
+from flashvideo_core.config import VAEConfig
+from flashvideo_core.dit import Transformer
+from flashvideo_core.keys import recipes
 
-IMPLEMENTATIONS = ("ours", "diffusers", "comfyui")
+PEERS = ("diffusers", "comfyui")
 _BLOCK = {  # our layer -> diffusers', ComfyUI's; qkv and modulation are cut apart below
     "norm1": ("norm1.norm", "norm1.norm"),
     "norm2": ("norm2.norm", "norm2.norm"),
@@ -35,24 +42,21 @@ _QKV = ("attn1.to_{}", "{}")
 _BLOCKS = ("transformer_blocks", "blocks")
 
 
-def runner(part: str, ours: nn.Module, name: str) -> tuple[nn.Module, Callable, Callable]:
-    """(network, run, run_probe) of an implementation with our weights; both functions take `make_inputs`' tuple.
+def runner(part: str, ours: nn.Module, name: str) -> tuple[Callable, Callable]:
+    """(run, run_probe) of a peer with our weights; both functions take `make_inputs`' tuple.
 
     They differ for ComfyUI's decode, which as shipped rolls over all frames in groups of its own.
     """
-    if name == "ours":
-        run = {"vae-decode": "decode", "vae-encode": "encode", "dit": "forward"}[part]
-        return ours, getattr(ours, run), getattr(ours, run)
     if part == "dit":
-        return _transformer(ours, name)
+        return (_transformer(ours, name),) * 2
     network = _autoencoder(ours.config, name)
     load(network, vae_weights(ours, network))
     if name == "comfyui":
         probe = network._decode_batched if part == "vae-decode" else network.encode
-        return network, network.decode if part == "vae-decode" else network.encode, probe
+        return network.decode if part == "vae-decode" else network.encode, probe
     if part == "vae-decode":
-        return (network, *[lambda z: network.decode(z).sample] * 2)
-    return (network, *[lambda frames: network.encode(frames).latent_dist.mean] * 2)
+        return (lambda z: network.decode(z).sample,) * 2
+    return (lambda frames: network.encode(frames).latent_dist.mean,) * 2
 
 
 def load(network: nn.Module, state: dict[str, Tensor]) -> None:
@@ -72,7 +76,7 @@ def vae_weights(ours: nn.Module, theirs: nn.Module) -> dict[str, Tensor]:
 
 def transformer_weights(dit: Transformer, peer: str) -> dict[str, Tensor]:
     """Our stage 1 under a peer's names."""
-    which = IMPLEMENTATIONS.index(peer) - 1
+    which = PEERS.index(peer)
     out = _named({names[which]: dit.get_submodule(layer) for layer, names in _OUTSIDE.items()})
     for i, block in enumerate(dit.blocks):
         out |= {f"{_BLOCKS[which]}.{i}.{name}": value for name, value in block_weights(block, peer).items()}
@@ -81,7 +85,7 @@ def transformer_weights(dit: Transformer, peer: str) -> dict[str, Tensor]:
 
 def block_weights(block: nn.Module, peer: str) -> dict[str, Tensor]:
     """Our block under a peer's names: q, k, v apart, and the modulation of attention and MLP apart."""
-    which = IMPLEMENTATIONS.index(peer) - 1
+    which = PEERS.index(peer)
     out = _named({names[which]: getattr(block, layer) for layer, names in _BLOCK.items()})
     for kind in ("weight", "bias"):
         m = getattr(block.modulation, kind).chunk(12)  # video attention, video MLP, text attention, text MLP
@@ -100,7 +104,7 @@ def _autoencoder(config: VAEConfig, name: str) -> nn.Module:
     widths = tuple(config.channels * m for m in config.multipliers)
     sizes = {"block_out_channels": widths, "layers_per_block": config.blocks, "latent_channels": config.latent_channels}
     if name == "comfyui":
-        prepare_comfyui(cpu=not torch.cuda.is_available())
+        _prepare_comfyui()
         from comfy.ldm.cogvideo.vae import AutoencoderKLCogVideoX
 
         with torch.device("meta"):
@@ -111,7 +115,7 @@ def _autoencoder(config: VAEConfig, name: str) -> nn.Module:
         return AutoencoderKLCogVideoX(norm_num_groups=config.groups, **sizes)
 
 
-def _transformer(ours: Transformer, name: str) -> tuple[nn.Module, Callable, Callable]:
+def _transformer(ours: Transformer, name: str) -> Callable:
     config, device = ours.config, ours.head.weight.device
     sizes = {"num_attention_heads": config.heads, "attention_head_dim": 64, "num_layers": config.layers}
     sizes |= {"time_embed_dim": config.time_dim, "text_embed_dim": config.text_dim}
@@ -122,7 +126,7 @@ def _transformer(ours: Transformer, name: str) -> tuple[nn.Module, Callable, Cal
         return network(x.transpose(1, 2), txt, t, image_rotary_emb=pe).sample.transpose(1, 2)
 
     if name == "comfyui":
-        prepare_comfyui(cpu=not torch.cuda.is_available())
+        _prepare_comfyui()
         import comfy.ops
         from comfy.ldm.cogvideo.model import CogVideoXTransformer3DModel
 
@@ -138,4 +142,16 @@ def _transformer(ours: Transformer, name: str) -> tuple[nn.Module, Callable, Cal
         run = diffusers_run
     load(network, transformer_weights(ours, name))
     network.norm_out.norm.eps = 1e-6  # both have 1e-5 here; the released code has 1e-6
-    return network, run, run
+    return run
+
+
+def _prepare_comfyui() -> None:
+    """ComfyUI's code becomes importable in this process, set to the CPU where there is no GPU."""
+    sys.path.insert(0, str(comfyui_path()))
+    from comfy.cli_args import args
+
+    args.cpu = not torch.cuda.is_available()
+
+
+if __name__ == "__main__":
+    main(runner)
