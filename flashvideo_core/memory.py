@@ -25,6 +25,8 @@ SHARE = 0.7  # of the free memory; the rest is fragmentation and what others tak
 TILE_OVERLAP = 1 / 4
 SMALLEST = 24  # latent rows and columns of a tile
 MOST_FRAMES = {"decode": 25, "encode": 49}  # three temporal groups: later ones take no more
+MOST_GROUP = 19  # frames of a temporal group with those of the past
+BOUND = 5  # maps of a group, as if the widest were at full resolution: more than any pass takes (tests/test_memory.py)
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,16 @@ def vae_footprint(
     pixels = quick_pixels(device, dtype) if pixels is None else pixels
     run = getattr(vae, kind)
     return footprint(lambda: run(x, pixels=pixels), x, *vae.parameters(), reordered=device.type == "cpu")
+
+
+def plan_cut(
+    config: VAEConfig, kind: str, clip: tuple[int, int, int], dtype: torch.dtype, device: torch.device, free: int
+) -> Cut:
+    """The cut of `plan_vae`, without its counting (seconds, for a CPU's many parts) where all is sure to fit."""
+    elements = MOST_GROUP * config.channels * max(config.multipliers) * clip[1] * clip[2]
+    if elements <= INDEX_LIMIT and BOUND * elements * dtype.itemsize <= SHARE * free:
+        return None
+    return plan_vae(config, kind, clip, dtype, device, free).cut
 
 
 def plan_vae(

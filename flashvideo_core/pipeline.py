@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .handoff import resize, trimmed_count
-from .memory import Cut, free_memory, plan_vae, tile_overlap
+from .memory import Cut, free_memory, plan_cut, tile_overlap
 from .parts import TINY, Pipeline, check_width, load_pipeline, part, placed
 from .sampling import check_finite, sample_stage1, sample_stage2, seeded_noise
 from .settings import draft_settings, refine_settings
@@ -165,7 +165,7 @@ def planned_cuts(pipe: Pipeline, clip: dict, *kinds: str) -> dict[str, Cut]:
     """How memory asks for each VAE pass to be cut; clip with frames, height and width."""
     config, size = part(pipe, "vae").config, (clip["frames"], clip["height"], clip["width"])
     where = (pipe.dtype, pipe.device, free_memory(pipe.device))
-    return {kind: plan_vae(config, kind, size, *where).cut for kind in kinds}
+    return {kind: plan_cut(config, kind, size, *where) for kind in kinds}
 
 
 def decode(pipe: Pipeline, z: Tensor, phase: str, callback: Callable | None = None, cut: Cut = None) -> Tensor:

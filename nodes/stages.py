@@ -185,7 +185,7 @@ class FlashVideoDecode(io.ComfyNode):
             node_id="FlashVideoDecode",
             display_name="FlashVideo Decode",
             category="FlashVideo",
-            description="Latents to frames and to a video, in tiles with blended overlap when memory asks for it.",
+            description="Latents to frames and to a video; frame by frame or in blended tiles when memory asks.",
             search_aliases=["flashvideo", "vae decode", "latent to video"],
             inputs=[
                 io.Vae.Input("vae", tooltip="From FlashVideo Load VAE."),
@@ -194,8 +194,9 @@ class FlashVideoDecode(io.ComfyNode):
                     "tiling",
                     options=list(TILINGS),
                     default="auto",
-                    tooltip="auto: the largest tile that fits the free memory. off: the whole picture. large, medium, "
-                    "small: tiles of 640, 384, 256 pixels. When memory runs out, smaller tiles are tried.",
+                    tooltip="auto: whole if it fits the free memory, else frame by frame (the same picture), else the "
+                    "largest tile. off: the whole picture. large, medium, small: tiles of 640, 384, 256 pixels. When "
+                    "memory runs out, smaller pieces are tried.",
                 ),
                 io.Combo.Input(
                     "crop",

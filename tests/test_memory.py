@@ -7,7 +7,17 @@ from flashvideo_core.config import STAGE2_DEFAULTS, TransformerConfig, VAEConfig
 from flashvideo_core.config import VAE as RELEASED_VAE
 from flashvideo_core.dit import Transformer
 from flashvideo_core.footprint import Watch
-from flashvideo_core.memory import INDEX_LIMIT, SHARE, plan_vae, tile_overlap, transformer_peak, vae_footprint, vae_peak
+from flashvideo_core.memory import (
+    BOUND,
+    INDEX_LIMIT,
+    MOST_GROUP,
+    SHARE,
+    plan_vae,
+    tile_overlap,
+    transformer_peak,
+    vae_footprint,
+    vae_peak,
+)
 from flashvideo_core.vae import VAE
 from flashvideo_core.vae_layers import WHOLE
 
@@ -52,6 +62,16 @@ def test_parts_take_less(kind):
         vae_peak(RELEASED_VAE, kind, (33, 256, 480), torch.bfloat16, CUDA, pixels) for pixels in (None, 256 * 480)
     )
     assert parts < 0.7 * whole
+
+
+@pytest.mark.parametrize("kind", ["decode", "encode"])
+@pytest.mark.parametrize("config", [RELEASED_VAE, VAEConfig(channels=16, multipliers=(1, 2, 4, 4), blocks=1, groups=4)])
+@pytest.mark.parametrize("clip", [(49, 64, 96), (17, 256, 480)])
+def test_what_is_sure_to_fit_is_more_than_a_pass_takes(kind, config, clip):
+    """Where this bound fits, nothing is counted."""
+    bound = BOUND * MOST_GROUP * config.channels * max(config.multipliers) * clip[1] * clip[2] * 4
+    for device in (CPU, CUDA):
+        assert vae_peak(config, kind, clip, torch.float32, device, WHOLE) < bound
 
 
 def test_a_pass_is_cut_as_little_as_memory_asks():

@@ -16,7 +16,7 @@ from .world import COLOR_RGB
 Color = tuple[int, int, int]
 ROWS = 128  # clips are resampled to this many rows before anything is detected
 CHROMA, LUMA = 0.11, 0.17  # a pixel this far from the background, in colour or in brightness, belongs to the shape
-SMALLEST = 0.012  # area of the smallest thing taken for a shape, in squared frame heights (a small star has 0.07)
+SMALLEST = 0.012  # area of the smallest thing taken for a shape, in squared frame heights (a small star has 0.1)
 STILL = 0.09  # net displacements below this many frame heights are jitter (the slowest true one is 0.17)
 HOP = 0.06  # a bounce rises and falls by at least this many frame heights (the lowest true one is 0.17)
 TILTS = np.deg2rad(np.arange(-24, 25, 6))  # at which shapes are compared

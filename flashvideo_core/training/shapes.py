@@ -8,6 +8,7 @@ import numpy as np
 # Distance of a straight side from the centre, per unit of radius: shapes of one size look equally big.
 APOTHEM = {"circle": 1.0, "square": 0.86, "triangle": 0.66, "star": 0.43}
 LINES = {"square": 4, "triangle": 3, "star": 5}
+FIRST = {"square": np.pi / 2, "triangle": np.pi / 2, "star": -np.pi / 2}  # where a side lies: below, or above a star
 WAVES = 10  # of which noise is made
 REACH = 1.4  # no point of a shape is farther than this many radii from its centre
 
@@ -19,7 +20,7 @@ def signed_distance(shape: str, radius: float, angle: float, x: np.ndarray, y: n
         return np.sqrt(x * x + y * y) - side
     nearest = second = np.float32(-np.inf)
     for k in range(LINES[shape]):
-        a = np.float32(angle + np.pi / 2 + 2 * np.pi * k / LINES[shape])
+        a = np.float32(angle + FIRST[shape] + 2 * np.pi * k / LINES[shape])
         d = x * np.cos(a) + y * np.sin(a) - np.float32(side)
         nearest, second = np.maximum(nearest, d), np.maximum(second, np.minimum(nearest, d))
     return second if shape == "star" else nearest  # a pentagram is whatever lies within four of its five lines

@@ -31,7 +31,7 @@ from .world import FRAMES, centre, crop_around, render, sample_scene
 TEXT_DROP = 0.1  # paper
 # Of stage 1's items. Measured after 1,100 steps: a wrong motion in the caption costs 0.085 of the loss at step 999,
 # 0.006 at 800, nothing below 600; texture that no draft needs to get right would else take most of a short training.
-NOISY = 0.8
+NOISY = 0.5
 NOISE_STEPS = (150, 450)  # of stage 2; a short training leaves noise behind from higher steps (seen at 575)
 CROP = 16  # latent side of stage 2's training patches
 

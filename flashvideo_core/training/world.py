@@ -53,10 +53,12 @@ CHOICES = {
 
 FRAMES = 17  # a whole clip at 8 fps; motion is defined on these frames
 ASPECT = 1.5  # of the frame in which motions are laid out
-RADIUS = {"small": 0.2, "medium": 0.245, "large": 0.3}
+RADIUS = {"small": 0.22, "medium": 0.265, "large": 0.31}
 TRAVEL = (0.18, 0.23, 0.28, 0.33, 0.38)  # per speed: the part of the frame's extent that is crossed in a whole clip
 HOP = (0.18, 0.21, 0.24, 0.27, 0.3)  # per speed: the height of a bounce
-WANDER = (0.12, 0.06)  # at most this far, in x and y, lies the middle of a path from the middle of the frame
+# At most this far, in x and y, lies the middle of a path from the middle of the frame: text alone says where a shape
+# will be. What is left to chance is small here and in the textures, so that a short training goes into the outlines.
+WANDER = (0.03, 0.02)
 
 
 @dataclass(frozen=True)
@@ -145,20 +147,20 @@ def _sample_motion(rng: np.random.Generator, names: dict) -> dict:
         dy = travel * (1 if motion == "down" else -1)
     elif motion == "bouncing":
         hop = HOP[level] * rng.uniform(0.95, 1.02)
-        dx = rng.uniform(-0.08, 0.08)
+        dx = rng.uniform(-0.03, 0.03)
     x, y = WANDER[0] * rng.uniform(-1, 1) - dx / 2, WANDER[1] * rng.uniform(-1, 1) - (dy - hop) / 2
-    bounce = {"hop": hop, "hops": rng.uniform(1.9, 2.2), "hop_phase": rng.uniform(0, 0.15)}
+    bounce = {"hop": hop, "hops": rng.uniform(1.95, 2.05), "hop_phase": rng.uniform(0, 0.05)}
     return {"radius": radius, "x": x, "y": y, "dx": dx, "dy": dy, **bounce}
 
 
 def _sample_surface(rng: np.random.Generator) -> dict:
     return {
-        "angle": rng.uniform(-0.15, 0.15),
-        "texture_period": rng.uniform(0.08, 0.13),
-        "texture_angle": rng.uniform(0, np.pi),
-        "texture_phase": rng.uniform(),
+        "angle": rng.uniform(-0.05, 0.05),
+        "texture_period": rng.uniform(0.16, 0.18),
+        "texture_angle": rng.uniform(-0.05, 0.05),
+        "texture_phase": rng.uniform(0.2, 0.3),
         "texture_shade": rng.uniform(0.6, 0.7),
-        "background_period": rng.uniform(0.12, 0.2),
+        "background_period": rng.uniform(0.2, 0.3),
         "background_angle": rng.uniform(0, 2 * np.pi),
         "background_phase": rng.uniform(),
         "background_seed": int(rng.integers(2**31)),

@@ -7,7 +7,7 @@ import comfy.model_management as mm
 import torch
 from torch import Tensor
 
-from ...flashvideo_core.memory import Cut, plan_vae, tile_overlap
+from ...flashvideo_core.memory import Cut, plan_cut, tile_overlap
 from .vae import FlashVideoVAE
 
 SMALLEST = 16  # latent rows and columns
@@ -68,7 +68,7 @@ class FittingVAE:
         mm.load_models_gpu([vae.patcher], memory_required=peak)
         if self.tiling == "auto":
             free = vae.patcher.get_free_memory(vae.device)
-            cut = plan_vae(vae.first_stage_model.config, kind, clip, vae.vae_dtype, vae.device, free).cut
+            cut = plan_cut(vae.first_stage_model.config, kind, clip, vae.vae_dtype, vae.device, free)
         yield cut
         if cut is None:
             yield clip[1] * clip[2]
