@@ -3,9 +3,9 @@
     python benchmarks/seams.py [--clips 4]         # the embedded VAE on rendered clips
     python benchmarks/seams.py --size narrow      # random weights and latents
 
-hard: the released two strips; tiles: ours; twice, shared: ours with other statistics (flashvideo_core/bench/seams.py
-says what, and what the figures are). Prints a Markdown table of means over the clips, and on the last line the same as
-JSON.
+hard: the released two strips; tiles: ours; parts: ours where a frame fits; twice, shared: tiles with other statistics
+(flashvideo_core/bench/seams.py says what, and what the figures are). Prints a Markdown table of means over the clips,
+and on the last line the same as JSON.
 """
 
 import argparse
@@ -32,12 +32,12 @@ RANDOM_LATENT = (12, 36)  # height and width; random networks of released width 
 
 def rendered_latents(vae: nn.Module, clips: int) -> list[Tensor]:
     scenes = (sample_scene(np.random.default_rng(seed), background_texture="noisy") for seed in range(clips))
-    return [vae.encode(render(scene, width=WIDTH, frames=1)[None]) for scene in scenes]
+    return [vae.encode(render(scene, width=WIDTH, frames=9)[None]) for scene in scenes]
 
 
 def random_latents(clips: int) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return [torch.randn(1, 16, 1, *RANDOM_LATENT, generator=generator) for _ in range(clips)]
+    return [torch.randn(1, 16, 3, *RANDOM_LATENT, generator=generator) for _ in range(clips)]
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..memory import SHARE, plan_vae, tile_overlap, vae_peak
 from ..tiling import decode_released_strips, spans, tiled
+from ..vae_layers import WHOLE
 
 Zones = list[tuple[int, int]]
 NEAR = range(2, 9)  # columns from a seam's line, on both sides, that it is compared with
@@ -23,15 +24,14 @@ LEVELS = 127.5  # of 8 bits, in a unit of the frames' range
 
 @torch.no_grad()
 def seams(vae: nn.Module, z: Tensor) -> dict[str, dict[str, float]]:
-    """Decodes z [B, 16, 1, H, W] whole and in every tiled way; figures by way (see `figures`).
+    """Decodes z [B, 16, T, H, W] whole and in every way that takes less memory; figures by way (see `figures`).
 
-    hard: the released strips. tiles: our default, blended, laid as the plan does where the whole picture just does not
-    fit. Two ways that are tried here alone: twice, the same tiles with the mean statistics of a first pass over them;
-    shared, with those of the whole decode, which statistics summed over the tiles layer by layer would be. They need
-    maps of one part (vae_layers.split), hence a single frame; ValueError for more.
+    parts: ours where a frame fits, feature maps of a frame at a time. tiles: ours below that, blended, laid as the
+    plan does. hard: the released strips. Two ways that are tried here alone: twice, the same tiles with the mean
+    statistics of a first pass over them; shared, with those of the whole decode, which statistics summed over the
+    tiles layer by layer would be. All but parts see the first frame alone, whose maps are one part.
     """
-    if z.shape[2] != 1:
-        raise ValueError(f"{z.shape[2]} latent frames: seams are measured on one")
+    clip, z = z, z[:, :, :1]
     height, width = z.shape[-2:]
     tile = largest_split(vae.config, (8 * height, 8 * width))
     overlap = tile_overlap(tile)
@@ -41,6 +41,8 @@ def seams(vae: nn.Module, z: Tensor) -> dict[str, dict[str, float]]:
     rows, cols = (zones(side, part, overlap) for side, part in zip((height, width), tile, strict=True))
     found = {"hard": figures(decode_released_strips(vae, z), whole, [], [(4 * (width // 2 * 2),) * 2])}
     found["tiles"] = figures(tiled(vae.decode, z, tile, overlap, (8, 1)), whole, rows, cols)
+    by_frame, by_group = (vae.decode(clip, pixels=pixels) for pixels in (64 * height * width, WHOLE))
+    found["parts"] = figures(by_frame, by_group, rows, cols)
     for name, known in {"twice": first_pass(vae, z, tile, overlap), "shared": statistics}.items():
         y = tiled(with_statistics(vae, known), z, tile, overlap, (8, 1))
         found[name] = figures(y, whole, rows, cols)
