@@ -117,7 +117,7 @@ def refining(handoff, stage2, latent=None, images=None, decode=None, x=1240):
     }
 
 
-TINY_STAGE1 = {"seed": 2, "steps": 25, "cfg": 3.0, "guidance": "constant", "preset": "tiny 96x64", "frames": 17}
+TINY_STAGE1 = {"seed": 2, "steps": 25, "cfg": 4.0, "guidance": "constant", "preset": "tiny 96x64", "frames": 17}
 TINY_STAGE2 = {"seed": 2, "steps": 4, "cfg": 1.5, "noise_step": 300}
 
 TINY_NOTE = """Runs at once: the tiny model is part of the pack and knows only moving shapes.
@@ -146,7 +146,7 @@ WORKFLOW_LISTS = {
     "tiny-two-stage": {
         "note": note((0, 0), TINY_NOTE, (300, 190)),
         **tiny_loaders(),
-        "text": encode("a large red circle moves left over a grey background"),
+        "text": encode("a large green square moves right over a white background"),
         **drafts({**TINY_STAGE1, "drafts": 2}, "approve"),
         **refining({"target": "4x the draft"}, TINY_STAGE2, latent=("review", "latent")),
         "save": save((1620, 0), "FlashVideo/tiny", ("decode", "video"), (400, 400)),

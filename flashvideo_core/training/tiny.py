@@ -120,7 +120,7 @@ def text_recipe() -> Recipe:
 
 
 def stage1_config(latent_scale: float) -> TransformerConfig:
-    defaults = SamplingDefaults(size=DRAFT, frames=FRAMES, steps=25, cfg=3.0, guidance="constant")
+    defaults = SamplingDefaults(size=DRAFT, frames=FRAMES, steps=25, cfg=4.0, guidance="constant")
     return TransformerConfig(1, 8, 192, 64, 64, len(ATTRIBUTES), latent_scale, defaults)
 
 
