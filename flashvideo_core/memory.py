@@ -123,7 +123,7 @@ def plan_vae(
 
 
 def cuts(clip: tuple[int, int, int]) -> Iterator[Cut]:
-    """From the whole picture down to tiles of 16 latent rows and columns."""
+    """From the whole picture down to the smallest tile."""
     height, width = clip[1] // 8, clip[2] // 8
     yield None
     yield clip[1] * clip[2]
