@@ -11,7 +11,7 @@ from .config import STAGE1, STAGE2, VAE, TextConfig, TransformerConfig
 from .convert import convert
 from .drafts import load_draft
 from .keys import Recipe
-from .memory import Cut, free_memory, plan_run
+from .memory import Cut, free_memory, in_tiles, plan_run
 from .parts import load_embeddings, part_configs, pick_device, pick_dtype
 from .progress import Reporter
 from .record import read_record
@@ -124,7 +124,7 @@ def plan_lines(plan: dict) -> Iterable[str]:
 
 
 def cut_of(cut: Cut) -> str:
-    if isinstance(cut, tuple):
+    if in_tiles(cut):
         return f"tiles of {8 * cut[0]}x{8 * cut[1]} pixels"
     return "in one piece" if cut is None else "a frame at a time"
 

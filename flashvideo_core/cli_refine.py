@@ -19,6 +19,7 @@ from .pipeline import Draft, decode, planned_cuts, refine
 from .progress import Reporter
 from .record import KEY, asked, clip_record, draft_record, paths_of, run_of
 from .text import with_motion
+from .vae import clip_size
 from .video import check_writable, probe_video, read_video
 from .weightfile import file_sha256
 
@@ -133,6 +134,5 @@ def make(pipe: Pipeline, source: Source, record: dict, files: Files, paths: dict
 def decoded(pipe: Pipeline, source: Source, reporter: Reporter) -> Tensor:
     """The draft's frames, tiled as they were when it was made."""
     tiles = source.record.get("stage1", {}).get("tiles")
-    clip = {"frames": 4 * source.latent.shape[2] - 3, "height": source.size[0], "width": source.size[1]}
-    tiles = tiles or planned_cuts(pipe, clip, "decode")
+    tiles = tiles or planned_cuts(pipe, clip_size(*source.latent.shape[2:]), "decode")
     return decode(pipe, source.latent, "draft_decode", reporter.progress, tiles["decode"])

@@ -48,16 +48,11 @@ class Block(nn.Module):
         for i, m in enumerate(self.modulation(F.silu(vec))[:, None].chunk(12, dim=-1)):
             (shift, scale, gate)[i % 3].append(m)  # 0, 1: video attention, MLP; 2, 3: text
         length = txt.shape[1]
-        h = torch.cat(
-            [modulate(self.norm1(txt), shift[2], scale[2]), modulate(self.norm1(img), shift[0], scale[0])], dim=1
-        )
-        h = self.attention(h, pe, attend)
-        txt, img = torch.addcmul(txt, gate[2], h[:, :length]), torch.addcmul(img, gate[0], h[:, length:])
-        h = torch.cat(
-            [modulate(self.norm2(txt), shift[3], scale[3]), modulate(self.norm2(img), shift[1], scale[1])], dim=1
-        )
-        h = self.mlp(h)
-        txt, img = torch.addcmul(txt, gate[3], h[:, :length]), torch.addcmul(img, gate[1], h[:, length:])
+        halves = ((self.norm1, lambda h: self.attention(h, pe, attend), 0, 2), (self.norm2, self.mlp, 1, 3))
+        for norm, run, i, j in halves:
+            h = [modulate(norm(txt), shift[j], scale[j]), modulate(norm(img), shift[i], scale[i])]
+            h = run(torch.cat(h, dim=1))
+            txt, img = torch.addcmul(txt, gate[j], h[:, :length]), torch.addcmul(img, gate[i], h[:, length:])
         return txt, img
 
     def attention(self, h: Tensor, pe, attend: Callable) -> Tensor:

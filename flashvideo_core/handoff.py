@@ -46,6 +46,11 @@ def resize(frames: Tensor, size: tuple[int, int]) -> Tensor:
     return out
 
 
+def enlarged(frames: Tensor, size: tuple[int, int]) -> Tensor:
+    """Frames [B, 3, F, h, w], trimmed at the end to 4n+1, at the size (height, width) floored to multiples of 16."""
+    return resize(frames[:, :, : trimmed_count(frames.shape[2])], floor_size(size))
+
+
 @torch.no_grad()
 def prepare_reference(
     z: Tensor | None = None,
@@ -63,8 +68,7 @@ def prepare_reference(
     """
     if (z is None) == (frames is None):
         raise ValueError("give either a latent or frames to the hand-off, not both")
-    size = floor_size(size)
+    floor_size(size)  # a bad one is said before the decode
     if frames is None:
         frames = vae.decode(z, callback, phase="draft_decode")
-    frames = resize(frames[:, :, : trimmed_count(frames.shape[2])], size)
-    return vae.encode(frames, draw_noise, callback)
+    return vae.encode(enlarged(frames, size), draw_noise, callback)

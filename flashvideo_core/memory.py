@@ -29,6 +29,10 @@ MOST_GROUP = 19  # frames of a temporal group with those of the past
 BOUND = 5  # maps of a group, as if the widest were at full resolution: more than any pass takes (tests/test_memory.py)
 
 
+def in_tiles(cut: Cut) -> bool:
+    return isinstance(cut, (tuple, list))  # a list where a record gave it back
+
+
 @dataclass(frozen=True)
 class VAEPlan:
     """How a pass is cut, and its estimated peak in bytes beside weights and input."""
@@ -112,8 +116,7 @@ def plan_vae(
 ) -> VAEPlan:
     """The first cut that fits into memory and CUDA's indices: whole, a frame a part, or the largest tile."""
     for cut in cuts(clip):
-        tile = (8 * cut[0], 8 * cut[1]) if isinstance(cut, tuple) else clip[1:]
-        pixels = cut if isinstance(cut, int) else None
+        tile, pixels = ((8 * cut[0], 8 * cut[1]), None) if in_tiles(cut) else (clip[1:], cut)
         peak = vae_peak(config, kind, (clip[0], *tile), dtype, device, pixels)
         shown = (min(clip[0], MOST_FRAMES[kind]), *tile)
         largest = vae_footprint(config, kind, shown, dtype, device, pixels).largest

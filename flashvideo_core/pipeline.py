@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .handoff import resize, trimmed_count
-from .memory import Cut, free_memory, plan_cut, tile_overlap
+from .handoff import enlarged, trimmed_count
+from .memory import Cut, free_memory, in_tiles, plan_cut, tile_overlap
 from .parts import TINY, Pipeline, check_width, load_pipeline, part, placed
 from .sampling import check_finite, sample_stage1, sample_stage2, seeded_noise
 from .settings import draft_settings, refine_settings
@@ -64,8 +64,8 @@ def draft(
 ) -> Draft:
     """Stage 1: a cheap draft that follows the prompt. None takes the default stored beside the weights.
 
-    Sizes are pixels, floored to multiples of 16; frames 4n+1. tiles {"decode": (h, w) or None} repeats the
-    cuts of an earlier run, which otherwise follows from the free memory. Raises ValueError for bad input.
+    Sizes are pixels, floored to multiples of 16; frames 4n+1. tiles {"decode": cut} repeats the
+    cuts (memory.py) of an earlier run, which otherwise follow from the free memory. Raises ValueError for bad input.
     """
     default = part(pipe, "stage1").config.defaults
     sampling = {"steps": steps, "cfg": cfg, "guidance": guidance}
@@ -77,7 +77,8 @@ def draft(
     with placed(pipe.stage1, pipe.device) as dit:
         noise = draw(torch.empty(shape, device=pipe.device))
         latent = sample_stage1(dit, noise, txt, draw_noise=draw, negative=neg, callback=callback, **sampling).cpu()
-    settings |= {"seed": seed, "negative": negative, "tiles": tiles or planned_cuts(pipe, settings, "decode")}
+    clip = tuple(settings[name] for name in ("frames", "height", "width"))
+    settings |= {"seed": seed, "negative": negative, "tiles": tiles or planned_cuts(pipe, clip, "decode")}
     images = decode(pipe, latent, "draft_decode", callback, settings["tiles"]["decode"])
     return Draft(prompt, images, latent, seed, default.fps, settings)
 
@@ -104,10 +105,10 @@ def refine(
     sampling = {"steps": steps, "cfg": cfg, "shift": shift, "ref_step": ref_step}
     settings = refine_settings(default, size=size, **sampling)
     seed = d.seed if seed is None else seed
-    clip = {**settings, "frames": trimmed_count(len(d.frames))}
-    tiles = tiles or planned_cuts(pipe, clip, "encode", "decode")
+    large = (settings["height"], settings["width"])
+    tiles = tiles or planned_cuts(pipe, (trimmed_count(len(d.frames)), *large), "encode", "decode")
     txt, neg = embed(pipe, d.prompt, d.settings.get("negative"), 2, callback)
-    z_ref = encode(pipe, d.frames, (settings["height"], settings["width"]), callback, tiles["encode"])
+    z_ref = encode(pipe, d.frames, large, callback, tiles["encode"])
     sampling = {name: settings[name] for name in sampling}
     with placed(pipe.stage2, pipe.device) as dit:
         noise = seeded_noise(seed)(z_ref)
@@ -161,11 +162,10 @@ def embed(pipe: Pipeline, prompt: str, negative: str | None, stage: int, callbac
     return txt[:, : config.text_length].to(pipe.device), neg
 
 
-def planned_cuts(pipe: Pipeline, clip: dict, *kinds: str) -> dict[str, Cut]:
-    """How memory asks for each VAE pass to be cut; clip with frames, height and width."""
-    config, size = part(pipe, "vae").config, (clip["frames"], clip["height"], clip["width"])
+def planned_cuts(pipe: Pipeline, clip: tuple[int, int, int], *kinds: str) -> dict[str, Cut]:
+    """How memory asks for each VAE pass over a clip (frames, height, width) to be cut."""
     where = (pipe.dtype, pipe.device, free_memory(pipe.device))
-    return {kind: plan_cut(config, kind, size, *where) for kind in kinds}
+    return {kind: plan_cut(part(pipe, "vae").config, kind, clip, *where) for kind in kinds}
 
 
 def decode(pipe: Pipeline, z: Tensor, phase: str, callback: Callable | None = None, cut: Cut = None) -> Tensor:
@@ -183,21 +183,17 @@ def decode(pipe: Pipeline, z: Tensor, phase: str, callback: Callable | None = No
 
 def encode(pipe: Pipeline, frames: Tensor, size: tuple, callback: Callable | None = None, cut: Cut = None) -> Tensor:
     """Frames [F, h, w, 3] in 0..1 -> reference latent [1, 16, T, H/8, W/8] on the pipe's device."""
-    frames = to_network(frames[: trimmed_count(len(frames))])
+    frames = to_network(frames)
     with placed(part(pipe, "vae"), pipe.device) as vae:
         if not in_tiles(cut):
-            z = vae.encode(resize(frames.to(pipe.device), size), callback=callback, pixels=cut)
+            z = vae.encode(enlarged(frames.to(pipe.device), size), callback=callback, pixels=cut)
         else:
             report = None if callback is None else lambda i, n: callback("handoff", i, n, None)
             run = lambda piece: vae.encode(piece.to(pipe.device))  # noqa: E731
             tile, overlap = (8 * cut[0], 8 * cut[1]), 8 * tile_overlap(cut)
-            z = tiled(run, resize(frames, size), tile, overlap, (1, 8), report).to(pipe.device)
+            z = tiled(run, enlarged(frames, size), tile, overlap, (1, 8), report).to(pipe.device)
     check_finite(z, pipe.dtype)
     return z
-
-
-def in_tiles(cut: Cut) -> bool:
-    return isinstance(cut, (tuple, list))  # a list where a record gave it back
 
 
 def to_network(frames: Tensor) -> Tensor:

@@ -137,9 +137,9 @@ class VAE(nn.Module):
         Odd T: groups of 3, 2, 2, ... latent frames, as released; even T: 2, 2, 2, ... Every group is copied
         into `out` at once; one on the CPU keeps the frames out of the GPU's memory. pixels as in `encode`.
         """
-        b, _, t, h, w = z.shape
+        t = z.shape[2]
         if out is None:
-            out = torch.empty(b, 3, 4 * t - 3, 8 * h, 8 * w, device=z.device)
+            out = torch.empty(z.shape[0], 3, *clip_size(*z.shape[2:]), device=z.device)
         groups, done, cache = decode_groups(t), 0, {}
         for i, (start, stop) in enumerate(groups):
             frames = self.decoder(self.place(z[:, :, start:stop]), cache, i == 0, stop == t, pixels)
@@ -152,6 +152,11 @@ class VAE(nn.Module):
     def place(self, x: Tensor) -> Tensor:
         """x where and as the network computes. ComfyUI, which moves weights about, overrides it."""
         return x.to(self.encoder.conv_in.conv.weight)
+
+
+def clip_size(t: int, h: int, w: int) -> tuple[int, int, int]:
+    """(frames, height, width) of the clip that a latent of t x h x w decodes to."""
+    return 4 * t - 3, 8 * h, 8 * w
 
 
 def encode_groups(frames: int) -> list[tuple[int, int]]:

@@ -1,9 +1,9 @@
 """The layers of the causal 3D VAE. A feature map is a list of parts, a few frames [B, C, T, H, W] each.
 
-On a GPU and where gradients are wanted there is one part. On a CPU a part is as few frames as stay quick, so that of a
-residual block only its input and its inner map are ever whole; norms take their statistics over all parts. Measured
-beside this and not kept: Winograd's convolutions in channels-last (0.9 to 1.4 of the direct ones' time), a 2-D
-convolution over three frames as channels (1.0 to 1.8).
+Where gradients are wanted, and on a GPU unless it is asked for less, there is one part. On a CPU a part is as few
+frames as stay quick, so that of a residual block only its input and its inner map are ever whole; norms take their
+statistics over all parts. Measured beside this and not kept: Winograd's convolutions in channels-last (0.9 to 1.4 of
+the direct ones' time), a 2-D convolution over three frames as channels (1.0 to 1.8).
 """
 
 from collections.abc import Callable, Iterable, Iterator

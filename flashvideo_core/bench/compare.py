@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..memory import free_memory, plan_run, transformer_peak, vae_peak
+from ..vae import clip_size
 from .comfyui import comfyui_path, comfyui_python
 from .operations import operations
 from .paths import pixels
@@ -151,8 +152,7 @@ def relative(x: Tensor, y: Tensor) -> float | None:
 def planned_peak(part: str, size: Size, dtype: torch.dtype, device: torch.device) -> int:
     """What memory.py says that a run of the part takes beside inputs, and beside weights that are there already."""
     if part.startswith("vae"):
-        clip = (4 * size.latent[0] - 3, *pixels(size.latent))
-        return vae_peak(size.vae, part.removeprefix("vae-"), clip, dtype, device)
+        return vae_peak(size.vae, part.removeprefix("vae-"), clip_size(*size.latent), dtype, device)
     if part == "dit":
         return transformer_peak(size.transformer, 1, size.tokens, dtype.itemsize)
     if part in ("stage1", "stage2"):

@@ -74,8 +74,7 @@ def fill_latents(latents: dict[Cut, tuple[Path, ...]], recipe: Recipe, place: Pl
     pipe = Pipeline(None, None, vae, None, device=place.device, dtype=place.dtype)
 
     def to_latent(frames: Tensor, size: tuple[int, int]) -> Tensor:
-        clip = {"frames": frames.shape[1], "height": size[0], "width": size[1]}
-        cut = planned_cuts(pipe, clip, "encode")["encode"]
+        cut = planned_cuts(pipe, (frames.shape[1], *size), "encode")["encode"]
         return encode(pipe, (frames.permute(1, 2, 3, 0) + 1) / 2, size, cut=cut)[0].float().cpu()
 
     return build_latents(missing, recipe, to_latent, lambda done, count: progress("latents", done, count))

@@ -11,6 +11,7 @@ from ..checkpoint import load_vae
 from ..parts import Pipeline
 from ..pipeline import decode, planned_cuts
 from ..sampling import sample_stage1, sample_stage2, seeded_noise
+from ..vae import clip_size
 from ..video import write_video
 from .cache import Entry, read
 from .data import middle
@@ -33,9 +34,8 @@ def write_sample(path: Path, model: nn.Module, entry: Entry, options: Options, p
         pipe = Pipeline(
             None, None, load_vae(place.files["vae"], dtype=place.dtype), None, {}, place.device, place.dtype
         )
-        sides = [8 * side for side in latent.shape[3:]]
-        clip = {"frames": 4 * latent.shape[2] - 3, "height": sides[0], "width": sides[1]}
-        frames = decode(pipe, latent, "decode", cut=planned_cuts(pipe, clip, "decode")["decode"])
+        cuts = planned_cuts(pipe, clip_size(*latent.shape[2:]), "decode")
+        frames = decode(pipe, latent, "decode", cut=cuts["decode"])
         write_video(path, frames, options.fps)
 
 

@@ -7,7 +7,7 @@ import comfy.model_management as mm
 import torch
 from torch import Tensor
 
-from ...flashvideo_core.memory import Cut, plan_cut, tile_overlap
+from ...flashvideo_core.memory import Cut, in_tiles, plan_cut, tile_overlap
 from .vae import FlashVideoVAE
 
 SMALLEST = 16  # latent rows and columns
@@ -33,7 +33,7 @@ class FittingVAE:
         module = self.vae.first_stage_model
 
         def run(cut: Cut) -> Tensor:
-            if isinstance(cut, tuple):
+            if in_tiles(cut):
                 return module.decode_tiled(z, cut[1], cut[0], tile_overlap(cut), callback=callback, phase=phase)
             return module.decode(z, callback, phase, torch.empty(module.decode_output_shape(z.shape)), cut)
 
@@ -44,7 +44,7 @@ class FittingVAE:
         module = self.vae.first_stage_model
 
         def run(cut: Cut) -> Tensor:
-            if isinstance(cut, tuple):
+            if in_tiles(cut):
                 return module.encode_tiled(frames, 8 * cut[1], 8 * cut[0], 8 * tile_overlap(cut), callback=callback)
             return module.encode(frames, draw_noise, callback, pixels=cut)
 
@@ -72,7 +72,7 @@ class FittingVAE:
         yield cut
         if cut is None:
             yield clip[1] * clip[2]
-        tile = cut if isinstance(cut, tuple) else (clip[1] // 8, clip[2] // 8)
+        tile = cut if in_tiles(cut) else (clip[1] // 8, clip[2] // 8)
         while max(tile) > SMALLEST:
             tile = tuple(max(min(SMALLEST, side), side // 2) for side in tile)
             yield tile
@@ -89,6 +89,6 @@ def attempt(run: Callable[[Cut], Tensor], cut: Cut) -> Tensor | None:
 
 
 def name(cut: Cut) -> str:
-    if isinstance(cut, tuple):
+    if in_tiles(cut):
         return f"in tiles of {8 * cut[1]}x{8 * cut[0]} pixels"
     return "of the whole picture" if cut is None else "frame by frame"

@@ -17,7 +17,7 @@ from ...flashvideo_core.config import VAEConfig
 from ...flashvideo_core.handoff import trimmed_count
 from ...flashvideo_core.memory import vae_peak
 from ...flashvideo_core.tiling import spans, tiled
-from ...flashvideo_core.vae import VAE
+from ...flashvideo_core.vae import VAE, clip_size
 from .progress import phase_callback
 
 
@@ -38,8 +38,7 @@ class ChunkedVAE(VAE):
         return x.to(self.device, self.dtype)  # `device` is kept by the ModelPatcher; weights may be elsewhere
 
     def decode_output_shape(self, shape) -> tuple[int, ...]:
-        b, _, t, h, w = shape
-        return b, 3, 4 * t - 3, 8 * h, 8 * w
+        return shape[0], 3, *clip_size(*shape[2:])
 
     def decode(
         self, z: Tensor, callback=None, phase: str = "decode", out=None, pixels=None, output_buffer=None
@@ -112,8 +111,7 @@ class FlashVideoVAE(comfy.sd.VAE):
 
     def decode_peak(self, shape, dtype: torch.dtype) -> int:
         """Of a latent [B, 16, T, h, w]."""
-        t, h, w = shape[2:]
-        return shape[0] * self.peak("decode", (4 * t - 3, 8 * h, 8 * w), dtype)
+        return shape[0] * self.peak("decode", clip_size(*shape[2:]), dtype)
 
     def peak(self, kind: str, clip: tuple[int, int, int], dtype: torch.dtype) -> int:
         """Bytes at the peak of one pass ("decode", "encode") over a clip (frames, height, width)."""
