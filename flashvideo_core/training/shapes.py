@@ -5,12 +5,12 @@ Lengths are in any one unit; x is to the right, y down, both arrays that broadca
 
 import numpy as np
 
-# Distance of a straight side from the centre, per unit of radius: shapes of one size look equally big.
-APOTHEM = {"circle": 1.0, "square": 0.86, "triangle": 0.66, "star": 0.43}
+# Distance of a straight side from the centre, per unit of radius: a square is as wide as a circle.
+APOTHEM = {"circle": 1.0, "square": 1.0, "triangle": 0.66, "star": 0.43}
 LINES = {"square": 4, "triangle": 3, "star": 5}
 FIRST = {"square": np.pi / 2, "triangle": np.pi / 2, "star": -np.pi / 2}  # where a side lies: below, or above a star
 WAVES = 10  # of which noise is made
-REACH = 1.4  # no point of a shape is farther than this many radii from its centre
+REACH = 1.45  # no point of a shape is farther than this many radii from its centre
 
 
 def signed_distance(shape: str, radius: float, angle: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
