@@ -1,4 +1,4 @@
-"""Attention and rotary positions: the one place where tokens meet, and where a kernel is chosen.
+"""Attention and rotary positions: the one place where tokens meet. kernels.py chooses between the functions here.
 
 Axes: B batch, n heads, L tokens, D = 64 head width.
 """
@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 HEAD_DIM = 64
+SCORES = 1 << 28  # products of a query and a key that `chunked_attention` holds at once
 _AXIS_DIMS = (16, 24, 24)  # head channels that turn with t, h, w (golden README 3.3)
 
 
@@ -18,7 +19,15 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 def plain_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """The same by its formula: quicker to train short sequences with on a CPU, far too large for long ones."""
-    return (q @ k.transpose(-1, -2) * HEAD_DIM**-0.5).softmax(dim=-1).to(v.dtype) @ v
+    scores = q @ k.transpose(-1, -2) * HEAD_DIM**-0.5
+    return scores.softmax(dim=-1, dtype=torch.float32).to(v.dtype) @ v
+
+
+def chunked_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """`plain_attention` for some queries at a time: exact, and its memory grows with L alone. For where torch has no
+    fused kernel."""
+    rows = max(1, SCORES // (q.shape[0] * q.shape[1] * k.shape[2]))
+    return torch.cat([plain_attention(part, k, v) for part in q.split(rows, dim=2)], dim=2)
 
 
 def rope_table(t: int, h: int, w: int, device=None) -> tuple[Tensor, Tensor]:

@@ -158,6 +158,8 @@ def part_options() -> Parser:
     out.add_argument("--text", metavar="FILE", help="word-level text encoder of a tiny model")
     out.add_argument("--device", help="cpu, cuda, mps (default: the best there is)")
     out.add_argument("--dtype", choices=("float32", "bf16", "fp16"), help="(default: bf16 on cuda, else float32)")
+    attentions = ("auto", "fused", "chunked", "sage")
+    out.add_argument("--attention", choices=attentions, help="fused or chunked: exact; sage: quicker (default: auto)")
     return out
 
 

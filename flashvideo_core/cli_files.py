@@ -119,8 +119,12 @@ def plan_lines(plan: dict) -> Iterable[str]:
     for phase in plan["phases"]:
         size = f"{phase['frames']}x{phase['height']}x{phase['width']}"
         peak = f"{in_bytes(phase['weights'])} weights + {in_bytes(phase['work'])} work"
-        how = f"{phase['tokens']} tokens" if "tokens" in phase else cut_of(phase["cut"])
+        how = branches_of(phase) if "tokens" in phase else cut_of(phase["cut"])
         yield f"  {phase['phase']:<13}{size:<15}{peak:<36}{how}"
+
+
+def branches_of(phase: dict) -> str:
+    return f"{phase['tokens']} tokens, guidance in {'one batch' if phase['branches'] == 2 else 'two passes'}"
 
 
 def cut_of(cut: Cut) -> str:

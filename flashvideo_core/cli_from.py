@@ -31,6 +31,7 @@ def options_of(record: dict) -> dict:
     first, second = record["stage1"], record["stage2"]
     old = {name: first[name] for name in STAGE1} | {name: second[key] for name, key in STAGE2.items()}
     old |= {name: record[name] for name in ("prompt", "crf", "dtype", "device")}
+    old |= {"attention": record.get("attention")}
     old |= {"seed": first["seed"], "size": (second["height"], second["width"])}
     return old if second["seed"] == first["seed"] else old | {"refine_seed": second["seed"]}
 

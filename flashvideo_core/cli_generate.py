@@ -81,7 +81,8 @@ def plan_jobs(
 ) -> list[Job]:
     """Every clip of the command, with all its numbers checked. Raises ValueError."""
     stage1, stage2 = stage_settings(args, parts, reporter)
-    run = run_of(parts.device, parts.dtype, parts.configs["stage1"].defaults.fps, crf_of(args))
+    fps = parts.configs["stage1"].defaults.fps
+    run = run_of(parts.device, parts.dtype, fps, crf_of(args), args.attention)
     tiles = tuple(old_tiles(record, name, new) for name, new in (("stage1", stage1), ("stage2", stage2)))
     if args.t5 and (hint := length_hint(min(prompts, key=len))):
         reporter.note(hint)

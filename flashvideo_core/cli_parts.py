@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from .kernels import choose_attention
 from .parts import PARTS, Pipeline, load_pipeline, part_configs, part_files, pick_device, pick_dtype
 from .record import recorded_path, weight_hashes
 
@@ -26,9 +27,10 @@ class Parts:
     weights: dict[str, dict]
     device: torch.device
     dtype: torch.dtype
+    attention: Callable
 
     def load(self, callback: Callable) -> Pipeline:
-        pipe = load_pipeline(**self.files, device=self.device, dtype=self.dtype)
+        pipe = load_pipeline(**self.files, device=self.device, dtype=self.dtype, attention=self.attention)
         callback("load", 1, 1, None)
         return pipe
 
@@ -46,7 +48,8 @@ def find_parts(args: argparse.Namespace, needed: tuple[str, ...], record: dict |
             raise ValueError(f"{name} is not given; name it with {option} (or name no part, for the embedded model)")
     configs = part_configs(files)
     dtype = DTYPES[args.dtype] if args.dtype else pick_dtype(device)
-    return Parts(files, configs, weight_hashes(files, note), device, dtype)
+    attention = choose_attention(getattr(args, "attention", None) or "auto", device, dtype)
+    return Parts(files, configs, weight_hashes(files, note), device, dtype, attention)
 
 
 def given_parts(args: argparse.Namespace) -> dict[str, str]:

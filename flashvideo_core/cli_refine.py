@@ -101,7 +101,8 @@ def plan_record(args: argparse.Namespace, source: Source, prompt: str, parts: Pa
     stage2 = second_settings(args, parts, reporter) | {"seed": stage1["seed"] if args.seed is None else args.seed}
     fps = source.fps or parts.configs["stage2"].defaults.fps
     weights = {name: old["weights"][name] for name in ("stage1",) if old} | parts.weights
-    record = clip_record(prompt, stage1, stage2, weights, run_of(parts.device, parts.dtype, fps, crf_of(args)))
+    run = run_of(parts.device, parts.dtype, fps, crf_of(args), args.attention)
+    record = clip_record(prompt, stage1, stage2, weights, run)
     if old and asked(draft_record(record)) == asked(old):
         return record
     return record | {"source": {"file": source.path.name, "sha256": file_sha256(source.path)}}

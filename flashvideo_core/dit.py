@@ -2,7 +2,7 @@
 
 Axes: B batch, T latent frames, H, W latent pixels, L text tokens, N = T*(H/2)*(W/2) video tokens,
 d hidden size. Names: `txt` text tokens [B, L, d], `img` video tokens [B, N, d], `vec` the summed time
-embedding [B, e], `pe` the rope table. Source: golden README 3.1-3.5.
+embedding [B, e]. Source: golden README 3.1-3.5.
 """
 
 import math
@@ -15,6 +15,10 @@ from torch import Tensor, nn
 
 from .attention import HEAD_DIM, apply_rope, attention, rope_table
 from .config import TransformerConfig
+
+# Video tokens that are projected at once. Only attention needs all of them: between the blocks a sequence is a list of
+# parts, so that what an MLP or rotary positions take beside it does not grow with the clip.
+PART = 8192
 
 
 class MLPEmbedder(nn.Module):
@@ -43,25 +47,34 @@ class Block(nn.Module):
         self.mlp_up = ops.Linear(d, 4 * d, **kw)
         self.mlp_down = ops.Linear(4 * d, d, **kw)
 
-    def forward(self, txt: Tensor, img: Tensor, vec: Tensor, pe, attend: Callable) -> tuple[Tensor, Tensor]:
-        shift, scale, gate = [], [], []
-        for i, m in enumerate(self.modulation(F.silu(vec))[:, None].chunk(12, dim=-1)):
-            (shift, scale, gate)[i % 3].append(m)  # 0, 1: video attention, MLP; 2, 3: text
-        length = txt.shape[1]
-        halves = ((self.norm1, lambda h: self.attention(h, pe, attend), 0, 2), (self.norm2, self.mlp, 1, 3))
-        for norm, run, i, j in halves:
-            h = [modulate(norm(txt), shift[j], scale[j]), modulate(norm(img), shift[i], scale[i])]
-            h = run(torch.cat(h, dim=1))
-            txt, img = torch.addcmul(txt, gate[j], h[:, :length]), torch.addcmul(img, gate[i], h[:, length:])
-        return txt, img
+    def forward(self, parts: list[Tensor], length: int, vec: Tensor, ropes: list, attend: Callable) -> list[Tensor]:
+        """parts [B, l, d] of one sequence, `length` tokens of text at the head of the first; ropes of their videos."""
+        video, text = (m.chunk(6, dim=-1) for m in self.modulation(F.silu(vec))[:, None].chunk(2, dim=-1))
+        shift1, scale1, gate1, shift2, scale2, gate2 = zip(text, video, strict=True)
+        texts = [length] + [0] * (len(parts) - 1)
+        hidden = (modulated(self.norm1(x), n, shift1, scale1) for x, n in zip(parts, texts, strict=True))
+        q, k, v = map(joined, [list(pieces) for pieces in zip(*map(self.heads, hidden, ropes), strict=True)])
+        out = attend(q, k, v)
+        del q, k, v
+        out = rearrange(out, "b n l c -> b l (n c)").split([x.shape[1] for x in parts], dim=1)
+        parts = [gated(x, self.attn_out(y), n, gate1) for x, y, n in zip(parts, out, texts, strict=True)]
+        return [
+            gated(x, self.mlp(modulated(self.norm2(x), n, shift2, scale2)), n, gate2)
+            for x, n in zip(parts, texts, strict=True)
+        ]
 
-    def attention(self, h: Tensor, pe, attend: Callable) -> Tensor:
+    def heads(self, h: Tensor, rope) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values [B, heads, l, 64] of a part."""
         q, k, v = rearrange(self.qkv(h), "b l (s n c) -> s b n l c", s=3, c=HEAD_DIM)
-        q, k = apply_rope(self.q_norm(q), pe), apply_rope(self.k_norm(k), pe)
-        return self.attn_out(rearrange(attend(q, k, v), "b n l c -> b l (n c)"))
+        if not v.requires_grad:
+            v = v.contiguous()  # so that the projection can go, which gradients keep anyway
+        return apply_rope(self.q_norm(q), rope), apply_rope(self.k_norm(k), rope), v
 
     def mlp(self, h: Tensor) -> Tensor:
-        return self.mlp_down(F.gelu(self.mlp_up(h), approximate="tanh"))
+        h = self.mlp_up(h)
+        if h.requires_grad:
+            return self.mlp_down(F.gelu(h, approximate="tanh"))
+        return self.mlp_down(torch.ops.aten.gelu_(h, approximate="tanh"))  # the widest map of a block, kept once
 
 
 class Transformer(nn.Module):
@@ -99,16 +112,19 @@ class Transformer(nn.Module):
         """
         t, h, w = x.shape[2], x.shape[3] // self.config.patch, x.shape[4] // self.config.patch
         vec = self.embed_time(timestep, t, ref_step, x.dtype)
-        pe = rope_table(t, h, w, x.device)
+        ropes = list(zip(*(angles.split(PART) for angles in rope_table(t, h, w, x.device)), strict=True))
         img = self.patch_embed(rearrange(x, "b c t h w -> (b t) c h w"))
-        img = rearrange(img, "(b t) d h w -> b (t h w) d", t=t)
-        txt = self.text_embed(txt.to(x.dtype))
+        img = rearrange(img, "(b t) d h w -> b (t h w) d", t=t).split(PART, dim=1)
+        length = txt.shape[1]
+        parts = [torch.cat([self.text_embed(txt.to(x.dtype)), img[0]], dim=1), *img[1:]]
+        del img
         for i, block in enumerate(self.blocks):
             if on_block is not None:
                 on_block(i)
-            txt, img = block(txt, img, vec, pe, attention)
+            parts = block(parts, length, vec, ropes, attention)
+        parts = [parts[0][:, length:], *parts[1:]]
         shift, scale = self.head_modulation(F.silu(vec))[:, None].chunk(2, dim=-1)
-        img = self.head(modulate(self.head_norm(self.norm_out(img)), shift, scale))
+        img = torch.cat([self.head(modulate(self.head_norm(self.norm_out(x)), shift, scale)) for x in parts], dim=1)
         return rearrange(
             img, "b (t h w) (c p q) -> b c t (h p) (w q)", t=t, h=h, w=w, p=self.config.patch, q=self.config.patch
         )
@@ -126,6 +142,31 @@ class Transformer(nn.Module):
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return torch.addcmul(shift, x, 1 + scale)
+
+
+def modulated(x: Tensor, length: int, shifts: tuple, scales: tuple) -> Tensor:
+    """`modulate` of a part whose first `length` tokens are text; shifts and scales are (text's, video's)."""
+    return by_kind(modulate, length, (x,), shifts, scales)
+
+
+def gated(x: Tensor, y: Tensor, length: int, gates: tuple) -> Tensor:
+    """x + gate * y, likewise."""
+    return by_kind(lambda x, y, gate: torch.addcmul(x, gate, y), length, (x, y), gates)
+
+
+def by_kind(call: Callable, length: int, parts: tuple, *pairs: tuple) -> Tensor:
+    """call(parts, one of each pair) for text tokens and for video tokens; [B, l, d] again."""
+    if length == 0:
+        return call(*parts, *(video for _, video in pairs))
+    text = call(*(x[:, :length] for x in parts), *(text for text, _ in pairs))
+    return torch.cat([text, call(*(x[:, length:] for x in parts), *(video for _, video in pairs))], dim=1)
+
+
+def joined(parts: list[Tensor]) -> Tensor:
+    """Queries, keys or values of all parts, which are let go."""
+    out = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+    parts.clear()
+    return out
 
 
 def sinusoid(t: Tensor, width: int) -> Tensor:

@@ -5,8 +5,8 @@ changes nothing but the rounding), or a latent tile (height, width): tiles, blen
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -20,12 +20,12 @@ from .vae_layers import quick_pixels
 
 Cut = int | tuple[int, int] | None
 INDEX_LIMIT = 2**31 - 1  # elements of one tensor that every CUDA kernel can address
-TOKEN_MAPS, ROPE_BYTES = 7, 20  # of a block where rotary positions turn q in float32: the widest moment
 SHARE = 0.7  # of the free memory; the rest is fragmentation and what others take
 TILE_OVERLAP = 1 / 4
 SMALLEST = 24  # latent rows and columns of a tile
 MOST_FRAMES = {"decode": 25, "encode": 49}  # three temporal groups: later ones take no more
 MOST_GROUP = 19  # frames of a temporal group with those of the past
+BRANCH_BOUND = 20  # numbers per token, channel and batch: more than any evaluation takes (tests/test_memory.py)
 BOUND = 5  # maps of a group, as if the widest were at full resolution: more than any pass takes (tests/test_memory.py)
 
 
@@ -52,14 +52,29 @@ def free_memory(device: torch.device) -> int:
     return 8 << 30
 
 
+@lru_cache(maxsize=256)
 def transformer_peak(config: TransformerConfig, batch: int, latent: tuple[int, int, int], itemsize: int) -> int:
-    """Peak bytes of one evaluation beside the weights, with a fused attention kernel.
+    """Peak bytes of one evaluation beside weights and inputs, with a fused attention kernel.
 
-    latent is (T, H, W); both branches of guidance in one batch count twice.
+    latent is (T, H, W); both branches of guidance in one batch count twice. Blocks are alike, so one is run.
     """
     t, h, w = latent
-    tokens = config.text_length + t * -(-h // config.patch) * -(-w // config.patch)
-    return batch * tokens * config.hidden * (TOKEN_MAPS * itemsize + ROPE_BYTES)
+    dtype = torch.float32 if itemsize == 4 else torch.bfloat16
+    with torch.device("meta"):
+        network = Transformer(replace(config, layers=1), dtype=dtype)
+        x = torch.empty(batch, config.latent_channels, t, h + h % config.patch, w + w % config.patch, dtype=dtype)
+        txt = torch.empty(batch, config.text_length, config.text_dim, dtype=dtype)
+        timestep = torch.empty(batch)
+    run = partial(network, x, timestep, txt, attention=lambda q, k, v: torch.empty_like(q))
+    return footprint(run, x, timestep, txt, *network.parameters()).peak
+
+
+def plan_branches(config: TransformerConfig, latent: tuple[int, int, int], itemsize: int, free: int) -> int:
+    """How many branches of guidance to evaluate in one batch: 2, or 1 where `free` bytes ask for it."""
+    tokens = latent[0] * latent[1] * latent[2] + config.text_length  # without the patches: four times too many
+    if BRANCH_BOUND * itemsize * tokens * config.hidden <= SHARE * free:
+        return 2
+    return 2 if transformer_peak(config, 2, latent, itemsize) <= SHARE * free else 1
 
 
 def vae_peak(
@@ -147,25 +162,27 @@ def plan_run(
 ) -> list[dict]:
     """The phases of a clip with their estimated bytes: weights on the device, and the work beside them.
 
-    configs by part (stage1, stage2, vae), the settings of both stages; guidance evaluates both branches at once.
+    configs by part (stage1, stage2, vae), the settings of both stages.
     """
     draft = {"frames": stage1["frames"], "height": stage1["height"], "width": stage1["width"]}
     clip = {"frames": stage1["frames"], "height": stage2["height"], "width": stage2["width"]}
     where = (dtype, device, free)
     return [
-        {"phase": "stage1", **draft, **stage_plan(configs["stage1"], draft, dtype.itemsize)},
+        {"phase": "stage1", **draft, **stage_plan(configs["stage1"], draft, dtype.itemsize, free)},
         {"phase": "draft_decode", **draft, **vae_plan(configs["vae"], "decode", draft, *where)},
         {"phase": "handoff", **clip, **vae_plan(configs["vae"], "encode", clip, *where)},
-        {"phase": "stage2", **clip, **stage_plan(configs["stage2"], clip, dtype.itemsize)},
+        {"phase": "stage2", **clip, **stage_plan(configs["stage2"], clip, dtype.itemsize, free)},
         {"phase": "decode", **clip, **vae_plan(configs["vae"], "decode", clip, *where)},
     ]
 
 
-def stage_plan(config: TransformerConfig, clip: dict, itemsize: int) -> dict:
-    t, h, w = (clip["frames"] + 3) // 4, clip["height"] // 8, clip["width"] // 8
-    work = transformer_peak(config, 2, (t, h, w), itemsize)
-    tokens = config.text_length + t * (h // config.patch) * (w // config.patch)
-    return {"weights": weight_bytes(Transformer, config, itemsize), "work": work, "tokens": tokens}
+def stage_plan(config: TransformerConfig, clip: dict, itemsize: int, free: int) -> dict:
+    latent = ((clip["frames"] + 3) // 4, clip["height"] // 8, clip["width"] // 8)
+    weights = weight_bytes(Transformer, config, itemsize)
+    branches = plan_branches(config, latent, itemsize, free - weights)
+    work = transformer_peak(config, branches, latent, itemsize)
+    tokens = config.text_length + latent[0] * (latent[1] // config.patch) * (latent[2] // config.patch)
+    return {"weights": weights, "work": work, "tokens": tokens, "branches": branches}
 
 
 def vae_plan(config: VAEConfig, kind: str, clip: dict, dtype: torch.dtype, device: torch.device, free: int) -> dict:

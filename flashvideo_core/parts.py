@@ -12,8 +12,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from .attention import attention
 from .checkpoint import load_text, load_transformer, load_vae, open_weights
 from .config import TextConfig, TransformerConfig, VAEConfig
+from .kernels import choose_attention
 from .text import check_t5, t5_encoder, word_encoder
 from .weightfile import one_line, open_file
 
@@ -33,19 +35,24 @@ class Pipeline:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32
     files: dict[str, Path] = field(default_factory=dict)
+    attention: Callable = attention
 
 
-def load_pipeline(stage1=None, stage2=None, vae=None, text=None, device=None, dtype=None) -> Pipeline:
+def load_pipeline(
+    stage1=None, stage2=None, vae=None, text=None, device=None, dtype=None, attention: str | Callable = "auto"
+) -> Pipeline:
     """Loads the parts from their files; without any, the embedded tiny model.
 
     text: a folder with a T5 encoder, a .safetensors of embeddings (keys stage1, stage2: [1, L, text_dim]) or
     of a word-level encoder, or a function prompt -> [1, L, text_dim]. device and dtype default to the best
-    available. Raises ValueError for a file that is not what its place needs.
+    available; attention is a name of kernels.py or such a function. Raises ValueError for a file that is not what its
+    place needs.
     """
     device = pick_device(device)
     dtype = dtype or pick_dtype(device)
     files = part_files(stage1, stage2, vae, text)
     part_configs(files)
+    kernel = attention if callable(attention) else choose_attention(attention, device, dtype)
     encoder, embeddings = (text, {}) if callable(text) else load_text_part(files.get("text"), device)
     return Pipeline(
         load_transformer(files["stage1"], dtype=dtype) if "stage1" in files else None,
@@ -56,6 +63,7 @@ def load_pipeline(stage1=None, stage2=None, vae=None, text=None, device=None, dt
         device,
         dtype,
         files,
+        kernel,
     )
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .handoff import enlarged, trimmed_count
-from .memory import Cut, free_memory, in_tiles, plan_cut, tile_overlap
+from .memory import Cut, free_memory, in_tiles, plan_branches, plan_cut, tile_overlap
 from .parts import TINY, Pipeline, check_width, load_pipeline, part, placed
 from .sampling import check_finite, sample_stage1, sample_stage2, seeded_noise
 from .settings import draft_settings, refine_settings
@@ -64,8 +64,8 @@ def draft(
 ) -> Draft:
     """Stage 1: a cheap draft that follows the prompt. None takes the default stored beside the weights.
 
-    Sizes are pixels, floored to multiples of 16; frames 4n+1. tiles {"decode": cut} repeats the
-    cuts (memory.py) of an earlier run, which otherwise follow from the free memory. Raises ValueError for bad input.
+    Sizes are pixels, floored to multiples of 16; frames 4n+1. tiles {"decode": cut, "branches": 1 or 2} repeats what an
+    earlier run did for memory (memory.py), which otherwise follows from what is free. Raises ValueError for bad input.
     """
     default = part(pipe, "stage1").config.defaults
     sampling = {"steps": steps, "cfg": cfg, "guidance": guidance}
@@ -74,11 +74,13 @@ def draft(
     draw = seeded_noise(seed)
     shape = (1, 16, (settings["frames"] + 3) // 4, settings["height"] // 8, settings["width"] // 8)
     sampling = {name: settings[name] for name in sampling}
+    clip = tuple(settings[name] for name in ("frames", "height", "width"))
+    tiles = dict(tiles or planned_cuts(pipe, clip, "decode"))
     with placed(pipe.stage1, pipe.device) as dit:
         noise = draw(torch.empty(shape, device=pipe.device))
-        latent = sample_stage1(dit, noise, txt, draw_noise=draw, negative=neg, callback=callback, **sampling).cpu()
-    clip = tuple(settings[name] for name in ("frames", "height", "width"))
-    settings |= {"seed": seed, "negative": negative, "tiles": tiles or planned_cuts(pipe, clip, "decode")}
+        how = sampling | {"callback": callback} | evaluated(pipe, dit, shape, tiles)
+        latent = sample_stage1(dit, noise, txt, draw_noise=draw, negative=neg, **how).cpu()
+    settings |= {"seed": seed, "negative": negative, "tiles": tiles}
     images = decode(pipe, latent, "draft_decode", callback, settings["tiles"]["decode"])
     return Draft(prompt, images, latent, seed, default.fps, settings)
 
@@ -106,13 +108,14 @@ def refine(
     settings = refine_settings(default, size=size, **sampling)
     seed = d.seed if seed is None else seed
     large = (settings["height"], settings["width"])
-    tiles = tiles or planned_cuts(pipe, (trimmed_count(len(d.frames)), *large), "encode", "decode")
+    tiles = dict(tiles or planned_cuts(pipe, (trimmed_count(len(d.frames)), *large), "encode", "decode"))
     txt, neg = embed(pipe, d.prompt, d.settings.get("negative"), 2, callback)
     z_ref = encode(pipe, d.frames, large, callback, tiles["encode"])
     sampling = {name: settings[name] for name in sampling}
     with placed(pipe.stage2, pipe.device) as dit:
         noise = seeded_noise(seed)(z_ref)
-        latent = sample_stage2(dit, z_ref, txt, noise=noise, negative=neg, callback=callback, **sampling).cpu()
+        how = sampling | {"callback": callback} | evaluated(pipe, dit, z_ref.shape, tiles)
+        latent = sample_stage2(dit, z_ref, txt, noise=noise, negative=neg, **how).cpu()
     frames = crop_to_1080(decode(pipe, latent, "decode", callback, tiles["decode"]))
     return Clip(d, frames, latent, d.fps, settings | {"seed": seed, "tiles": tiles})
 
@@ -160,6 +163,14 @@ def embed(pipe: Pipeline, prompt: str, negative: str | None, stage: int, callbac
     if callback is not None:
         callback("text", 1, 1, None)
     return txt[:, : config.text_length].to(pipe.device), neg
+
+
+def evaluated(pipe: Pipeline, dit, shape: tuple[int, ...], tiles: dict) -> dict:
+    """How the sampler evaluates a network that is on its device already; what memory asks for is added to tiles."""
+    if "branches" not in tiles:
+        where = (pipe.dtype.itemsize, free_memory(pipe.device))
+        tiles["branches"] = plan_branches(dit.config, tuple(shape[2:]), *where)
+    return {"attention": pipe.attention, "sequential": tiles["branches"] == 1}
 
 
 def planned_cuts(pipe: Pipeline, clip: tuple[int, int, int], *kinds: str) -> dict[str, Cut]:

@@ -33,6 +33,7 @@ def clip_record(prompt: str, stage1: dict, stage2: dict | None, weights: dict, r
 def draft_record(record: dict) -> dict:
     """The part of a clip's record that tells how its draft was made."""
     kept = {name: record[name] for name in ("prompt", "stage1", "dtype", "device", "fps", "software")}
+    kept |= {"attention": record["attention"]} if "attention" in record else {}
     return kept | {"weights": {name: record["weights"][name] for name in ("stage1", "text")}}
 
 
@@ -73,12 +74,14 @@ def software() -> dict:
     return {"flashvideo": own, "torch": torch.__version__, "threads": torch.get_num_threads()}
 
 
-def run_of(device: torch.device, dtype: torch.dtype, fps, crf: float | None = None) -> dict:
-    """The rest of a record. fps is a number, or "24000/1001" where that is exact."""
+def run_of(
+    device: torch.device, dtype: torch.dtype, fps, crf: float | None = None, attention: str | None = None
+) -> dict:
+    """The rest of a record. fps is a number, or "24000/1001" where that is exact; attention where it was chosen."""
     rate = Fraction(fps).limit_denominator(1001)
     run = {"dtype": str(dtype).removeprefix("torch."), "device": device.type}
     run["fps"] = rate.numerator if rate.denominator == 1 else str(rate)
-    return run if crf is None else run | {"crf": crf}
+    return run | {name: value for name, value in (("crf", crf), ("attention", attention)) if value is not None}
 
 
 def read_record(path: str | Path) -> dict:

@@ -91,16 +91,18 @@ def sample_stage1(
     callback: Callable | None = None,
     attention: Callable = attention,
     on_block: Callable[[int], None] | None = None,
+    sequential: bool = False,
 ) -> Tensor:
     """Draws a draft: noise [B, 16, T, H, W] -> clean latent in VAE units, float32.
 
     txt and negative [B, L, text_dim]; negative None means zeros, as released. `draw_noise(x)` returns
     noise like x, called in the order of the released sampler. guidance: "released" or "constant".
-    `attention` and `on_block` go to every call of the network. Raises ValueError for bad steps, guidance or weights.
+    `attention` and `on_block` go to every call of the network; sequential evaluates the two branches of guidance one
+    after the other, in half the memory. Raises ValueError for bad steps, guidance or weights.
     """
     timesteps, sqrt_alphas = stage1_schedule(steps)
     scale_of = guidance_scale(guidance)
-    both = two_branches(network(dit, None, attention, on_block), txt, unconditional(txt, negative))
+    both = two_branches(network(dit, None, attention, on_block), txt, unconditional(txt, negative), sequential)
 
     def denoise(x: Tensor, i: int) -> Tensor:
         a = nearest_table_alpha(float(sqrt_alphas[i]))
@@ -127,6 +129,7 @@ def sample_stage2(
     callback: Callable | None = None,
     attention: Callable = attention,
     on_block: Callable[[int], None] | None = None,
+    sequential: bool = False,
 ) -> Tensor:
     """Refines: reference latent [B, 16, T, H, W] in VAE units -> latent in VAE units, float32.
 
@@ -137,7 +140,7 @@ def sample_stage2(
     check_ref_step(ref_step)
     times = stage2_times(steps, shift)
     scale = dit.config.latent_scale
-    both = two_branches(network(dit, ref_step, attention, on_block), txt, unconditional(txt, negative))
+    both = two_branches(network(dit, ref_step, attention, on_block), txt, unconditional(txt, negative), sequential)
     x = add_noise(scale * z_ref.float(), noise.float(), zero_snr_sqrt_alphas()[ref_step])
 
     def velocity(x: Tensor, t: float) -> Tensor:

@@ -31,16 +31,16 @@ def trace(dit, x: Tensor, timesteps: Tensor, context: Tensor, ref_step: int) -> 
         return lambda module, args, out: ours.__setitem__(name, out)
 
     hooks = [
-        dit.blocks[0].register_forward_pre_hook(lambda module, args: ours.update(tokens_in=torch.cat(args[:2], 1))),
+        dit.blocks[0].register_forward_pre_hook(lambda module, args: ours.update(tokens_in=args[0][0])),
         dit.norm_out.register_forward_hook(keep("final_layernorm_out")),
         *(block.register_forward_hook(keep(f"block{i}_out")) for i, block in enumerate(dit.blocks)),
     ]
     out = dit(x.transpose(1, 2), timesteps, context, ref_step, attention=attend)
     for hook in hooks:
         hook.remove()
-    text = ours["block1_out"][0]  # its tokens are dropped before the last norm; the recording kept them
+    ours |= {f"block{i}_out": ours[f"block{i}_out"][0] for i in range(len(dit.blocks))}
+    text = ours["block1_out"][:, : context.shape[1]]  # dropped before the last norm; the recording kept it
     ours["final_layernorm_out"] = torch.cat([dit.norm_out(text), ours["final_layernorm_out"]], dim=1)
-    ours |= {f"block{i}_out": torch.cat(ours[f"block{i}_out"], dim=1) for i in range(len(dit.blocks))}
     cos, sin = rope_table(x.shape[1], x.shape[3] // 2, x.shape[4] // 2)
     return ours | {
         "out": out.transpose(1, 2),

@@ -15,7 +15,7 @@ CORE = ROOT / "flashvideo_core"
 # but for what runs the whole path. A new file gets its place here.
 LAYERS = [
     "config keys lora_keys attention schedule files footprint",
-    "dit vae vae_layers text sampling guidance tiling video audio color drafts weightfile progress",
+    "dit vae vae_layers kernels text sampling guidance tiling video audio color drafts weightfile progress",
     "handoff checkpoint memory parts settings lora training.*",
     "pipeline convert record outputs bench.*",
     "__main__ cli cli_* client training.train training.ablation training.evaluate training.prepare training.samples"
@@ -23,7 +23,7 @@ LAYERS = [
 ]
 THIRD_PARTY = {"torch", "safetensors", "einops", "numpy"}
 WITH_PYAV = {"video", "audio", "color"}  # may import av at the top; others do it inside a function
-LAZY = {"av", "transformers", "aiohttp", "matplotlib", "PIL", "scipy", "tqdm"}
+LAZY = {"av", "transformers", "sageattention", "aiohttp", "matplotlib", "PIL", "scipy", "tqdm"}
 COMFYUI = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "server", "execution", "nodes"}
 
 

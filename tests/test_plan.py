@@ -35,9 +35,9 @@ def test_the_saved_activations_of_a_block_are_counted(lora):
             kept[storage.data_ptr()] = x
         return x
 
-    txt, img = (torch.randn(1, n, d, dtype=torch.bfloat16, requires_grad=True) for n in (text, t * h * w))
+    x = torch.randn(1, tokens, d, dtype=torch.bfloat16, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x), torch.autocast("cpu", dtype=torch.bfloat16):
-        block(txt, img, torch.randn(1, 64), rope_table(t, h, w), attention)
+        block([x], text, torch.randn(1, 64), [rope_table(t, h, w)], attention)
     counted = sum(x.untyped_storage().nbytes() for x in kept.values()) / (tokens * d)
     assert counted == pytest.approx(SAVED["cpu"] + (0 if lora else SAVED_FULL), rel=0.05)
 

@@ -67,6 +67,31 @@ def test_attention_kernels_agree(dit):
 
 
 @STAGES
+@pytest.mark.parametrize("part", [5, 6, 17])
+def test_parts_change_nothing(dit, part, monkeypatch):
+    """18 video tokens in two to four parts. Products of other shapes round otherwise."""
+    x, t, txt = example()
+    whole = dit(x, t, txt)
+    monkeypatch.setattr("flashvideo_core.dit.PART", part)
+    seen = []
+    hook = dit.blocks[0].register_forward_hook(lambda *args: seen.extend(y.shape[1] for y in args[2]))
+    assert error(dit(x, t, txt), whole) < ONE_PASS
+    hook.remove()
+    assert seen[0] == 7 + part and sum(seen) == 7 + 18
+
+
+@STAGES
+def test_gradients_do_not_change_the_result(dit):
+    """Without them the MLP works in place."""
+    x, t, txt = example()
+    with torch.no_grad():
+        plain = dit(x, t, txt)
+    dit.requires_grad_(True)
+    assert torch.equal(dit(x, t, txt), plain)
+    dit.requires_grad_(False)
+
+
+@STAGES
 def test_on_block_comes_before_each_block_and_may_stop(dit):
     x, t, txt = example()
     order = []

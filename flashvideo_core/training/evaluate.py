@@ -189,7 +189,7 @@ def refined(pipe: Pipeline, z_ref: Tensor, prompt: str, seed: int, latent_frames
     txt, _ = embed(pipe, prompt, None, 2)
     sampling = {name: settings[name] for name in ("steps", "cfg", "shift", "ref_step")}
     with placed(part(pipe, "stage2"), pipe.device) as dit:
-        z = sample_stage2(dit, z_ref, txt, noise=seeded_noise(seed)(z_ref), **sampling).cpu()
+        z = sample_stage2(dit, z_ref, txt, noise=seeded_noise(seed)(z_ref), attention=pipe.attention, **sampling).cpu()
     return decode(pipe, z[:, :, :latent_frames], "decode")
 
 
