@@ -3,20 +3,25 @@
 import pytest
 import torch
 
+from flashvideo_core.config import STAGE1 as RELEASED_STAGE1
+from flashvideo_core.config import STAGE2 as RELEASED_STAGE2
 from flashvideo_core.config import STAGE2_DEFAULTS, TransformerConfig, VAEConfig
 from flashvideo_core.config import VAE as RELEASED_VAE
 from flashvideo_core.dit import Transformer
 from flashvideo_core.footprint import Watch
 from flashvideo_core.memory import (
     BOUND,
+    BRANCH_BOUND,
     INDEX_LIMIT,
     MOST_GROUP,
     SHARE,
+    plan_branches,
     plan_vae,
     tile_overlap,
     transformer_peak,
     vae_footprint,
     vae_peak,
+    weight_bytes,
 )
 from flashvideo_core.vae import VAE
 from flashvideo_core.vae_layers import WHOLE
@@ -39,6 +44,30 @@ def test_one_evaluation(dtype):
     with Watch(*network.parameters(), x, txt, timestep) as watch:
         network(x, timestep, txt, 675)
     assert holds(1.1 * transformer_peak(STAGE, 2, (5, 32, 48), dtype.itemsize), watch.peak)
+
+
+@pytest.mark.parametrize("config", [STAGE, RELEASED_STAGE1, RELEASED_STAGE2])
+@pytest.mark.parametrize("latent", [(1, 4, 6), (13, 32, 60), (13, 134, 240)])
+@pytest.mark.parametrize("itemsize", [2, 4])
+def test_what_is_sure_to_fit_is_more_than_an_evaluation_takes(config, latent, itemsize):
+    """Where this bound fits, nothing is counted."""
+    tokens = config.text_length + latent[0] * latent[1] * latent[2]
+    assert transformer_peak(config, 2, latent, itemsize) < BRANCH_BOUND * itemsize * tokens * config.hidden
+
+
+def test_guidance_takes_two_passes_where_memory_asks():
+    """The released stage 2 at 1080p beside its weights on a card of 8 GB, and of 16."""
+    config, latent = RELEASED_STAGE2, (13, 134, 240)
+    one, two = (transformer_peak(config, batch, latent, 2) for batch in (1, 2))
+    assert 1.9 < two / one < 2.1 and two < 4.5e9
+    weights = weight_bytes(Transformer, config, 2)
+    assert [plan_branches(config, latent, 2, (gb << 30) - weights) for gb in (8, 16)] == [1, 2]
+
+
+def test_an_evaluation_grows_less_than_a_block_of_old():
+    """Beside attention's queries, keys, values and output only parts of the sequence live (was: 34 bytes in bf16)."""
+    tokens = 226 + 13 * 67 * 120
+    assert transformer_peak(RELEASED_STAGE2, 1, (13, 134, 240), 2) < 10.5 * tokens * RELEASED_STAGE2.hidden
 
 
 @torch.no_grad()

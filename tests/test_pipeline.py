@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from golden import CHECKPOINTS, recorded
+from golden import CHECKPOINTS, SAMPLING, error, recorded
 from safetensors.torch import save_file
 
+from flashvideo_core.attention import chunked_attention
 from flashvideo_core.config import STAGE1, STAGE2
 from flashvideo_core.parts import Pipeline, part_files
 from flashvideo_core.pipeline import Draft, crop_to_1080, decode, draft, encode, generate, load_pipeline, refine
@@ -114,13 +115,36 @@ def test_raising_in_the_callback_stops_at_once(pipe, phase):
 
 def test_tiles_of_an_earlier_run_are_repeated(pipe, drawn):
     """Where memory decides, another moment could decide otherwise; the settings keep what was chosen."""
-    assert drawn.settings["tiles"] == {"decode": None}
-    tiles = {"encode": (6, 8), "decode": [6, 8]}  # as JSON gives it back
+    assert drawn.settings["tiles"] == {"decode": None, "branches": 2}
+    tiles = {"encode": (6, 8), "decode": [6, 8], "branches": 1}  # as JSON gives it back
     clip = refine(pipe, drawn, **LARGE, tiles=tiles)
     assert clip.settings["tiles"] == tiles
     assert torch.equal(clip.frames, refine(pipe, drawn, **LARGE, tiles=clip.settings["tiles"]).frames)
     assert not torch.equal(clip.frames, refine(pipe, drawn, **LARGE).frames)
     assert clip.frames.shape == (5, 64, 96, 3)
+
+
+def test_guidance_takes_two_passes_where_one_batch_does_not_fit(pipe, drawn, monkeypatch):
+    """With 300 kB free as with all the memory there is; an earlier run's way is kept."""
+    batches = []
+    hook = pipe.stage2.register_forward_pre_hook(lambda _, args: batches.append(len(args[0])))
+    wanted = refine(pipe, drawn, **LARGE)
+    monkeypatch.setattr("flashvideo_core.pipeline.planned_cuts", lambda *args: {"encode": None, "decode": None})
+    monkeypatch.setattr("flashvideo_core.pipeline.free_memory", lambda device: 300_000)
+    clip = refine(pipe, drawn, **LARGE)
+    refine(pipe, drawn, **LARGE, tiles=wanted.settings["tiles"])
+    hook.remove()
+    assert batches == [2, 2, 1, 1, 1, 1, 2, 2]
+    assert (wanted.settings["tiles"]["branches"], clip.settings["tiles"]["branches"]) == (2, 1)
+    assert error(clip.latent, wanted.latent) < SAMPLING
+
+
+def test_the_attention_of_the_pipeline_is_used(pipe, drawn):
+    calls = []
+    watched = replace(pipe, attention=lambda q, k, v: calls.append(q.shape[2]) or chunked_attention(q, k, v))
+    clip = refine(watched, drawn, **LARGE)
+    assert len(calls) == 2 * pipe.stage2.config.layers
+    assert error(clip.latent, refine(pipe, drawn, **LARGE).latent) < SAMPLING
 
 
 def test_tiled_passes_report_their_tiles(pipe, drawn):
