@@ -167,3 +167,21 @@ def test_layers_come_from_the_given_namespace(dit, stage):
 def test_plain_attention_equals_the_fused_kernel():
     q, k, v = torch.randn(3, 2, 3, 37, 64, generator=torch.Generator().manual_seed(0)).unbind(0)
     torch.testing.assert_close(plain_attention(q, k, v), attention(q, k, v), rtol=1e-5, atol=1e-6)
+
+
+@STAGES
+@torch.no_grad()
+def test_it_compiles_into_one_graph_for_all_sizes(dit):
+    """Without a break, and a second size does not compile again."""
+    x, t, txt = example()
+    compiles = []
+
+    def backend(graph, inputs):
+        compiles.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    compiled = torch.compile(dit, backend=backend, fullgraph=True, dynamic=True)
+    for piece in (x, torch.cat([x, x[:, :, :2]], dim=2), torch.cat([x, x], dim=4)):
+        assert error(compiled(piece, t, txt), dit(piece, t, txt)) < ONE_PASS
+    assert len(compiles) == 1
