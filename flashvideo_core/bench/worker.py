@@ -22,7 +22,8 @@ from .memory import peak_bytes
 from .paths import sampler, whole_clip
 from .sizes import NETWORKS, Size, build_network, find_size, make_inputs, parse_latent, probe_inputs, warm_inputs
 
-MATMUL = {"cpu": 1024, "cuda": 8192}  # side of the square matrices
+MATMUL = {"cpu": 2048, "cuda": 8192}  # side of the square matrices
+SUSTAINED = 1.0  # seconds of products: a single one may run faster than any machine can go on
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -45,11 +46,14 @@ def seconds(call: Callable, device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def matmul_rate(device: torch.device, dtype: torch.dtype, repeats: int = 5) -> float:
-    """Operations a second of the best of a few products of large square matrices."""
-    side = MATMUL[device.type]
+def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations a second of products of large square matrices, one after the other for a second."""
+    side, spent, count = MATMUL[device.type], 0.0, 0
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    return 2 * side**3 / min(seconds(lambda: a @ b, device) for _ in range(repeats + 1))
+    out = a @ b
+    while spent < SUSTAINED:
+        spent, count = spent + seconds(lambda: torch.mm(a, b, out=out), device), count + 1
+    return 2 * side**3 * count / spent
 
 
 def ours(part: str, network: nn.Module, name: str) -> tuple[Callable, Callable]:
