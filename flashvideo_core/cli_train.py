@@ -11,7 +11,7 @@ from .checkpoint import open_weights
 from .cli_parts import DTYPES, Parts, find_parts, given_parts, resumable
 from .config import STAGE1, STAGE2
 from .progress import Reporter
-from .training.data import find_cuts, find_sources, read_cut
+from .training.data import find_sources, find_spans, read_span
 from .training.degradation import Degradation, contact_sheet, degraded_draft, draft_of
 from .training.distributed import World, join
 from .training.finetune import finetune, trainable
@@ -115,15 +115,15 @@ def preview_degradation(args: argparse.Namespace, reporter: Reporter) -> None:
             raise ValueError(f"{name} is {getattr(args, name)}; it must be at least 1")
     options = options_for(STAGE2, size=args.size, frames=args.frames, fps=args.fps, seed=args.seed)
     sources, skipped = find_sources(args.data)
-    cuts, unfit = find_cuts(sources, size=options.size, frames=options.frames, fps=options.fps)
+    spans, unfit = find_spans(sources, size=options.size, frames=options.frames, fps=options.fps)
     for skip in [*skipped, *unfit]:
         reporter.note(str(skip))
-    if not cuts:
+    if not spans:
         raise ValueError(f"{args.data} holds no clip that can be shown; the notes above say why")
-    moving = [cut for cut in cuts if len(cut.frames) > 1] or cuts
+    moving = [span for span in spans if len(span.frames) > 1] or spans
     pairs = []
-    for done, cut in enumerate(moving[: args.clips], 1):
-        pairs += degraded_pairs(read_cut(cut, options.size), options, args.variants, done)
+    for done, span in enumerate(moving[: args.clips], 1):
+        pairs += degraded_pairs(read_span(span, options.size), options, args.variants, done)
         reporter.progress("degradation", done, len(moving[: args.clips]))
     contact_sheet(pairs, out, columns=args.variants)
     reporter.finish({"file": str(out), "clips": len(moving[: args.clips])}, [str(out)])

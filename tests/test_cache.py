@@ -17,7 +17,7 @@ from flashvideo_core.training.cache import (
     read,
     write,
 )
-from flashvideo_core.training.data import find_cuts, find_sources, read_cut
+from flashvideo_core.training.data import find_sources, find_spans, read_span
 from flashvideo_core.training.degradation import Degradation, degrade, degraded_draft, draft_of
 from flashvideo_core.training.loop import step_generator, step_of
 
@@ -25,10 +25,10 @@ RECIPE = Recipe(SIZE, (16, 32), "vae", variants=2)
 
 
 @pytest.fixture(scope="module")
-def cuts(tmp_path_factory):
+def spans(tmp_path_factory):
     sources, skipped = find_sources(data_set(tmp_path_factory.mktemp("cache") / "clips"))
     assert not skipped
-    return find_cuts(sources, size=SIZE, frames=9, fps=8)[0]
+    return find_spans(sources, size=SIZE, frames=9, fps=8)[0]
 
 
 class Encoder:
@@ -43,29 +43,29 @@ class Encoder:
         return grid[::4].transpose(0, 1).repeat(6, 1, 1, 1)[:16]
 
 
-def test_a_clip_is_stored_with_the_references_of_its_degraded_drafts(tmp_path, cuts):
+def test_a_clip_is_stored_with_the_references_of_its_degraded_drafts(tmp_path, spans):
     encode = Encoder()
-    plan = plan_latents(tmp_path, cuts, RECIPE)
+    plan = plan_latents(tmp_path, spans, RECIPE)
     assert build_latents(plan, RECIPE, encode) == []
     assert [len(files) for files in plan.values()] == [3, 3, 3] and len(encode.given) == 9
-    clip = read_cut(cuts[0], SIZE)
+    clip = read_span(spans[0], SIZE)
     (z, size), (one, _), (two, _) = encode.given[:3]
     assert torch.equal(z, clip) and size == SIZE
     assert one.shape == two.shape == (3, 9, 16, 32) and not torch.equal(one, two)
-    again = degraded_draft(clip, RECIPE.draft_size, RECIPE.degradation, int(plan[cuts[0]][1].stem[:15], 16))
+    again = degraded_draft(clip, RECIPE.draft_size, RECIPE.degradation, int(plan[spans[0]][1].stem[:15], 16))
     assert torch.equal(one, again)
     assert torch.equal(
         draft_of(clip, RECIPE.draft_size)[:, 3],
         torch.nn.functional.interpolate(clip[:, 3][None], (16, 32), mode="area")[0],
     )
-    stored = read(plan[cuts[0]][0])
+    stored = read(plan[spans[0]][0])
     assert stored.shape == (16, 3, 8, 12) and torch.equal(stored, Encoder()(clip, SIZE).half().float())
 
 
-def test_what_is_there_is_kept_and_what_is_missing_is_the_same_again(tmp_path, cuts):
-    plan = plan_latents(tmp_path, cuts, RECIPE)
+def test_what_is_there_is_kept_and_what_is_missing_is_the_same_again(tmp_path, spans):
+    plan = plan_latents(tmp_path, spans, RECIPE)
     build_latents(plan, RECIPE, Encoder())
-    victim = plan[cuts[1]][2]
+    victim = plan[spans[1]][2]
     before = victim.read_bytes()
     victim.unlink()
     encode, heard = Encoder(), []
@@ -87,33 +87,35 @@ def test_what_is_there_is_kept_and_what_is_missing_is_the_same_again(tmp_path, c
         ({}, 0),
     ],
 )
-def test_a_name_follows_all_that_the_content_depends_on(tmp_path, cuts, change, new):
+def test_a_name_follows_all_that_the_content_depends_on(tmp_path, spans, change, new):
     """Another degradation makes other references and keeps z; another VAE makes all anew."""
     before, after = (
-        plan_latents(tmp_path, cuts[:1], recipe)[cuts[0]] for recipe in (RECIPE, replace(RECIPE, **change))
+        plan_latents(tmp_path, spans[:1], recipe)[spans[0]] for recipe in (RECIPE, replace(RECIPE, **change))
     )
     assert len(set(after) - set(before)) == new
     if "vae" not in change and "size" not in change:
         assert after[0] == before[0]
 
 
-def test_names_follow_the_bytes_of_a_file_and_not_its_place(tmp_path, cuts):
-    source = cuts[0].source
+def test_names_follow_the_bytes_of_a_file_and_not_its_place(tmp_path, spans):
+    source = spans[0].source
     moved = tmp_path / "renamed.mp4"
     moved.write_bytes(source.path.read_bytes())
-    same = replace(cuts[0], source=replace(source, path=moved))
+    same = replace(spans[0], source=replace(source, path=moved))
     assert list(plan_latents(tmp_path, [same], RECIPE).values()) == list(
-        plan_latents(tmp_path, cuts[:1], RECIPE).values()
+        plan_latents(tmp_path, spans[:1], RECIPE).values()
     )
     moved.write_bytes(source.path.read_bytes() + b"x")
     assert list(plan_latents(tmp_path, [same], RECIPE).values()) != list(
-        plan_latents(tmp_path, cuts[:1], RECIPE).values()
+        plan_latents(tmp_path, spans[:1], RECIPE).values()
     )
 
 
-def test_what_cannot_be_encoded_is_skipped_with_its_reason(tmp_path, cuts):
-    huge = build_latents(plan_latents(tmp_path, cuts[:1], RECIPE), RECIPE, lambda f, s: torch.full((16, 3, 8, 12), 1e6))
-    assert [str(skip) for skip in huge] == [f"skipped {cuts[0]}: its z holds NaN or infinity, or does not fit float16"]
+def test_what_cannot_be_encoded_is_skipped_with_its_reason(tmp_path, spans):
+    huge = build_latents(
+        plan_latents(tmp_path, spans[:1], RECIPE), RECIPE, lambda f, s: torch.full((16, 3, 8, 12), 1e6)
+    )
+    assert [str(skip) for skip in huge] == [f"skipped {spans[0]}: its z holds NaN or infinity, or does not fit float16"]
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
@@ -220,7 +222,7 @@ def test_a_generator_knows_its_step(seed):
         assert step_of(generator) == step
 
 
-def test_degrading_a_clip_is_degrading_its_draft(cuts):
-    clip = read_cut(cuts[0], SIZE)
+def test_degrading_a_clip_is_degrading_its_draft(spans):
+    clip = read_span(spans[0], SIZE)
     wanted = degrade(draft_of(clip, RECIPE.draft_size), RECIPE.degradation, torch.Generator().manual_seed(5))
     assert torch.equal(degraded_draft(clip, RECIPE.draft_size, RECIPE.degradation, 5), wanted)

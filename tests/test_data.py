@@ -1,4 +1,4 @@
-"""What becomes of a folder or a CSV of clips: captions, cuts at the chosen rate, sizes, and what is left out."""
+"""What becomes of a folder or a CSV of clips: captions, spans at the chosen rate, sizes, and what is left out."""
 
 import csv
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from own_clips import SIZE, clip, write_clip
 
-from flashvideo_core.training.data import Cut, Source, cuts_of, find_cuts, find_sources, read_cut, resampled
+from flashvideo_core.training.data import Source, Span, find_sources, find_spans, read_span, resampled, spans_of
 from flashvideo_core.video import probe_video, read_frames, read_video
 
 
@@ -59,11 +59,11 @@ def test_what_is_no_data_set_is_refused(tmp_path):
 
 
 def test_a_long_clip_is_cut_end_to_end_at_the_chosen_rate(tmp_path):
-    """50 frames at 24 fps are 17 at 8 fps, every third: three cuts of 5, two frames left."""
+    """50 frames at 24 fps are 17 at 8 fps, every third: three spans of 5, two frames left."""
     source = write_clip(tmp_path / "a.mp4", "x", 50, 24)
-    cuts = cuts_of(source, SIZE, 5, 8)
-    assert [cut.frames for cut in cuts] == [(0, 3, 6, 9, 12), (15, 18, 21, 24, 27), (30, 33, 36, 39, 42)]
-    assert cuts_of(source, SIZE, 17, 8)[0].frames == tuple(range(0, 51, 3))[:17]
+    spans = spans_of(source, SIZE, 5, 8)
+    assert [span.frames for span in spans] == [(0, 3, 6, 9, 12), (15, 18, 21, 24, 27), (30, 33, 36, 39, 42)]
+    assert spans_of(source, SIZE, 17, 8)[0].frames == tuple(range(0, 51, 3))[:17]
 
 
 @pytest.mark.parametrize(
@@ -93,8 +93,8 @@ def test_unfit_clips_are_named_with_the_rule_they_break(tmp_path):
         write_clip(tmp_path / "good.mp4", "x", 9),
     ]
     (tmp_path / "broken.mp4").write_bytes(b"no video")
-    cuts, skipped = find_cuts(sources, size=SIZE, frames=5, fps=8)
-    assert [str(cut) for cut in cuts] == ["good.mp4[0..4]"]
+    spans, skipped = find_spans(sources, size=SIZE, frames=5, fps=8)
+    assert [str(span) for span in spans] == ["good.mp4[0..4]"]
     assert reasons(skipped) == {
         "short.mp4": "it has 4 frames at 8 fps; a training clip has 5",
         "slow.mp4": "its 4 fps are fewer than the 8 of training",
@@ -105,13 +105,13 @@ def test_unfit_clips_are_named_with_the_rule_they_break(tmp_path):
 
 def test_a_picture_is_a_clip_of_one_frame(tmp_path):
     source = write_clip(tmp_path / "p.mp4", "x", 1)
-    assert cuts_of(source, SIZE, 49, 8) == [Cut(source, (0,))]
+    assert spans_of(source, SIZE, 49, 8) == [Span(source, (0,))]
 
 
 @pytest.mark.parametrize(("wrong", "said"), [({"frames": 6}, "4n\\+1"), ({"fps": 0}, "fps is 0; it must be over 0")])
 def test_bad_numbers_are_refused(wrong, said):
     with pytest.raises(ValueError, match=said):
-        find_cuts([], size=SIZE, **wrong)
+        find_spans([], size=SIZE, **wrong)
 
 
 def test_frames_by_number_are_those_of_the_whole_video(tmp_path):
@@ -126,10 +126,10 @@ def test_frames_by_number_are_those_of_the_whole_video(tmp_path):
 def test_a_cut_covers_the_size_from_its_middle(tmp_path):
     """Twice as large and wider: reduced by two, and cut alike on both sides."""
     source = write_clip(tmp_path / "a.mp4", "x", 5, size=(128, 256))
-    seen = read_cut(Cut(source, (0, 4)), SIZE)
+    seen = read_span(Span(source, (0, 4)), SIZE)
     assert seen.shape == (3, 2, *SIZE) and seen.abs().max() <= 1
     wide = clip(1, (64, 128))[:, :, 16:112].permute(3, 0, 1, 2) * 2 - 1
     assert (seen[:, :1] - wide).abs().mean() < 0.03  # H.264 is lossy
     same = write_clip(tmp_path / "b.mp4", "x", 5)
     exact = read_frames(same.path, (0, 4)).permute(3, 0, 1, 2) * 2 - 1
-    assert torch.equal(read_cut(Cut(same, (0, 4)), SIZE), exact)
+    assert torch.equal(read_span(Span(same, (0, 4)), SIZE), exact)

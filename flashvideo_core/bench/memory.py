@@ -33,8 +33,10 @@ def peak_bytes(call: Callable, device: torch.device) -> int | None:
     libc.mallopt(MMAP_THRESHOLD, SMALL)
     CLEAR.write_text(RESET_PEAK)
     before = _status("VmRSS")
-    call()
-    libc.mallopt(MMAP_THRESHOLD, LARGE)
+    try:
+        call()
+    finally:
+        libc.mallopt(MMAP_THRESHOLD, LARGE)
     return _status("VmHWM") - before
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..files import whole_file
 from ..weightfile import file_sha256
-from .data import Cut, Skipped, read_cut, refused
+from .data import Skipped, Span, read_span, refused
 from .degradation import Degradation, degraded_draft
 
 LAYOUT = 1  # part of every hash: another way of making the same file has another number
@@ -56,22 +56,22 @@ def digest(*parts) -> str:
     return hashlib.sha256(json.dumps([LAYOUT, *parts], sort_keys=True).encode()).hexdigest()[:32]
 
 
-def plan_latents(folder: Path, cuts: Iterable[Cut], recipe: Recipe) -> dict[Cut, tuple[Path, ...]]:
+def plan_latents(folder: Path, spans: Iterable[Span], recipe: Recipe) -> dict[Span, tuple[Path, ...]]:
     """The files of each clip: z, then the reference of each variant. Reads the sources once, for their hashes."""
     hashes: dict[Path, str] = {}
     out = {}
-    for cut in cuts:
-        source = hashes.get(cut.source.path) or file_sha256(cut.source.path)
-        hashes[cut.source.path] = source
-        clip = digest(source, cut.frames, recipe.size, recipe.vae)
+    for span in spans:
+        source = hashes.get(span.source.path) or file_sha256(span.source.path)
+        hashes[span.source.path] = source
+        clip = digest(source, span.frames, recipe.size, recipe.vae)
         damage = [recipe.draft_size, dataclasses.asdict(recipe.degradation), recipe.seed]
         names = [clip, *(digest(clip, *damage, variant) for variant in range(recipe.variants))]
-        out[cut] = tuple(folder / "latents" / f"{name}.safetensors" for name in names)
+        out[span] = tuple(folder / "latents" / f"{name}.safetensors" for name in names)
     return out
 
 
 def build_latents(
-    plan: dict[Cut, tuple[Path, ...]],
+    plan: dict[Span, tuple[Path, ...]],
     recipe: Recipe,
     encode: Callable[[Tensor, tuple[int, int]], Tensor],
     on_clip: Callable[[int, int], None] | None = None,
@@ -82,19 +82,19 @@ def build_latents(
     hand-off does it. `on_clip(done, all)` follows each clip.
     """
     skipped = []
-    for done, (cut, files) in enumerate(plan.items(), 1):
+    for done, (span, files) in enumerate(plan.items(), 1):
         try:
-            _build_clip(cut, files, recipe, encode)
+            _build_clip(span, files, recipe, encode)
         except ValueError as error:
-            skipped.append(refused(str(cut), error))
+            skipped.append(refused(str(span), error))
         if on_clip is not None:
             on_clip(done, len(plan))
     return skipped
 
 
-def _build_clip(cut: Cut, files: tuple[Path, ...], recipe: Recipe, encode: Callable) -> None:
+def _build_clip(span: Span, files: tuple[Path, ...], recipe: Recipe, encode: Callable) -> None:
     missing = [path for path in files if not path.exists()]
-    clip = read_cut(cut, recipe.size) if missing else None
+    clip = read_span(span, recipe.size) if missing else None
     for path in missing:
         # seeded with the file's own hash: a variant is the same whoever makes it, and in which order
         seed = int(path.stem[:15], 16)

@@ -29,7 +29,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Cut:
+class Span:
     """One training clip: the decoded frames of a source by number, 4n+1 of them; a picture has one."""
 
     source: Source
@@ -99,9 +99,9 @@ def _in_csv(table: Path) -> tuple[list[Source], list[Skipped]]:
     return sources, skipped
 
 
-def find_cuts(
+def find_spans(
     sources: Iterable[Source], *, size: tuple[int, int], frames: int = 49, fps: float = 8
-) -> tuple[list[Cut], list[Skipped]]:
+) -> tuple[list[Span], list[Skipped]]:
     """All training clips of `frames` (4n+1) frames at `fps` that the sources hold, end to end, and what is left out.
 
     size (height, width) is the least that a source must have. Raises ValueError for a bad frame count or rate.
@@ -109,13 +109,13 @@ def find_cuts(
     check_frame_count(frames)
     if not 0 < fps <= 1000:
         raise ValueError(f"fps is {fps}; it must be over 0 and at most 1000")
-    cuts, skipped = [], []
+    spans, skipped = [], []
     for source in sources:
         try:
-            cuts += cuts_of(source, size, frames, fps)
+            spans += spans_of(source, size, frames, fps)
         except ValueError as error:
             skipped.append(refused(str(source.path), error))
-    return cuts, skipped
+    return spans, skipped
 
 
 def refused(what: str, error: ValueError) -> Skipped:
@@ -123,20 +123,20 @@ def refused(what: str, error: ValueError) -> Skipped:
     return Skipped(what, " ".join(str(error).removeprefix(f"{what}: ").split()))
 
 
-def cuts_of(source: Source, size: tuple[int, int], frames: int, fps: float) -> list[Cut]:
+def spans_of(source: Source, size: tuple[int, int], frames: int, fps: float) -> list[Span]:
     """The clips of one file: frames nearest in time to every 1/fps seconds. Raises ValueError when it has none."""
     info = probe_video(source.path)
     if info.height < size[0] or info.width < size[1]:
         raise ValueError(f"its {info.height}x{info.width} pixels are fewer than the {size[0]}x{size[1]} of training")
     if info.frames == 1:
-        return [Cut(source, (0,))]
+        return [Span(source, (0,))]
     rate = (info.frames - 1) / info.times[-1] if info.times[-1] > 0 else float(info.fps)
     if rate < FPS_SLACK * fps:
         raise ValueError(f"its {rate:.4g} fps are fewer than the {fps:g} of training")
     numbers = resampled(info.times, fps)
     if len(numbers) < frames:
         raise ValueError(f"it has {len(numbers)} frames at {fps:g} fps; a training clip has {frames}")
-    return [Cut(source, tuple(numbers[i : i + frames])) for i in range(0, len(numbers) - frames + 1, frames)]
+    return [Span(source, tuple(numbers[i : i + frames])) for i in range(0, len(numbers) - frames + 1, frames)]
 
 
 def resampled(times: tuple[float, ...], fps: float) -> list[int]:
@@ -151,12 +151,12 @@ def _nearest(times: tuple[float, ...], instant: float) -> int:
     return right - 1 if right and instant - times[right - 1] <= times[right] - instant else right
 
 
-def read_cut(cut: Cut, size: tuple[int, int]) -> Tensor:
+def read_span(span: Span, size: tuple[int, int]) -> Tensor:
     """The clip as [3, F, H, W] in -1..1, scaled to cover size (height, width) and cut at its middle.
 
     Raises ValueError for a file that cannot be decoded that far.
     """
-    frames = read_frames(cut.source.path, cut.frames).permute(3, 0, 1, 2)[None] * 2 - 1
+    frames = read_frames(span.source.path, span.frames).permute(3, 0, 1, 2)[None] * 2 - 1
     scale = max(wanted / side for wanted, side in zip(size, frames.shape[-2:], strict=True))
     covering = tuple(max(w, round(side * scale)) for w, side in zip(size, frames.shape[-2:], strict=True))
     frames = resize(frames, covering)[0]

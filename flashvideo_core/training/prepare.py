@@ -14,7 +14,7 @@ from ..parts import Pipeline, check_width, load_text_part
 from ..pipeline import encode, planned_cuts
 from ..text import with_motion
 from .cache import Entry, Recipe, build_latents, build_text, plan_latents
-from .data import Cut, find_cuts, find_sources
+from .data import Span, find_sources, find_spans
 from .options import Options
 
 
@@ -43,16 +43,16 @@ def prepare(
     nothing is left.
     """
     sources, skipped = find_sources(data)
-    cuts, unfit = find_cuts(sources, size=options.size, frames=options.frames, fps=options.fps)
-    latents = plan_latents(folder, cuts, recipe_of(options, place))
+    spans, unfit = find_spans(sources, size=options.size, frames=options.frames, fps=options.fps)
+    latents = plan_latents(folder, spans, recipe_of(options, place))
     unread = fill_latents(latents, recipe_of(options, place), place, progress)
     for skip in [*skipped, *unfit, *unread]:
         note(str(skip))
-    usable = [cut for cut in cuts if all(path.exists() for path in latents[cut])]
+    usable = [span for span in spans if all(path.exists() for path in latents[span])]
     if not usable:
         raise ValueError(f"{data} holds no clip that can be trained on; the notes above say why")
     texts = fill_text(folder, usable, config, place)
-    return [entry(cut, latents[cut], texts[cut.source.caption], options) for cut in usable]
+    return [entry(span, latents[span], texts[span.source.caption], options) for span in usable]
 
 
 def recipe_of(options: Options, place: Place) -> Recipe:
@@ -60,14 +60,14 @@ def recipe_of(options: Options, place: Place) -> Recipe:
     return Recipe(options.size, options.draft_size, vae, options.variants, options.seed)
 
 
-def entry(cut: Cut, files: Sequence[Path], txt: Path, options: Options) -> Entry:
+def entry(span: Span, files: Sequence[Path], txt: Path, options: Options) -> Entry:
     size = (options.size[0] // 8, options.size[1] // 8)
-    return Entry(files[0], tuple(files[1:]), txt, (len(cut.frames) + 3) // 4, size)
+    return Entry(files[0], tuple(files[1:]), txt, (len(span.frames) + 3) // 4, size)
 
 
-def fill_latents(latents: dict[Cut, tuple[Path, ...]], recipe: Recipe, place: Place, progress: Callable) -> list:
+def fill_latents(latents: dict[Span, tuple[Path, ...]], recipe: Recipe, place: Place, progress: Callable) -> list:
     """Builds what is missing, with the VAE in memory only for that."""
-    missing = {cut: files for cut, files in latents.items() if not all(path.exists() for path in files)}
+    missing = {span: files for span, files in latents.items() if not all(path.exists() for path in files)}
     if not missing:
         return []
     vae = load_vae(place.files["vae"], dtype=place.dtype)
@@ -80,7 +80,7 @@ def fill_latents(latents: dict[Cut, tuple[Path, ...]], recipe: Recipe, place: Pl
     return build_latents(missing, recipe, to_latent, lambda done, count: progress("latents", done, count))
 
 
-def fill_text(folder: Path, cuts: Sequence[Cut], config: TransformerConfig, place: Place) -> dict[str, Path]:
+def fill_text(folder: Path, spans: Sequence[Span], config: TransformerConfig, place: Place) -> dict[str, Path]:
     """The embedding of every caption as the stage sees it at inference: with its motion prefix, cut to its length."""
     motion, length = config.defaults.motion, config.text_length
 
@@ -97,4 +97,4 @@ def fill_text(folder: Path, cuts: Sequence[Cut], config: TransformerConfig, plac
         return embed
 
     name = json.dumps([place.hashes["text"], motion, length], sort_keys=True)
-    return build_text(folder, [cut.source.caption for cut in cuts], name, load)
+    return build_text(folder, [span.source.caption for span in spans], name, load)
