@@ -46,7 +46,7 @@ class Arm:
 ARMS = (
     Arm("none", "clean", NOISELESS, {"ref_step": 0}),
     Arm("pixel", "degraded", NOISELESS, {"ref_step": 0}),
-    Arm("pixel-latent", "degraded", tiny.NOISE_STEPS, {}),
+    Arm("pixel-latent", "degraded", (150, 450), {"ref_step": 300}),  # noise that shows: the embedded model has little
 )
 
 
