@@ -11,7 +11,7 @@ from .config import STAGE1, STAGE2, VAE, TextConfig, TransformerConfig
 from .convert import convert
 from .drafts import load_draft
 from .keys import Recipe
-from .memory import Cut, free_memory, in_tiles, plan_run
+from .memory import cut_name, free_memory, plan_run
 from .parts import load_embeddings, part_configs, pick_device, pick_dtype
 from .progress import Reporter
 from .record import read_record
@@ -119,18 +119,12 @@ def plan_lines(plan: dict) -> Iterable[str]:
     for phase in plan["phases"]:
         size = f"{phase['frames']}x{phase['height']}x{phase['width']}"
         peak = f"{in_bytes(phase['weights'])} weights + {in_bytes(phase['work'])} work"
-        how = branches_of(phase) if "tokens" in phase else cut_of(phase["cut"])
+        how = branches_of(phase) if "tokens" in phase else cut_name(phase["cut"])
         yield f"  {phase['phase']:<13}{size:<15}{peak:<36}{how}"
 
 
 def branches_of(phase: dict) -> str:
     return f"{phase['tokens']} tokens, guidance in {'one batch' if phase['branches'] == 2 else 'two passes'}"
-
-
-def cut_of(cut: Cut) -> str:
-    if in_tiles(cut):
-        return f"tiles of {8 * cut[0]}x{8 * cut[1]} pixels"
-    return "in one piece" if cut is None else "a frame at a time"
 
 
 def table(name: str, facts: dict) -> Iterable[str]:

@@ -152,6 +152,13 @@ def cuts(clip: tuple[int, int, int]) -> Iterator[Cut]:
         parts += 1
 
 
+def cut_name(cut: Cut) -> str:
+    """For people, sides as height x width."""
+    if in_tiles(cut):
+        return f"in tiles of {8 * cut[0]}x{8 * cut[1]} pixels"
+    return "in one piece" if cut is None else "a frame at a time"
+
+
 def tile_overlap(tile: tuple[int, int]) -> int:
     """Latent rows and columns that neighbouring tiles share."""
     return max(2, int(min(tile) * TILE_OVERLAP))

@@ -7,7 +7,7 @@ import comfy.model_management as mm
 import torch
 from torch import Tensor
 
-from ...flashvideo_core.memory import Cut, in_tiles, plan_cut, tile_overlap
+from ...flashvideo_core.memory import Cut, cut_name, in_tiles, plan_cut, tile_overlap
 from .vae import FlashVideoVAE
 
 SMALLEST = 16  # latent rows and columns
@@ -57,8 +57,8 @@ class FittingVAE:
             if result is not None:
                 return result
             mm.soft_empty_cache()
-            logging.warning("FlashVideo: out of memory in VAE %s %s, trying smaller pieces", kind, name(cut))
-        raise RuntimeError(f"not enough memory for the VAE {kind} even in {name(cut)}")
+            logging.warning("FlashVideo: out of memory in VAE %s %s, trying smaller pieces", kind, cut_name(cut))
+        raise RuntimeError(f"not enough memory for the VAE {kind} even {cut_name(cut)}")
 
     def _cuts(self, kind: str, clip: tuple[int, int, int]) -> Iterator[Cut]:
         """The first cut to try, then ever smaller ones."""
@@ -86,9 +86,3 @@ def attempt(run: Callable[[Cut], Tensor], cut: Cut) -> Tensor | None:
     except Exception as error:
         mm.raise_non_oom(error)
     return None
-
-
-def name(cut: Cut) -> str:
-    if in_tiles(cut):
-        return f"in tiles of {8 * cut[1]}x{8 * cut[0]} pixels"
-    return "of the whole picture" if cut is None else "frame by frame"
