@@ -31,8 +31,9 @@ class CausalConv3d(nn.Module):
     def forward(self, x: Tensor, cache: Cache) -> Tensor:
         first_twice = x[:, :, :1].expand(-1, -1, 2, -1, -1)
         x = torch.cat([cache.pop(self, first_twice), x], dim=2)
+        y = self.conv(x)  # first: it takes copies of its own on a CPU
         cache[self] = x[:, :, -2:].clone()  # a view would keep the whole group alive
-        return self.conv(x)
+        return y
 
 
 class GroupNorm(nn.Module):

@@ -97,3 +97,11 @@ def test_the_plan_of_other_sizes_and_weights(capsys):
     assert (phases[4]["height"], phases[4]["cut"]) == (64, None)
     code, out, _ = run(capsys, "info", *options)
     assert code == 0 and "memory plan on" in out and "in one piece" in out
+
+
+def test_the_plan_says_when_guidance_takes_two_passes(capsys, monkeypatch):
+    monkeypatch.setattr("flashvideo_core.cli_files.free_memory", lambda device: 13 << 30)
+    code, out, _ = run(capsys, "info", "--plan", "--device", "cpu", "--dtype", "bf16")
+    lines = {line.split()[0]: line for line in out.splitlines() if line.startswith("  ")}
+    assert code == 0 and lines["stage1"].endswith("guidance in two passes")
+    assert lines["stage2"].endswith("guidance in one batch") and "in tiles of " in lines["decode"]

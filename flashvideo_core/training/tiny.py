@@ -32,8 +32,8 @@ TEXT_DROP = 0.1  # paper
 # Of stage 1's items. Measured after 1,100 steps: a wrong motion in the caption costs 0.085 of the loss at step 999,
 # 0.006 at 800, nothing below 600; texture that no draft needs to get right would else take most of a short training.
 NOISY = 0.5
-# Of stage 2. What a draft lacks here is little: its reference differs from the clean latent by a mean square of 0.05 (of
-# 1.2). Step 100 adds 0.11 of noise, and after 600 steps of training on 100-400 stage 2 gave back 0.052, from 300 0.066.
+# Of stage 2. A draft lacks little here: its reference differs from the clean latent by a mean square of 0.05 (of 1.2).
+# Step 100 adds 0.11 of noise, and after 600 steps of training on 100-400 stage 2 gave back 0.052, from 300 0.066.
 NOISE_STEPS = (10, 160)
 CROP = 16  # latent side of stage 2's training patches
 
