@@ -35,7 +35,7 @@ from .report import CLEAN, order, verdicts
 
 PROMPT_SEED, CLIP_SEED = 1, 2
 EVALUATIONS = (1, 2, 3, 4, 6, 8)  # paper: 1 to 8
-NOISE_STEPS = (150, 300, 400, 500, 575, 650, 750, 850)
+NOISE_STEPS = (30, 100, 300, 400, 500, 575, 650, 750, 850)
 SWEPT = 3  # every setting is tried on one clip in three, the default one on all
 LATENT_FRAMES = 3  # of a rendered clip that are decoded: alone as in the whole clip, and half the time
 ROWS = ("original", "original through the VAE", "bilinear", "refined", f"bilinear{CLEAN}", f"refined{CLEAN}")
