@@ -117,8 +117,8 @@ def refining(handoff, stage2, latent=None, images=None, decode=None, x=1240):
     }
 
 
-TINY_STAGE1 = {"seed": 2, "steps": 25, "cfg": 4.0, "guidance": "constant", "preset": "tiny 96x64", "frames": 17}
-TINY_STAGE2 = {"seed": 2, "steps": 4, "cfg": 1.5, "noise_step": 300}
+TINY_STAGE1 = {"seed": 2, "steps": 25, "cfg": 3.0, "guidance": "constant", "preset": "tiny 96x64", "frames": 17}
+TINY_STAGE2 = {"seed": 2, "steps": 4, "cfg": 1.0, "noise_step": 30}
 
 TINY_NOTE = """Runs at once: the tiny model is part of the pack and knows only moving shapes.
 

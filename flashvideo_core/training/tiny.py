@@ -122,13 +122,13 @@ def text_recipe() -> Recipe:
 
 
 def stage1_config(latent_scale: float) -> TransformerConfig:
-    defaults = SamplingDefaults(size=DRAFT, frames=FRAMES, steps=25, cfg=4.0, guidance="constant")
+    defaults = SamplingDefaults(size=DRAFT, frames=FRAMES, steps=25, cfg=3.0, guidance="constant")
     return TransformerConfig(1, 8, 192, 64, 64, len(ATTRIBUTES), latent_scale, defaults)
 
 
 def stage2_config(latent_scale: float) -> TransformerConfig:
     defaults = SamplingDefaults(
-        size=FULL, frames=FRAMES, steps=4, cfg=1.0, shift=2.5, ref_step=60, motion="medium motion"
+        size=FULL, frames=FRAMES, steps=4, cfg=1.0, shift=2.5, ref_step=30, motion="medium motion"
     )
     return TransformerConfig(2, 6, 192, 64, 64, len(ATTRIBUTES), latent_scale, defaults)
 
