@@ -5,7 +5,7 @@ word of the vocabulary is one that it produces now and then, so none stays untra
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -17,13 +17,16 @@ ATTRIBUTES = CHOICES  # name -> its values, in the order of the class indices
 MENTIONED = {"shape": 0.95, "color": 0.95, "motion": 0.95}  # probabilities; every other attribute: 0.5
 
 
-def caption(scene: Scene, rng: np.random.Generator) -> tuple[str, dict[str, int]]:
+def caption(
+    scene: Scene, rng: np.random.Generator, odds: Mapping[str, float] = MENTIONED
+) -> tuple[str, dict[str, int]]:
     """A sentence about the scene, and what it mentions: attribute -> index of its value in ATTRIBUTES.
 
-    Shape, color and motion are each mentioned in 95 % of the captions, the others in half of them. The speed is said
-    by an adverb or by FlashVideo's prefix ("medium motion,"), which alone can go with a shape that stands still.
+    odds: the probability that an attribute is mentioned, 0.5 for one that is not there; by default shape, color and
+    motion are each in 95 % of the captions. The speed is said by an adverb or by FlashVideo's prefix ("medium
+    motion,"), which alone can go with a shape that stands still.
     """
-    said = {name for name in ATTRIBUTES if rng.random() < MENTIONED.get(name, 0.5)}
+    said = {name for name in ATTRIBUTES if rng.random() < odds.get(name, 0.5)}
     prefix = "speed" in said and (scene.motion == "still" or "motion" not in said or rng.random() < 0.5)
     text = _sentence(scene, said - {"speed"} if prefix else said, rng)
     if rng.random() < 0.1:
