@@ -1,5 +1,7 @@
 """Fixtures: golden checkpoints, a ComfyUI server. At a run's end, the errors measured against the golden data."""
 
+import os
+
 import pytest
 import torch
 from comfy_models import write_small_models
@@ -8,7 +10,9 @@ from golden import CHECKPOINTS, MEASURED
 
 from flashvideo_core.checkpoint import load_transformer, load_vae
 
-torch.set_num_threads(2)
+THREADS = 2
+torch.set_num_threads(THREADS)
+os.environ["OMP_NUM_THREADS"] = str(THREADS)  # processes of the tests too: a sum has the same bits at the same threads
 
 
 @pytest.fixture(scope="session")
