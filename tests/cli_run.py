@@ -67,4 +67,7 @@ def interrupt_when(command: list[str], log: Path, ready: str, watched: Path | No
             break
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    return process.wait(60), log.read_text()
+    try:
+        return process.wait(60), log.read_text()
+    finally:
+        process.kill()  # one that did not stop would take both cores from the tests that follow

@@ -1,5 +1,6 @@
 """The procedural world: held-out combinations, motions that stay in the frame, and filtered rendering at any size."""
 
+import signal
 from itertools import product
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from flashvideo_core.training.captions import caption
 from flashvideo_core.training.world import (
     BACKGROUND_RGB,
     COLOR_RGB,
@@ -144,3 +146,22 @@ def test_crops_and_frames_outside_the_clip_are_refused():
         render(s, crop=(240, 0, 32, 32))
     with pytest.raises(ValueError, match="frames"):
         render(s, first=10, frames=9)
+
+
+def test_an_interrupt_while_drawing_always_arrives():
+    """numpy loses those that come while it makes an array of words, and a training would run on after Ctrl-C."""
+    rng, lost = np.random.default_rng(0), 0
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        for tenths in range(1, 301):  # of a millisecond, in which some scenes and captions are drawn
+            try:
+                signal.setitimer(signal.ITIMER_REAL, tenths * 1e-4)
+                for _ in range(200):
+                    caption(sample_scene(rng), rng)
+                lost += signal.getitimer(signal.ITIMER_REAL)[0] == 0
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except KeyboardInterrupt:
+                pass
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert lost == 0

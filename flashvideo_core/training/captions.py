@@ -11,7 +11,7 @@ import numpy as np
 
 from ..text import tokenize
 from . import lexicon
-from .world import CHOICES, Scene
+from .world import CHOICES, Scene, one_of
 
 ATTRIBUTES = CHOICES  # name -> its values, in the order of the class indices
 MENTIONED = {"shape": 0.95, "color": 0.95, "motion": 0.95}  # probabilities; every other attribute: 0.5
@@ -34,7 +34,7 @@ def caption(
     if rng.random() < 0.1:
         text = _stray(text, rng)
     if prefix:
-        text = f"{scene.speed} motion,{rng.choice(['', ' '])}{text}"
+        text = f"{scene.speed} motion,{one_of(('', ' '), rng)}{text}"
     mentioned = {name: ATTRIBUTES[name].index(getattr(scene, name)) for name in ATTRIBUTES if name in said}
     return _tidy(text), mentioned
 
@@ -63,7 +63,7 @@ def _sentence(scene: Scene, said: set[str], rng: np.random.Generator) -> str:
     forms = lexicon.MOVING if "motion" in said else lexicon.NO_MOTION
     if mover and rng.random() < 0.15:
         forms = lexicon.AS_ADJECTIVE
-    form = str(rng.choice([form for form in forms if traits or "{looks}" not in form]))
+    form = one_of([form for form in forms if traits or "{looks}" not in form], rng)
     bare = words.get("shape") or _any(lexicon.GENERIC, rng)
     verb = _verb(scene, words.get("speed", ""), rng) if "motion" in said else ("", "", "")
     return form.format(
@@ -91,9 +91,9 @@ def _noun_phrase(scene: Scene, words: dict, noun: str, mover: str, rng: np.rando
         adjectives.insert(0, _any(lexicon.NICE, rng))
     if rng.random() < 0.3:
         rng.shuffle(adjectives)
-    article = rng.choice(["a", "a", "a", "the", "one", ""])
+    article = one_of(("a", "a", "a", "the", "one", ""), rng)
     tail = _any(lexicon.WITH[scene.texture], rng) if behind else ""
-    return " ".join([str(article), *adjectives, noun, tail])
+    return " ".join([article, *adjectives, noun, tail])
 
 
 def _verb(scene: Scene, adverb: str, rng: np.random.Generator) -> tuple[str, ...]:
@@ -113,22 +113,22 @@ def _ground(forms: tuple[str, ...], words: dict, rng: np.random.Generator) -> st
     if not parts:
         return ""
     joined = " ".join(parts) if rng.random() < 0.7 else _join(parts, rng)
-    return str(rng.choice(forms)).format(words=joined, noun=_pick(lexicon.GROUND, rng))
+    return one_of(forms, rng).format(words=joined, noun=_pick(lexicon.GROUND, rng))
 
 
 def _join(parts: list[str], rng: np.random.Generator) -> str:
     """A list in words, in any order: "red and small", "small, striped and red", "red, small"."""
-    parts = [str(part) for part in rng.permutation(parts)]
+    parts = [parts[i] for i in rng.permutation(len(parts))]
     if len(parts) < 2:
         return "".join(parts)
-    return ", ".join(parts[:-1]) + str(rng.choice(lexicon.LAST)) + parts[-1]
+    return ", ".join(parts[:-1]) + one_of(lexicon.LAST, rng) + parts[-1]
 
 
 def _stray(text: str, rng: np.random.Generator) -> str:
     """The text with one or two words dropped in that mean nothing here."""
     words = text.split(" ")
     for _ in range(rng.integers(1, 3)):
-        words.insert(int(rng.integers(len(words) + 1)), str(rng.choice(lexicon.STRAY.split())))
+        words.insert(int(rng.integers(len(words) + 1)), one_of(lexicon.STRAY.split(), rng))
     return " ".join(words)
 
 
@@ -146,4 +146,4 @@ def _pick(alternatives: str, rng: np.random.Generator) -> str:
 
 
 def _any(alternatives: str, rng: np.random.Generator) -> str:
-    return str(rng.choice(alternatives.split(", ")))
+    return one_of(alternatives.split(", "), rng)

@@ -5,6 +5,7 @@ and y down, so one scene can be rendered directly at any size. Everything is fil
 makes a small rendering look like the area-downsampled large one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -116,8 +117,16 @@ def sample_scene(rng: np.random.Generator, *, holdout: bool = False, **fixed: st
     if names["motion"] == "still":
         options["speed"] = SPEEDS[:1]
     for name in ("size", "texture", "background", "background_texture", "speed"):
-        names[name] = str(rng.choice(options[name]))
+        names[name] = one_of(options[name], rng)
     return Scene(**names, **_sample_motion(rng, names), **_sample_surface(rng))
+
+
+def one_of(options: Sequence, rng: np.random.Generator):
+    """One of the options, each as probable, drawn as rng.choice draws it.
+
+    rng.choice makes an array of words first, and an interrupt that comes while numpy does so is lost.
+    """
+    return options[int(rng.integers(len(options)))]
 
 
 def _allowed(options: dict, holdout: bool) -> list[dict]:
@@ -134,7 +143,7 @@ def _allowed(options: dict, holdout: bool) -> list[dict]:
 def _pick(rng: np.random.Generator, candidates: list[dict], complaint: str) -> dict:
     if not candidates:
         raise ValueError(complaint)
-    return dict(candidates[rng.integers(len(candidates))])
+    return dict(one_of(candidates, rng))
 
 
 def _sample_motion(rng: np.random.Generator, names: dict) -> dict:
