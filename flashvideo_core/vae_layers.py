@@ -7,6 +7,7 @@ the direct ones' time), a 2-D convolution over three frames as channels (1.0 to 
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import count
 
 import torch
 import torch.nn.functional as F
@@ -28,9 +29,11 @@ class CausalConv3d(nn.Module):
         super().__init__()
         self.conv = ops.Conv3d(cin, cout, 3, padding=(0, 1, 1), **kw)
 
-    def forward(self, x: Tensor, cache: Cache) -> Tensor:
+    def with_past(self, x: Tensor, cache: Cache) -> Tensor:
         first_twice = x[:, :, :1].expand(-1, -1, 2, -1, -1)
-        x = torch.cat([cache.pop(self, first_twice), x], dim=2)
+        return torch.cat([cache.pop(self, first_twice), x], dim=2)
+
+    def forward(self, x: Tensor, cache: Cache) -> Tensor:
         y = self.conv(x)  # first: it takes copies of its own on a CPU
         cache[self] = x[:, :, -2:].clone()  # a view would keep the whole group alive
         return y
@@ -47,6 +50,7 @@ class GroupNorm(nn.Module):
         return self.norm(x)
 
     def each(self, parts: Parts, z: Tensor | None) -> Iterator[Tensor]:
+        """The norm of one of several parts after the other. Consumes them."""
         scale, shift = affine(self.norm, parts)
         while parts:
             yield torch.addcmul(shift, parts.pop(0), scale)
@@ -89,14 +93,15 @@ class ResBlock(nn.Module):
     def forward(self, parts: Parts, z: Tensor | None, cache: Cache, last: bool) -> Parts:
         """Consumes the parts: first those of the skip, then those of the output take their places in the list."""
 
-        def skipped(normed: Iterable[Tensor]) -> Iterator[Tensor]:
-            for i, y in enumerate(normed):
-                parts[i] = self.skip(parts[i])  # at once: x itself is not needed any more
-                yield y
+        def skipped(i: int, y: Tensor) -> Tensor:
+            parts[i] = self.skip(parts[i])  # at once: x itself is not needed any more
+            return y
 
-        h = list(convolved(self.conv1, skipped(activated(self.norm1, list(parts), z)), cache, last))
-        for i, y in enumerate(convolved(self.conv2, activated(self.norm2, h, z), cache, last)):
-            parts[i] = parts[i] + y
+        h = list(convolved(self.conv1, map(skipped, count(), activated(self.norm1, list(parts), z)), cache, last))
+        out = convolved(self.conv2, activated(self.norm2, h, z), cache, last)
+        for i in range(len(parts)):
+            parts[i] = parts[i] + next(out)
+        next(out, None)  # to its end, where it lets its past go
         return parts
 
 
@@ -178,15 +183,32 @@ def entered(conv: CausalConv3d, x: Tensor, cache: Cache, pixels: int | None) -> 
 
 
 def activated(norm: GroupNorm | SpatialNorm, parts: Parts, z: Tensor | None) -> Iterator[Tensor]:
-    """silu(norm) of one part after the other. Consumes the parts."""
-    for y in [norm(parts.pop(), z)] if len(parts) == 1 else norm.each(parts, z):
-        yield F.silu(y, inplace=not y.requires_grad)
+    """silu(norm) of one part after the other. Consumes the parts, and holds none that it has given away."""
+
+    def normed() -> Iterator[Tensor]:
+        if len(parts) == 1:
+            yield norm(parts.pop(), z)
+        else:
+            yield from norm.each(parts, z)
+
+    return map(silu, normed())
+
+
+def silu(y: Tensor) -> Tensor:
+    return F.silu(y, inplace=not y.requires_grad)
 
 
 def convolved(causal: CausalConv3d, parts: Iterable[Tensor], cache: Cache, last: bool) -> Iterator[Tensor]:
-    """The convolution of parts that follow each other; `last`: no group follows, so nothing is kept for it."""
+    """The convolution of parts that follow each other; `last`: no group follows, so nothing is kept for it.
+
+    Each map is let go as soon as it is used: a loop variable would keep it through the next one's making.
+    """
     for part in parts:
-        yield causal(part, cache)
+        part = causal.with_past(part, cache)
+        y = causal(part, cache)
+        del part
+        yield y
+        del y
     if last:
         del cache[causal]
 

@@ -90,7 +90,7 @@ def test_parts_take_less(kind):
     whole, parts = (
         vae_peak(RELEASED_VAE, kind, (33, 256, 480), torch.bfloat16, CUDA, pixels) for pixels in (None, 256 * 480)
     )
-    assert parts < 0.7 * whole
+    assert parts < 0.8 * whole
 
 
 @pytest.mark.parametrize("kind", ["decode", "encode"])
