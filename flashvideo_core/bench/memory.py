@@ -9,8 +9,9 @@ import torch
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 RESET_PEAK = "5"  # of VmHWM, see proc(5)
-MMAP_THRESHOLD = -3  # of mallopt(3): larger blocks are mapped one by one and go back to the system when freed
-SMALL, LARGE = 64 << 10, 32 << 20  # glibc moves its threshold between 128 KiB and 32 MiB by itself
+# Of mallopt(3): larger blocks are mapped one by one and go back to the system when freed; so does more free heap.
+MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
+SMALL, LARGE = 64 << 10, 32 << 20  # glibc moves the first up to 32 MiB by itself, and the second to twice the first
 
 
 def peak_bytes(call: Callable, device: torch.device) -> int | None:
@@ -31,12 +32,14 @@ def peak_bytes(call: Callable, device: torch.device) -> int | None:
     libc = ctypes.CDLL(None)
     libc.malloc_trim(0)  # freed pages would be used again unseen
     libc.mallopt(MMAP_THRESHOLD, SMALL)
+    libc.mallopt(TRIM_THRESHOLD, SMALL)
     CLEAR.write_text(RESET_PEAK)
     before = _status("VmRSS")
     try:
         call()
     finally:
         libc.mallopt(MMAP_THRESHOLD, LARGE)
+        libc.mallopt(TRIM_THRESHOLD, 2 * LARGE)
     return _status("VmHWM") - before
 
 
