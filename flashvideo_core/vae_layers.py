@@ -7,6 +7,7 @@ the direct ones' time), a 2-D convolution over three frames as channels (1.0 to 
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import count
 
 import torch
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import VAEConfig
+from .upsample import upsampled
 
 Parts = list[Tensor]
 Cache = dict[nn.Module, Tensor]
@@ -148,7 +150,7 @@ class Upsample(nn.Module):
         if self.double_time:
             head = x[:, :, : int(first)]
             x = torch.cat([head, x[:, :, int(first) :].repeat_interleave(2, dim=2)], dim=2)
-        return per_frame(lambda frames: self.conv(F.interpolate(frames, scale_factor=2.0, mode="nearest")), x)
+        return per_frame(partial(upsampled, self.conv), x)
 
 
 def split(x: Tensor, pixels: int | None) -> Parts:

@@ -14,7 +14,7 @@ CORE = ROOT / "flashvideo_core"
 # Arrows point down only; within a layer they are allowed where they make no circle. training/* is in the middle
 # but for what runs the whole path. A new file gets its place here.
 LAYERS = [
-    "config keys lora_keys attention schedule files footprint",
+    "config keys lora_keys attention schedule files footprint upsample",
     "dit vae vae_layers kernels text sampling guidance tiling video audio color drafts weightfile progress",
     "handoff checkpoint memory parts settings lora training.*",
     "pipeline convert record outputs bench.*",
