@@ -6,14 +6,14 @@ embedding [B, e]. Source: golden README 3.1-3.5.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .attention import HEAD_DIM, apply_rope, attention, rope_table
+from .attention import HEAD_DIM, apply_rope, attention, rope_rotations
 from .config import TransformerConfig
 
 # Video tokens that are projected at once. Only attention needs all of them: between the blocks a sequence is a list of
@@ -47,7 +47,9 @@ class Block(nn.Module):
         self.mlp_up = ops.Linear(d, 4 * d, **kw)
         self.mlp_down = ops.Linear(4 * d, d, **kw)
 
-    def forward(self, parts: list[Tensor], length: int, vec: Tensor, ropes: list, attend: Callable) -> list[Tensor]:
+    def forward(
+        self, parts: list[Tensor], length: int, vec: Tensor, ropes: Sequence[Tensor], attend: Callable
+    ) -> list[Tensor]:
         """parts [B, l, d] of one sequence, `length` tokens of text at the head of the first; ropes of their videos."""
         video, text = (m.chunk(6, dim=-1) for m in self.modulation(F.silu(vec))[:, None].chunk(2, dim=-1))
         shift1, scale1, gate1, shift2, scale2, gate2 = zip(text, video, strict=True)
@@ -63,7 +65,7 @@ class Block(nn.Module):
             for x, n in zip(parts, texts, strict=True)
         ]
 
-    def heads(self, h: Tensor, rope) -> tuple[Tensor, Tensor, Tensor]:
+    def heads(self, h: Tensor, rope: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values [B, heads, l, 64] of a part."""
         q, k, v = rearrange(self.qkv(h), "b l (s n c) -> s b n l c", s=3, c=HEAD_DIM)
         if not v.requires_grad:
@@ -112,7 +114,7 @@ class Transformer(nn.Module):
         """
         t, h, w = x.shape[2], x.shape[3] // self.config.patch, x.shape[4] // self.config.patch
         vec = self.embed_time(timestep, t, ref_step, x.dtype)
-        ropes = list(zip(*(angles.split(PART) for angles in rope_table(t, h, w, x.device)), strict=True))
+        ropes = rope_rotations(t, h, w, x.device).split(PART)
         img = self.patch_embed(rearrange(x, "b c t h w -> (b t) c h w"))
         img = rearrange(img, "(b t) d h w -> b (t h w) d", t=t).split(PART, dim=1)
         length = txt.shape[1]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from golden import ONE_PASS, error
 
-from flashvideo_core.attention import apply_rope, attention, plain_attention, rope_table
+from flashvideo_core.attention import apply_rope, attention, plain_attention, rope_rotations
 from flashvideo_core.dit import Transformer, sinusoid
 
 STAGES = pytest.mark.parametrize("stage", [1, 2])
@@ -134,17 +134,17 @@ def test_rope_sees_relative_positions_only():
     """The dot product of a turned query and key depends on the distance, and text is left alone."""
     g = torch.Generator().manual_seed(3)
     q, k = torch.randn(1, 1, 1, 64, generator=g), torch.randn(1, 1, 1, 64, generator=g)
-    table = rope_table(6, 5, 4)
+    rotations = rope_rotations(6, 5, 4)
     grid = torch.arange(6 * 5 * 4).view(6, 5, 4)
 
     def score(a, b):
-        turned = apply_rope(torch.cat([q, k], dim=2), tuple(part[[int(grid[a]), int(grid[b])]] for part in table))
+        turned = apply_rope(torch.cat([q, k], dim=2), rotations[[int(grid[a]), int(grid[b])]])
         return float(turned[0, 0, 0] @ turned[0, 0, 1])
 
     assert score((0, 0, 0), (2, 1, 3)) == pytest.approx(score((3, 3, 0), (5, 4, 3)), rel=1e-4)
     assert score((0, 0, 0), (2, 1, 3)) != pytest.approx(score((0, 0, 0), (1, 2, 3)), rel=1e-2)
     text = torch.randn(1, 1, 3, 64, generator=g)
-    mixed = apply_rope(torch.cat([text, q], dim=2), rope_table(1, 1, 1))
+    mixed = apply_rope(torch.cat([text, q], dim=2), rope_rotations(1, 1, 1))
     assert torch.equal(mixed[:, :, :3], text)
 
 
