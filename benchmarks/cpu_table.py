@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=2 python benchmarks/cpu_table.py [--sizes small medium] [--rounds 2] [--log bench.jsonl]
 
-On two quiet cores about 15 minutes, nearly all of it the medium decode (about 8) and encode (about 4). Each result is
+On two quiet cores about 40 minutes, most of it the medium decode (about 20) and encode (about 12). Each result is
 appended to the log as a line of JSON when it is there; ratios are ours / theirs, medians over the rounds.
 """
 
