@@ -32,6 +32,7 @@ class CausalConv3d(nn.Module):
         self.conv = ops.Conv3d(cin, cout, 3, padding=(0, 1, 1), **kw)
 
     def with_past(self, x: Tensor, cache: Cache) -> Tensor:
+        """What `forward` takes. Apart from it, so that its caller can let x go before the convolution."""
         first_twice = x[:, :, :1].expand(-1, -1, 2, -1, -1)
         return torch.cat([cache.pop(self, first_twice), x], dim=2)
 

@@ -90,7 +90,9 @@ def test_parts_take_less(kind):
     whole, parts = (
         vae_peak(RELEASED_VAE, kind, (33, 256, 480), torch.bfloat16, CUDA, pixels) for pixels in (None, 256 * 480)
     )
-    assert parts < 0.8 * whole
+    assert whole < {"decode": 2.6e9, "encode": 2.3e9}[kind]
+    kept = {"decode": 2.690e9, "encode": 2.730e9}[kind]  # one piece, while a convolution's input was kept through it
+    assert parts < 0.7 * kept
 
 
 @pytest.mark.parametrize("kind", ["decode", "encode"])
