@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from flashvideo_core.bench.compare import bench
 from flashvideo_core.bench.sizes import SIZES
-from flashvideo_core.training.report import table
+from flashvideo_core.tiny.report import table
 
 PEERS = ("diffusers", "comfyui")
 HEAD = ["time / diffusers", "time / ComfyUI", "memory / diffusers", "memory / ComfyUI"]

@@ -21,15 +21,15 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from flashvideo_core.cli import main as flashvideo
-from flashvideo_core.parts import Pipeline, load_pipeline, part_files
+from flashvideo_core.cli.main import main as flashvideo
+from flashvideo_core.components import Pipeline, component_files, load_pipeline
+from flashvideo_core.media.video import write_video
 from flashvideo_core.pipeline import draft
-from flashvideo_core.training.captions import caption
-from flashvideo_core.training.detectors import detect
-from flashvideo_core.training.measure import Asked, held_out, mean_of, rendered
-from flashvideo_core.training.report import percent, table
-from flashvideo_core.training.world import COLOR_RGB, Scene, sample_scene
-from flashvideo_core.video import write_video
+from flashvideo_core.tiny.captions import caption
+from flashvideo_core.tiny.detectors import detect
+from flashvideo_core.tiny.report import percent, table
+from flashvideo_core.tiny.scores import Asked, held_out, mean_of, rendered
+from flashvideo_core.tiny.world import COLOR_RGB, Scene, sample_scene
 
 PINK = (255, 90, 170)
 COLORS = COLOR_RGB | {"pink": PINK}
@@ -125,7 +125,7 @@ def main() -> None:
     for name in PARTS:
         parser.add_argument(f"--{name}")
     args = parser.parse_args()
-    found = part_files(**{name: getattr(args, name) for name in PARTS})
+    found = component_files(**{name: getattr(args, name) for name in PARTS})
     if missing := [name for name in PARTS if name not in found]:
         parser.error(f"--{missing[0]} is missing: name all parts, or none for the embedded ones")
     files = {name: found[name] for name in PARTS}

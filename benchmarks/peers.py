@@ -16,7 +16,7 @@ from flashvideo_core.bench.comfyui import comfyui_path
 from flashvideo_core.bench.worker import main
 from flashvideo_core.config import VAEConfig
 from flashvideo_core.dit import Transformer
-from flashvideo_core.keys import recipes
+from flashvideo_core.weights.keys import recipes
 
 PEERS = ("diffusers", "comfyui")
 _BLOCK = {  # our layer -> diffusers', ComfyUI's; qkv and modulation are cut apart below

@@ -22,9 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from flashvideo_core.bench.seams import seams
 from flashvideo_core.bench.sizes import SIZES, build_network
 from flashvideo_core.checkpoint import load_vae
-from flashvideo_core.parts import part_files
-from flashvideo_core.training.report import table
-from flashvideo_core.training.world import render, sample_scene
+from flashvideo_core.components import component_files
+from flashvideo_core.tiny.report import table
+from flashvideo_core.tiny.world import render, sample_scene
 
 WIDTH = 768  # three times the height, so that the released strips hold two thirds of the picture each
 RANDOM_LATENT = (12, 36)  # height and width; random networks of released width are slow
@@ -49,7 +49,7 @@ def main() -> None:
     if args.size:
         vae, latents = build_network("vae-decode", SIZES[args.size]), random_latents(args.clips)
     else:
-        vae = load_vae(part_files()["vae"])
+        vae = load_vae(component_files()["vae"])
         latents = rendered_latents(vae, args.clips)
     found = [seams(vae, z) for z in latents]
     means = {

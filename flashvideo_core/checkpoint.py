@@ -13,12 +13,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from . import keys
 from .config import TextConfig, TransformerConfig, VAEConfig, from_json, to_json
 from .dit import Transformer
+from .errors import InputError
 from .text import WordEncoder
 from .vae import VAE
-from .weightfile import one_line, open_file
+from .weights import keys
+from .weights.reader import one_line, open_file
 
 MODELS = {TransformerConfig: Transformer, VAEConfig: VAE, TextConfig: WordEncoder}
 LISTED = 8  # problems that an error message names
@@ -46,7 +47,7 @@ def open_weights(path: str | Path) -> Weights:
         else:
             origin, config = keys.describe(shapes)
     except ValueError as error:
-        raise ValueError(f"{path} {error}") from None
+        raise InputError(f"{path} {error}") from None
     return Weights(path, tensors, shapes, metadata, origin, config)
 
 
@@ -70,14 +71,14 @@ def load_text(path: str | Path) -> tuple[WordEncoder, list[str]]:
     model = _load(weights, TextConfig, "cpu", torch.float32)
     words = weights.metadata.get("words", "").split()
     if len(words) != model.config.words:
-        raise ValueError(f"{path} lists {len(words)} words for a text encoder of {model.config.words}")
+        raise InputError(f"{path} lists {len(words)} words for a text encoder of {model.config.words}")
     return model, words
 
 
 def _load(weights: Weights, wanted: type, device, dtype: torch.dtype):
     if not isinstance(weights.config, wanted):
         kind, other = MODELS[type(weights.config)].__name__, MODELS[wanted].__name__
-        raise ValueError(f"{weights.path} holds a {kind}, where a {other} is needed")
+        raise InputError(f"{weights.path} holds a {kind}, where a {other} is needed")
     model = skeleton(weights)
     state = {name: build(weights, recipe).to(device, dtype) for name, recipe in plan(weights, model).items()}
     model.load_state_dict(state, strict=True, assign=True)
@@ -90,7 +91,7 @@ def skeleton(weights: Weights) -> nn.Module:
         with torch.device("meta"):
             return MODELS[type(weights.config)](weights.config)
     except (TypeError, ValueError, IndexError, ZeroDivisionError, RuntimeError) as error:
-        raise ValueError(f"{weights.path} describes a model that cannot be built: {one_line(error)}") from None
+        raise InputError(f"{weights.path} describes a model that cannot be built: {one_line(error)}") from None
 
 
 def plan(weights: Weights, model: nn.Module) -> dict[str, keys.Recipe]:
@@ -103,7 +104,7 @@ def plan(weights: Weights, model: nn.Module) -> dict[str, keys.Recipe]:
         problems += recipes[name].misshapen(weights.shapes, shape) if name in recipes else []
     if problems:
         shown = "; ".join(problems[:LISTED]) + (f"; and {len(problems) - LISTED} more" if problems[LISTED:] else "")
-        raise ValueError(f"{weights.path} does not fit a {type(model).__name__}: {shown}")
+        raise InputError(f"{weights.path} does not fit a {type(model).__name__}: {shown}")
     return recipes
 
 

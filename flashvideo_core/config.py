@@ -8,6 +8,8 @@ import dataclasses
 import json
 from dataclasses import dataclass
 
+from .errors import InputError
+
 
 @dataclass(frozen=True)
 class SamplingDefaults:
@@ -109,7 +111,7 @@ def from_json(text: str):
             fields["defaults"] = SamplingDefaults(**_tuples(fields["defaults"]))
         return cls(**_tuples(fields))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"the config in the file's metadata cannot be read: {error}") from None
+        raise InputError(f"the config in the file's metadata cannot be read: {error}") from None
 
 
 def _tuples(fields: dict) -> dict:

@@ -21,11 +21,12 @@ from torch import Tensor, nn
 
 from .checkpoint import Weights, build, metadata_for, open_weights, plan, skeleton
 from .config import TransformerConfig
-from .files import whole_file
-from .keys import QUANT, SCALE, Recipe
-from .lora import merged, read_lora
-from .lora_keys import LoraPart
-from .weightfile import file_sha256
+from .errors import InputError
+from .weights.atomic import atomic_write
+from .weights.keys import QUANT, SCALE, Recipe
+from .weights.lora import merged, read_lora
+from .weights.lora_keys import LoraPart
+from .weights.reader import file_sha256
 
 FP8 = torch.float8_e4m3fn
 FP8_MAX = 448.0
@@ -58,11 +59,11 @@ def convert(
     """
     source, target = Path(source), Path(target)
     if dtype not in FORMATS:
-        raise ValueError(f"dtype is {dtype!r}; choose one of {', '.join(FORMATS)}")
+        raise InputError(f"dtype is {dtype!r}; choose one of {', '.join(FORMATS)}")
     weights = open_weights(source)
     check_target(source, target)
     if dtype == "fp8" and not isinstance(weights.config, TransformerConfig):
-        raise ValueError(f"{source} is no transformer: fp8 is for their linear layers; use bf16 or fp16")
+        raise InputError(f"{source} is no transformer: fp8 is for their linear layers; use bf16 or fp16")
     model = skeleton(weights)
     recipes = plan(weights, model)
     linear = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)}
@@ -97,9 +98,9 @@ def convert(
 def added_by(lora: str | Path, weights: Weights, model: nn.Module, strength: float) -> dict[str, list[LoraPart]]:
     """The parts of a LoRA file by our weight names. Raises ValueError."""
     if not isinstance(weights.config, TransformerConfig):
-        raise ValueError(f"{weights.path} is no transformer: a LoRA is for one of the two stages")
+        raise InputError(f"{weights.path} is no transformer: a LoRA is for one of the two stages")
     if not math.isfinite(strength):
-        raise ValueError(f"the strength of the LoRA is {strength}; it must be a finite number")
+        raise InputError(f"the strength of the LoRA is {strength}; it must be a finite number")
     return read_lora(lora, weights.config, {name: tuple(p.shape) for name, p in model.state_dict().items()})
 
 
@@ -156,7 +157,7 @@ def layout(outline: dict[str, Tensor], metadata: dict[str, str]) -> tuple[bytes,
         tensor = outline[name]
         end = at + tensor.numel() * tensor.element_size()
         if tensor.dtype not in _CODES:
-            raise ValueError(f"{name} is stored as {tensor.dtype}, which is no dtype of weights")
+            raise InputError(f"{name} is stored as {tensor.dtype}, which is no dtype of weights")
         entries[name] = {"dtype": _CODES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [at, end]}
         at = end
     text = json.dumps(entries, separators=(",", ":")).encode()
@@ -168,34 +169,34 @@ def layout(outline: dict[str, Tensor], metadata: dict[str, str]) -> tuple[bytes,
 
 def write(file: BinaryIO, place: int, name: str, tensor: Tensor) -> None:
     if tensor.dtype == torch.float16 and not torch.isfinite(tensor).all():
-        raise ValueError(f"{name} does not fit fp16, whose largest value is 65504; use bf16 or float32")
+        raise InputError(f"{name} does not fit fp16, whose largest value is 65504; use bf16 or float32")
     file.seek(place)
     file.write(tensor.reshape(-1).contiguous().view(torch.uint8).numpy())
 
 
 def check_target(source: Path, target: Path) -> None:
     if target.suffix != ".safetensors":
-        raise ValueError(f"{target} must end in .safetensors")
+        raise InputError(f"{target} must end in .safetensors")
     if not target.parent.is_dir():
-        raise ValueError(f"{target.parent} is not a folder")
+        raise InputError(f"{target.parent} is not a folder")
     if target.is_dir():
-        raise ValueError(f"{target} is a folder")
+        raise InputError(f"{target} is a folder")
     if target.exists() and target.samefile(source):
-        raise ValueError(f"{target} is the source itself; choose another name")
+        raise InputError(f"{target} is the source itself; choose another name")
 
 
 def check_space(target: Path, size: int) -> None:
     free = shutil.disk_usage(target.parent).free
     if free < size:
         need, left = (math.ceil(n / 1e6) for n in (size, free))
-        raise ValueError(f"{target.parent} has {left} MB left; the converted file needs {need} MB")
+        raise InputError(f"{target.parent} has {left} MB left; the converted file needs {need} MB")
 
 
 @contextmanager
 def opened(target: Path) -> Iterator[BinaryIO]:
     """The target to write to, whole or not at all. Raises ValueError when it cannot be written."""
     try:
-        with whole_file(target) as partial, partial.open("wb") as file:
+        with atomic_write(target) as partial, partial.open("wb") as file:
             yield file
     except OSError as error:
-        raise ValueError(f"{target} cannot be written: {error.strerror}") from None
+        raise InputError(f"{target} cannot be written: {error.strerror}") from None

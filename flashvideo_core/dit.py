@@ -134,11 +134,15 @@ class Transformer(nn.Module):
     def embed_time(self, timestep: Tensor, latent_frames: int, ref_step: int | None, dtype: torch.dtype) -> Tensor:
         """The time embedding [B, e]; stage 2 adds the latent frame count and the reference's noise step."""
         d = self.config.hidden
-        vec = self.time_embed(sinusoid(timestep, d).to(dtype))
+        vec = self.time_embed(timestep_embedding(timestep, d).to(dtype))
         if self.config.stage == 2:
             count = torch.full_like(timestep, latent_frames)
             step = torch.full_like(timestep, self.config.defaults.ref_step if ref_step is None else ref_step)
-            vec = vec + self.frames_embed(sinusoid(count, d).to(dtype)) + self.ref_embed(sinusoid(step, d).to(dtype))
+            vec = (
+                vec
+                + self.frames_embed(timestep_embedding(count, d).to(dtype))
+                + self.ref_embed(timestep_embedding(step, d).to(dtype))
+            )
         return vec
 
 
@@ -171,7 +175,7 @@ def joined(parts: list[Tensor]) -> Tensor:
     return out
 
 
-def sinusoid(t: Tensor, width: int) -> Tensor:
+def timestep_embedding(t: Tensor, width: int) -> Tensor:
     """[B] -> [B, width] in float32, cosines first (golden README 3.1)."""
     half = width // 2
     freqs = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32, device=t.device) / half)

@@ -9,8 +9,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .errors import InputError
 
-def two_branches(model: Callable, positive: Tensor, negative: Tensor, sequential: bool = False) -> Callable:
+
+def make_cond_uncond(model: Callable, positive: Tensor, negative: Tensor, sequential: bool = False) -> Callable:
     """model(x, timestep, txt) -> f(x, timestep) that returns (conditional, unconditional) outputs.
 
     x [B, ...], timestep a number, txt [B, L, text_dim].
@@ -34,7 +36,7 @@ def constant_scale(cfg: float, timestep: int, steps: int) -> float:
     return cfg
 
 
-def released_dynamic_scale(cfg: float, timestep: int, steps: int) -> float:
+def released_dynamic_cfg(cfg: float, timestep: int, steps: int) -> float:
     """The released stage-1 guidance scale, 1 to 1 + cfg.
 
     The released code means the step counter and passes `steps - timestep` with the raw timestep (0..999),
@@ -43,11 +45,11 @@ def released_dynamic_scale(cfg: float, timestep: int, steps: int) -> float:
     return 1 + cfg * (1 - math.cos(math.pi * ((steps - timestep) / steps) ** 5)) / 2
 
 
-GUIDANCE_SCALES = {"released": released_dynamic_scale, "constant": constant_scale}
+GUIDANCE_SCALES = {"released": released_dynamic_cfg, "constant": constant_scale}
 
 
 def guidance_scale(guidance: str) -> Callable[[float, int, int], float]:
     """The scale function (cfg, timestep, steps) of a name. Raises ValueError for an unknown name."""
     if guidance not in GUIDANCE_SCALES:
-        raise ValueError(f"guidance is {guidance!r}; choose one of {', '.join(GUIDANCE_SCALES)}")
+        raise InputError(f"guidance is {guidance!r}; choose one of {', '.join(GUIDANCE_SCALES)}")
     return GUIDANCE_SCALES[guidance]

@@ -11,29 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MULTIPLE = 16  # released: sizes are floored to multiples of 16
-MAX_SIDE = 8192
-MAX_FRAMES = 1025
-
-
-def floor_size(size: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) floored to multiples of 16. Raises ValueError for sizes below 16 or above 8192."""
-    for name, side in zip(("height", "width"), size, strict=True):
-        if not MULTIPLE <= side <= MAX_SIDE:
-            raise ValueError(f"{name} is {side}; it must be {MULTIPLE} to {MAX_SIDE} pixels")
-    return size[0] // MULTIPLE * MULTIPLE, size[1] // MULTIPLE * MULTIPLE
-
-
-def check_frame_count(frames: int) -> None:
-    if not 1 <= frames <= MAX_FRAMES or frames % 4 != 1:
-        raise ValueError(f"frames is {frames}; it must be 4n+1 (1, 5, 9, ..., 49, ..., {MAX_FRAMES})")
-
-
-def trimmed_count(frames: int) -> int:
-    """The longest 4n+1 that is not above `frames`; a clip is trimmed at its end."""
-    if frames < 1:
-        raise ValueError("the clip has no frames")
-    return (frames - 1) // 4 * 4 + 1
+from .errors import InputError
+from .sizes import floor_size, trimmed_count
 
 
 def resize(frames: Tensor, size: tuple[int, int]) -> Tensor:
@@ -46,7 +25,7 @@ def resize(frames: Tensor, size: tuple[int, int]) -> Tensor:
     return out
 
 
-def enlarged(frames: Tensor, size: tuple[int, int]) -> Tensor:
+def resize_to_target(frames: Tensor, size: tuple[int, int]) -> Tensor:
     """Frames [B, 3, F, h, w], trimmed at the end to 4n+1, at the size (height, width) floored to multiples of 16."""
     return resize(frames[:, :, : trimmed_count(frames.shape[2])], floor_size(size))
 
@@ -67,8 +46,8 @@ def prepare_reference(
     Raises ValueError for a bad size or when not exactly one of z and frames is given.
     """
     if (z is None) == (frames is None):
-        raise ValueError("give either a latent or frames to the hand-off, not both")
+        raise InputError("give either a latent or frames to the hand-off, not both")
     floor_size(size)  # a bad one is said before the decode
     if frames is None:
         frames = vae.decode(z, callback, phase="draft_decode")
-    return vae.encode(enlarged(frames, size), draw_noise, callback)
+    return vae.encode(resize_to_target(frames, size), draw_noise, callback)

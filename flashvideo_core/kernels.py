@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .attention import HEAD_DIM, attention, chunked_attention
+from .errors import InputError
 
 ATTENTIONS = ("auto", "fused", "chunked", "sage")
 KERNELS = (SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION)
@@ -28,7 +29,7 @@ def choose_attention(name: str, device: torch.device, dtype: torch.dtype) -> Cal
     exact. Raises ValueError for what this machine cannot do.
     """
     if name not in ATTENTIONS:
-        raise ValueError(f"attention is {name!r}; choose one of {', '.join(ATTENTIONS)}")
+        raise InputError(f"attention is {name!r}; choose one of {', '.join(ATTENTIONS)}")
     if name == "chunked":
         return chunked_attention
     if name == "sage":
@@ -40,7 +41,7 @@ def choose_attention(name: str, device: torch.device, dtype: torch.dtype) -> Cal
         return partial(fused_attention, kernel=kernel)
     if name == "auto":
         return chunked_attention
-    raise ValueError(f"torch has no fused attention for {str(dtype)[6:]} on {device}; use --attention chunked")
+    raise InputError(f"torch has no fused attention for {str(dtype)[6:]} on {device}; use --attention chunked")
 
 
 def fused_attention(q: Tensor, k: Tensor, v: Tensor, kernel: SDPBackend) -> Tensor:
@@ -51,9 +52,9 @@ def fused_attention(q: Tensor, k: Tensor, v: Tensor, kernel: SDPBackend) -> Tens
 def sage_attention(device: torch.device) -> Callable:
     """SageAttention, which is imported when it is asked for."""
     if importlib.util.find_spec("sageattention") is None:
-        raise ValueError("--attention sage needs the package sageattention, which is not installed")
+        raise InputError("--attention sage needs the package sageattention, which is not installed")
     if device.type != "cuda":
-        raise ValueError(f"--attention sage needs a CUDA device, not {device}")
+        raise InputError(f"--attention sage needs a CUDA device, not {device}")
     from sageattention import sageattn
 
     return partial(sageattn, tensor_layout="HND", is_causal=False)

@@ -14,9 +14,9 @@ from torch import nn
 
 from .config import TransformerConfig, VAEConfig
 from .dit import Transformer
-from .footprint import Footprint, footprint
+from .meta_trace import MemoryTrace, trace_memory
 from .vae import VAE
-from .vae_layers import quick_pixels
+from .vae_layers import default_chunk_pixels
 
 Cut = int | tuple[int, int] | None
 INDEX_LIMIT = 2**31 - 1  # elements of one tensor that every CUDA kernel can address
@@ -29,7 +29,7 @@ BRANCH_BOUND = 20  # numbers per token, channel and batch: more than any evaluat
 BOUND = 5  # maps of a group, as if the widest were at full resolution: more than any pass takes (tests/test_memory.py)
 
 
-def in_tiles(cut: Cut) -> bool:
+def is_tiled(cut: Cut) -> bool:
     return isinstance(cut, (tuple, list))  # a list where a record gave it back
 
 
@@ -66,7 +66,7 @@ def transformer_peak(config: TransformerConfig, batch: int, latent: tuple[int, i
         txt = torch.empty(batch, config.text_length, config.text_dim, dtype=dtype)
         timestep = torch.empty(batch)
     run = partial(network, x, timestep, txt, attention=lambda q, k, v: torch.empty_like(q))
-    return footprint(run, x, timestep, txt, *network.parameters()).peak
+    return trace_memory(run, x, timestep, txt, *network.parameters()).peak
 
 
 def plan_branches(config: TransformerConfig, latent: tuple[int, int, int], itemsize: int, free: int) -> int:
@@ -91,18 +91,18 @@ def vae_peak(
     """
     shown = min(clip[0], MOST_FRAMES[kind])
     out = 4 * 3 * (clip[0] - shown) * clip[1] * clip[2] if kind == "decode" else 0
-    return out + vae_footprint(config, kind, (shown, *clip[1:]), dtype, device, pixels).peak
+    return out + trace_vae_pass(config, kind, (shown, *clip[1:]), dtype, device, pixels).peak
 
 
 @lru_cache(maxsize=1024)
-def vae_footprint(
+def trace_vae_pass(
     config: VAEConfig,
     kind: str,
     clip: tuple[int, int, int],
     dtype: torch.dtype,
     device: torch.device,
     pixels: int | None,
-) -> Footprint:
+) -> MemoryTrace:
     """Of a pass on tensors without data; what no pass takes of a size (4n+1 frames, multiples of 8) is left out."""
     frames, height, width = (clip[0] - 1) // 4 * 4 + 1, clip[1] // 8 * 8, clip[2] // 8 * 8
     with torch.device("meta"):
@@ -111,12 +111,12 @@ def vae_footprint(
             x = torch.empty(1, config.latent_channels, (frames + 3) // 4, height // 8, width // 8)
         else:
             x = torch.empty(1, 3, frames, height, width)
-    pixels = quick_pixels(device, dtype) if pixels is None else pixels
+    pixels = default_chunk_pixels(device, dtype) if pixels is None else pixels
     run = getattr(vae, kind)
-    return footprint(lambda: run(x, pixels=pixels), x, *vae.parameters(), reordered=device.type == "cpu")
+    return trace_memory(lambda: run(x, pixels=pixels), x, *vae.parameters(), reordered=device.type == "cpu")
 
 
-def plan_cut(
+def plan_vae_split(
     config: VAEConfig, kind: str, clip: tuple[int, int, int], dtype: torch.dtype, device: torch.device, free: int
 ) -> Cut:
     """The cut of `plan_vae`, without its counting (seconds, for a CPU's many parts) where all is sure to fit."""
@@ -131,10 +131,10 @@ def plan_vae(
 ) -> VAEPlan:
     """The first cut that fits into memory and CUDA's indices: whole, a frame a part, or the largest tile."""
     for cut in cuts(clip):
-        tile, pixels = ((8 * cut[0], 8 * cut[1]), None) if in_tiles(cut) else (clip[1:], cut)
+        tile, pixels = ((8 * cut[0], 8 * cut[1]), None) if is_tiled(cut) else (clip[1:], cut)
         peak = vae_peak(config, kind, (clip[0], *tile), dtype, device, pixels)
         shown = (min(clip[0], MOST_FRAMES[kind]), *tile)
-        largest = vae_footprint(config, kind, shown, dtype, device, pixels).largest
+        largest = trace_vae_pass(config, kind, shown, dtype, device, pixels).largest
         if largest <= INDEX_LIMIT and peak <= SHARE * free:
             break
     return VAEPlan(cut, peak)
@@ -152,9 +152,9 @@ def cuts(clip: tuple[int, int, int]) -> Iterator[Cut]:
         parts += 1
 
 
-def cut_name(cut: Cut) -> str:
+def describe_split(cut: Cut) -> str:
     """For people, sides as height x width."""
-    if in_tiles(cut):
+    if is_tiled(cut):
         return f"in tiles of {8 * cut[0]}x{8 * cut[1]} pixels"
     return "in one piece" if cut is None else "a frame at a time"
 

@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .handoff import enlarged, trimmed_count
-from .memory import Cut, free_memory, in_tiles, plan_branches, plan_cut, tile_overlap
-from .parts import TINY, Pipeline, check_width, load_pipeline, part, placed
-from .sampling import check_finite, sample_stage1, sample_stage2, seeded_noise
+from .components import TINY, Pipeline, check_width, load_pipeline, on_device, part
+from .errors import InputError
+from .handoff import resize_to_target
+from .memory import Cut, free_memory, is_tiled, plan_branches, plan_vae_split, tile_overlap
+from .sampling import check_finite, make_draw_noise, sample_stage1, sample_stage2
 from .settings import draft_settings, refine_settings
+from .sizes import trimmed_count
 from .text import with_motion
 from .tiling import tiled
 
@@ -71,12 +73,12 @@ def draft(
     sampling = {"steps": steps, "cfg": cfg, "guidance": guidance}
     settings = draft_settings(default, frames=frames, height=height, width=width, **sampling)
     txt, neg = embed(pipe, prompt, negative, 1, callback)
-    draw = seeded_noise(seed)
+    draw = make_draw_noise(seed)
     shape = (1, 16, (settings["frames"] + 3) // 4, settings["height"] // 8, settings["width"] // 8)
     sampling = {name: settings[name] for name in sampling}
     clip = tuple(settings[name] for name in ("frames", "height", "width"))
-    tiles = dict(tiles or planned_cuts(pipe, clip, "decode"))
-    with placed(pipe.stage1, pipe.device) as dit:
+    tiles = dict(tiles or plan_vae_splits(pipe, clip, "decode"))
+    with on_device(pipe.stage1, pipe.device) as dit:
         noise = draw(torch.empty(shape, device=pipe.device))
         how = sampling | {"callback": callback} | evaluated(pipe, dit, shape, tiles)
         latent = sample_stage1(dit, noise, txt, draw_noise=draw, negative=neg, **how).cpu()
@@ -108,12 +110,12 @@ def refine(
     settings = refine_settings(default, size=size, **sampling)
     seed = d.seed if seed is None else seed
     large = (settings["height"], settings["width"])
-    tiles = dict(tiles or planned_cuts(pipe, (trimmed_count(len(d.frames)), *large), "encode", "decode"))
+    tiles = dict(tiles or plan_vae_splits(pipe, (trimmed_count(len(d.frames)), *large), "encode", "decode"))
     txt, neg = embed(pipe, d.prompt, d.settings.get("negative"), 2, callback)
     z_ref = encode(pipe, d.frames, large, callback, tiles["encode"])
     sampling = {name: settings[name] for name in sampling}
-    with placed(pipe.stage2, pipe.device) as dit:
-        noise = seeded_noise(seed)(z_ref)
+    with on_device(pipe.stage2, pipe.device) as dit:
+        noise = make_draw_noise(seed)(z_ref)
         how = sampling | {"callback": callback} | evaluated(pipe, dit, z_ref.shape, tiles)
         latent = sample_stage2(dit, z_ref, txt, noise=noise, negative=neg, **how).cpu()
     frames = crop_to_1080(decode(pipe, latent, "decode", callback, tiles["decode"]))
@@ -152,10 +154,10 @@ def embed(pipe: Pipeline, prompt: str, negative: str | None, stage: int, callbac
     config = part(pipe, f"stage{stage}").config
     if pipe.embeddings:
         if negative:
-            raise ValueError("a negative prompt needs a text encoder; with --embeddings there is none")
+            raise InputError("a negative prompt needs a text encoder; with --embeddings there is none")
         txt, neg = pipe.embeddings[f"stage{stage}"], None
     elif pipe.text is None:
-        raise ValueError("no text encoder is loaded: give --t5 or --embeddings")
+        raise InputError("no text encoder is loaded: give --t5 or --embeddings")
     else:
         txt = pipe.text(with_motion(prompt, config.defaults.motion))
         neg = pipe.text(negative)[:, : config.text_length].to(pipe.device) if negative else None
@@ -173,46 +175,46 @@ def evaluated(pipe: Pipeline, dit, shape: tuple[int, ...], tiles: dict) -> dict:
     return {"attention": pipe.attention, "sequential": tiles["branches"] == 1}
 
 
-def planned_cuts(pipe: Pipeline, clip: tuple[int, int, int], *kinds: str) -> dict[str, Cut]:
+def plan_vae_splits(pipe: Pipeline, clip: tuple[int, int, int], *kinds: str) -> dict[str, Cut]:
     """How memory asks for each VAE pass over a clip (frames, height, width) to be cut."""
     where = (pipe.dtype, pipe.device, free_memory(pipe.device))
-    return {kind: plan_cut(part(pipe, "vae").config, kind, clip, *where) for kind in kinds}
+    return {kind: plan_vae_split(part(pipe, "vae").config, kind, clip, *where) for kind in kinds}
 
 
 def decode(pipe: Pipeline, z: Tensor, phase: str, callback: Callable | None = None, cut: Cut = None) -> Tensor:
     """Latent [1, 16, T, h, w] -> frames [F, H, W, 3] in 0..1 on the CPU, cut as memory.py says."""
-    with placed(part(pipe, "vae"), pipe.device) as vae:
-        if in_tiles(cut):
+    with on_device(part(pipe, "vae"), pipe.device) as vae:
+        if is_tiled(cut):
             report = None if callback is None else lambda i, n: callback(phase, i, n, None)
             run = lambda piece: vae.decode(piece.to(pipe.device))  # noqa: E731
-            frames = from_network(tiled(run, z.cpu(), cut, tile_overlap(cut), (8, 1), report))
+            frames = to_image_range(tiled(run, z.cpu(), cut, tile_overlap(cut), (8, 1), report))
         else:
-            frames = from_network(vae.decode(z.to(pipe.device), callback, phase, pixels=cut))
+            frames = to_image_range(vae.decode(z.to(pipe.device), callback, phase, pixels=cut))
     check_finite(frames.sum(), pipe.dtype)  # of the sum, which needs no mask as large as the clip
     return frames
 
 
 def encode(pipe: Pipeline, frames: Tensor, size: tuple, callback: Callable | None = None, cut: Cut = None) -> Tensor:
     """Frames [F, h, w, 3] in 0..1 -> reference latent [1, 16, T, H/8, W/8] on the pipe's device."""
-    frames = to_network(frames)
-    with placed(part(pipe, "vae"), pipe.device) as vae:
-        if not in_tiles(cut):
-            z = vae.encode(enlarged(frames.to(pipe.device), size), callback=callback, pixels=cut)
+    frames = to_model_range(frames)
+    with on_device(part(pipe, "vae"), pipe.device) as vae:
+        if not is_tiled(cut):
+            z = vae.encode(resize_to_target(frames.to(pipe.device), size), callback=callback, pixels=cut)
         else:
             report = None if callback is None else lambda i, n: callback("handoff", i, n, None)
             run = lambda piece: vae.encode(piece.to(pipe.device))  # noqa: E731
             tile, overlap = (8 * cut[0], 8 * cut[1]), 8 * tile_overlap(cut)
-            z = tiled(run, enlarged(frames, size), tile, overlap, (1, 8), report).to(pipe.device)
+            z = tiled(run, resize_to_target(frames, size), tile, overlap, (1, 8), report).to(pipe.device)
     check_finite(z, pipe.dtype)
     return z
 
 
-def to_network(frames: Tensor) -> Tensor:
+def to_model_range(frames: Tensor) -> Tensor:
     """[F, H, W, 3] in 0..1 -> [1, 3, F, H, W] in -1..1."""
     return (frames.float().permute(3, 0, 1, 2) * 2 - 1)[None]
 
 
-def from_network(frames: Tensor) -> Tensor:
+def to_image_range(frames: Tensor) -> Tensor:
     """[1, 3, F, H, W] in -1..1 -> [F, H, W, 3] in 0..1 on the CPU."""
     return (frames[0].permute(1, 2, 3, 0).float().cpu() + 1) / 2
 

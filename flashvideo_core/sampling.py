@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from .attention import attention
-from .guidance import guidance_scale, guide, two_branches
+from .errors import InputError
+from .guidance import guidance_scale, guide, make_cond_uncond
 from .schedule import (
     add_noise,
-    check_ref_step,
-    clean_from_velocity,
+    check_noise_step,
     stage1_schedule,
     stage2_times,
+    velocity_to_denoised,
     zero_snr_sqrt_alphas,
 )
 
@@ -102,11 +103,11 @@ def sample_stage1(
     """
     timesteps, sqrt_alphas = stage1_schedule(steps)
     scale_of = guidance_scale(guidance)
-    both = two_branches(network(dit, None, attention, on_block), txt, unconditional(txt, negative), sequential)
+    both = make_cond_uncond(network(dit, None, attention, on_block), txt, unconditional(txt, negative), sequential)
 
     def denoise(x: Tensor, i: int) -> Tensor:
-        a = nearest_table_alpha(float(sqrt_alphas[i]))
-        cond, uncond = (clean_from_velocity(x, v, a) for v in both(x, timesteps[i]))
+        a = round_to_table_alpha(float(sqrt_alphas[i]))
+        cond, uncond = (velocity_to_denoised(x, v, a) for v in both(x, timesteps[i]))
         return guide(cond, uncond, scale_of(cfg, timesteps[i], steps))
 
     scale = dit.config.latent_scale
@@ -137,10 +138,10 @@ def sample_stage2(
     network's velocity leads to the clean latent in `steps` evaluations. Raises ValueError for bad steps,
     shift, ref_step or weights.
     """
-    check_ref_step(ref_step)
+    check_noise_step(ref_step)
     times = stage2_times(steps, shift)
     scale = dit.config.latent_scale
-    both = two_branches(network(dit, ref_step, attention, on_block), txt, unconditional(txt, negative), sequential)
+    both = make_cond_uncond(network(dit, ref_step, attention, on_block), txt, unconditional(txt, negative), sequential)
     x = add_noise(scale * z_ref.float(), noise.float(), zero_snr_sqrt_alphas()[ref_step])
 
     def velocity(x: Tensor, t: float) -> Tensor:
@@ -164,7 +165,7 @@ def network(dit, ref_step: int | None, attention: Callable, on_block: Callable |
 def check_finite(out: Tensor, dtype: torch.dtype) -> None:
     """Raises ValueError for NaN or infinity: broken weights, or a dtype or kernel that overflows."""
     if not torch.isfinite(out).all():
-        raise ValueError(
+        raise InputError(
             f"the network returned NaN or infinity in {dtype}: the weights are damaged, "
             "or this precision or attention kernel does not suit them (try bf16 or fp32)"
         )
@@ -177,7 +178,7 @@ def unconditional(txt: Tensor, negative: Tensor | None) -> Tensor:
     return negative.expand_as(txt) if negative.shape[0] == 1 else negative
 
 
-def nearest_table_alpha(a: float) -> float:
+def round_to_table_alpha(a: float) -> float:
     """The entry of the 1000-entry table next to a: the released code forms the clean latent with it."""
     table = zero_snr_sqrt_alphas()
     return float(table[(table - a).abs().argmin()])
@@ -190,7 +191,7 @@ def reporter(phase: str, steps: int, scale: float, callback: Callable | None) ->
     return lambda i, clean: callback(phase, i + 1, steps, lambda: clean / scale)
 
 
-def seeded_noise(seed: int, count: int = 1) -> Callable[[Tensor], Tensor]:
+def make_draw_noise(seed: int, count: int = 1) -> Callable[[Tensor], Tensor]:
     """draw(x) for a batch of `count`: item i comes from its own generator seeded with seed + i.
 
     Noise is float32 on the CPU in [1, 16, T, H, W] order, then moved: a draft of a batch equals the same

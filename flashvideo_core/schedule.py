@@ -7,11 +7,13 @@ Tables are computed on the CPU once per call; nothing is cached. Source: golden 
 import torch
 from torch import Tensor
 
-TRAIN_STEPS = 1000
+from .errors import InputError
+
+NUM_TRAIN_TIMESTEPS = 1000
 
 
 def _abar() -> Tensor:
-    betas = torch.linspace(0.00085**0.5, 0.0120**0.5, TRAIN_STEPS, dtype=torch.float64) ** 2
+    betas = torch.linspace(0.00085**0.5, 0.0120**0.5, NUM_TRAIN_TIMESTEPS, dtype=torch.float64) ** 2
     return torch.cumprod(1 - betas, dim=0)
 
 
@@ -39,7 +41,7 @@ def stage1_schedule(steps: int = 51) -> tuple[list[int], Tensor]:
     Raises ValueError unless 2 <= steps <= 999.
     """
     if not 2 <= steps <= 999:
-        raise ValueError(f"steps is {steps}; stage 1 needs 2 to 999")
+        raise InputError(f"steps is {steps}; stage 1 needs 2 to 999")
     timesteps = [int(999 - 999 * k / steps) for k in range(steps)]
     rescaled = _rescale(_sqrt(_abar()[timesteps[::-1]])).flip(0)
     return timesteps, torch.cat([rescaled, torch.ones(1)])
@@ -51,9 +53,9 @@ def stage2_times(steps: int = 4, shift: float = 2.5) -> Tensor:
     Raises ValueError for fewer than one step or a shift that is not positive.
     """
     if steps < 1:
-        raise ValueError(f"steps is {steps}; stage 2 needs at least 1")
+        raise InputError(f"steps is {steps}; stage 2 needs at least 1")
     if not shift > 0:
-        raise ValueError(f"shift is {shift}; it must be positive")
+        raise InputError(f"shift is {shift}; it must be positive")
     rest = 1 - torch.arange(steps + 1, dtype=torch.float64) / steps
     return (1 - shift * rest / (1 + (shift - 1) * rest)).float()
 
@@ -70,12 +72,12 @@ def velocity(z: Tensor, noise: Tensor, sqrt_alpha: Tensor | float) -> Tensor:
     return a * noise - (1 - a * a).sqrt() * z
 
 
-def clean_from_velocity(x: Tensor, v: Tensor, sqrt_alpha: Tensor | float) -> Tensor:
+def velocity_to_denoised(x: Tensor, v: Tensor, sqrt_alpha: Tensor | float) -> Tensor:
     """The inverse of both: z = a x - sqrt(1 - a^2) v."""
     a = torch.as_tensor(sqrt_alpha, dtype=x.dtype, device=x.device)
     return a * x - (1 - a * a).sqrt() * v
 
 
-def check_ref_step(ref_step: int) -> None:
-    if not 0 <= ref_step < TRAIN_STEPS:
-        raise ValueError(f"noise step is {ref_step}; it must be 0 to {TRAIN_STEPS - 1}")
+def check_noise_step(ref_step: int) -> None:
+    if not 0 <= ref_step < NUM_TRAIN_TIMESTEPS:
+        raise InputError(f"noise step is {ref_step}; it must be 0 to {NUM_TRAIN_TIMESTEPS - 1}")

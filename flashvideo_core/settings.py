@@ -1,15 +1,16 @@
 """The numbers of a run, complete and checked before anything is sampled.
 
-None takes the default that is stored beside the weights. Both functions raise ValueError with one line that
+None takes the default that is stored beside the weights. Both functions raise InputError with one line that
 names the value and the rule, so that a wrong refinement is not found after a long draft.
 """
 
 import math
 
 from .config import SamplingDefaults
+from .errors import InputError
 from .guidance import guidance_scale
-from .handoff import check_frame_count, floor_size
-from .schedule import check_ref_step, stage1_schedule, stage2_times
+from .schedule import check_noise_step, stage1_schedule, stage2_times
+from .sizes import check_frame_count, floor_size
 
 MAX_STEPS = 1000
 
@@ -61,16 +62,16 @@ def refine_settings(
         "ref_step": _or(ref_step, default.ref_step),
     }
     if settings["steps"] > MAX_STEPS:
-        raise ValueError(f"steps is {settings['steps']}; stage 2 needs 1 to {MAX_STEPS}")
+        raise InputError(f"steps is {settings['steps']}; stage 2 needs 1 to {MAX_STEPS}")
     stage2_times(settings["steps"], settings["shift"])
-    check_ref_step(settings["ref_step"])
+    check_noise_step(settings["ref_step"])
     _check_cfg(settings["cfg"])
     return settings
 
 
 def _check_cfg(cfg: float) -> None:
     if not math.isfinite(cfg):
-        raise ValueError(f"cfg is {cfg}; it must be a finite number")
+        raise InputError(f"cfg is {cfg}; it must be a finite number")
 
 
 def _or(value, default):

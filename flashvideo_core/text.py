@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import TextConfig
+from .errors import InputError
 
 MOTIONS = ("none", "very low motion", "low motion", "medium motion", "high motion", "very high motion")
 LONG_PROMPT_WORDS = (60, 130)  # the released examples have 67 to 130 words
@@ -22,9 +23,9 @@ def with_motion(prompt: str, motion: str) -> str:
     """The prompt as a stage sees it: "medium motion," + prompt, without a space, as the released script does
     in stage 2; "none" changes nothing. Raises ValueError for an empty prompt or an unknown motion."""
     if not prompt.strip():
-        raise ValueError("the prompt is empty: describe the clip in words")
+        raise InputError("the prompt is empty: describe the clip in words")
     if motion not in MOTIONS:
-        raise ValueError(f"motion is {motion!r}; choose one of {', '.join(MOTIONS)}")
+        raise InputError(f"motion is {motion!r}; choose one of {', '.join(MOTIONS)}")
     return prompt if motion == "none" else f"{motion},{prompt}"
 
 
@@ -112,7 +113,7 @@ def t5_encoder(folder: str | Path, device="cpu", dtype: torch.dtype = torch.bflo
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = T5EncoderModel.from_pretrained(folder, local_files_only=True, torch_dtype=dtype).eval()
     except (OSError, ValueError, ImportError) as error:
-        raise ValueError(f"{folder} holds no T5 encoder with tokenizer: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{folder} holds no T5 encoder with tokenizer: {str(error).splitlines()[0]}") from None
 
     def encode(prompt: str) -> Tensor:
         tokens = tokenizer(prompt, truncation=True, max_length=226, padding="max_length", return_tensors="pt")
@@ -128,6 +129,6 @@ def t5_encoder(folder: str | Path, device="cpu", dtype: torch.dtype = torch.bflo
 def check_t5(folder: str | Path) -> None:
     """Raises ValueError when a T5 encoder cannot be loaded from there, without loading it."""
     if importlib.util.find_spec("transformers") is None:
-        raise ValueError("--t5 needs the transformers package: pip install transformers sentencepiece")
+        raise InputError("--t5 needs the transformers package: pip install transformers sentencepiece")
     if not (Path(folder) / "config.json").is_file():
-        raise ValueError(f"{folder} is no folder of a T5 encoder with tokenizer: it has no config.json")
+        raise InputError(f"{folder} is no folder of a T5 encoder with tokenizer: it has no config.json")

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from .errors import InputError
+
 RELEASED_OVERLAP = 16  # latent columns of context that each strip gets
 
 
@@ -30,7 +32,7 @@ def decode_released_strips(vae, z: Tensor) -> Tensor:
 def spans(size: int, tile: int, overlap: int) -> list[tuple[int, int]]:
     """Ranges of `tile` that cover `size` with at least `overlap` shared between neighbours, evenly laid."""
     if tile <= overlap:
-        raise ValueError(f"a tile of {tile} cannot overlap by {overlap}; the overlap must be smaller")
+        raise InputError(f"a tile of {tile} cannot overlap by {overlap}; the overlap must be smaller")
     if tile >= size:
         return [(0, size)]
     count = -(-(size - overlap) // (tile - overlap))

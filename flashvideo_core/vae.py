@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from .config import VAEConfig
+from .errors import InputError
+from .sizes import clip_size
 from .vae_layers import (
     Cache,
     CausalConv3d,
@@ -154,11 +156,6 @@ class VAE(nn.Module):
         return x.to(self.encoder.conv_in.conv.weight)
 
 
-def clip_size(t: int, h: int, w: int) -> tuple[int, int, int]:
-    """(frames, height, width) of the clip that a latent of t x h x w decodes to."""
-    return 4 * t - 3, 8 * h, 8 * w
-
-
 def encode_groups(frames: int) -> list[tuple[int, int]]:
     """Frame ranges that go through the encoder at once: 17, then 16s, then what is left."""
     starts = [0, *range(17, frames, 16)]
@@ -181,9 +178,9 @@ def sample_posterior(moments: Tensor, draw_noise: Callable[[Tensor], Tensor] | N
 
 def check_frames(frames: Tensor) -> None:
     if frames.ndim != 5 or frames.shape[1] != 3:
-        raise ValueError(f"frames have shape {tuple(frames.shape)}; [B, 3, F, H, W] is needed")
+        raise InputError(f"frames have shape {tuple(frames.shape)}; [B, 3, F, H, W] is needed")
     count, height, width = frames.shape[2:]
     if count % 4 != 1:
-        raise ValueError(f"{count} frames: the frame count must be 4n+1 (1, 5, 9, ...)")
+        raise InputError(f"{count} frames: the frame count must be 4n+1 (1, 5, 9, ...)")
     if height % 8 or width % 8:
-        raise ValueError(f"size {width}x{height}: width and height must be multiples of 8")
+        raise InputError(f"size {width}x{height}: width and height must be multiples of 8")

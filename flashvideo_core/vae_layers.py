@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import VAEConfig
-from .upsample import upsampled
+from .vae_upsample import upsampled
 
 Parts = list[Tensor]
 Cache = dict[nn.Module, Tensor]
@@ -161,7 +161,7 @@ def split(x: Tensor, pixels: int | None) -> Parts:
     """
     c, frames, h, w = x.shape[1:]
     if pixels is None:
-        pixels = quick_pixels(x.device, x.dtype)
+        pixels = default_chunk_pixels(x.device, x.dtype)
     count = max(1, pixels // (h * w), SLOW // (c * h) - 1)
     if count >= frames or x.requires_grad:
         return [x]
@@ -170,7 +170,7 @@ def split(x: Tensor, pixels: int | None) -> Parts:
     return [part.clone() for part in (x[:, :, :head], *x[:, :, head:].split(count, dim=2)) if part.shape[2]]
 
 
-def quick_pixels(device: torch.device, dtype: torch.dtype) -> int:
+def default_chunk_pixels(device: torch.device, dtype: torch.dtype) -> int:
     return PIXELS if device.type == "cpu" and dtype == torch.float32 else WHOLE
 
 

@@ -4,7 +4,7 @@ import folder_paths
 import torch
 from comfy_api.latest import io
 
-from ..flashvideo_core.parts import TINY
+from ..flashvideo_core.components import TINY
 from .bridge.clip import load_text_clip
 from .bridge.lora import apply_lora
 from .bridge.models import load_model

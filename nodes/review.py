@@ -23,6 +23,8 @@ import torch
 from comfy_api.latest import InputImpl, Types, io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 
+from ..flashvideo_core.errors import InputError
+
 FPS = 8
 
 
@@ -60,17 +62,17 @@ class FlashVideoReview(io.ComfyNode):
         if decision == "review":
             return io.NodeOutput(ExecutionBlocker(None), ui=drafts)
         if choice >= len(clips):
-            raise ValueError(f"choice is {choice}, but the drafts are 0 to {len(clips) - 1}")
+            raise InputError(f"choice is {choice}, but the drafts are 0 to {len(clips) - 1}")
         return io.NodeOutput({"samples": samples[choice : choice + 1]}, ui=drafts)
 
 
 def split_clips(images: torch.Tensor, samples: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """[B*F, H, W, 3] -> B clips of F = 4T-3 frames, B and T from the latent [B, 16, T, h, w]."""
     if samples.ndim != 5:
-        raise ValueError(f"the latent has the shape {list(samples.shape)}; a video latent [B, 16, T, H, W] is needed")
+        raise InputError(f"the latent has the shape {list(samples.shape)}; a video latent [B, 16, T, H, W] is needed")
     batch, frames = samples.shape[0], 4 * samples.shape[2] - 3
     if len(images) != batch * frames:
-        raise ValueError(
+        raise InputError(
             f"{len(images)} images do not belong to this latent of {batch} drafts with {frames} frames each; "
             "connect the latent itself, decoded"
         )

@@ -5,9 +5,11 @@ from fractions import Fraction
 import torch
 from comfy_api.latest import InputImpl, Types, io
 
+from ..flashvideo_core.errors import InputError
 from ..flashvideo_core.guidance import GUIDANCE_SCALES
-from ..flashvideo_core.handoff import check_frame_count, floor_size, prepare_reference, trimmed_count
-from ..flashvideo_core.pipeline import crop_to_1080, from_network, to_network
+from ..flashvideo_core.handoff import prepare_reference
+from ..flashvideo_core.pipeline import crop_to_1080, to_image_range, to_model_range
+from ..flashvideo_core.sizes import check_frame_count, floor_size, trimmed_count
 from .bridge.fitting import TILINGS, FittingVAE
 from .bridge.progress import phase_callback, tell
 from .bridge.sampling import config_of, run_stage1, run_stage2
@@ -110,11 +112,11 @@ class FlashVideoHandoff(io.ComfyNode):
     @classmethod
     def execute(cls, vae, target, width, height, latent=None, images=None) -> io.NodeOutput:
         if (latent is None) == (images is None):
-            raise ValueError("connect either a latent or images to the hand-off, not both and not none")
+            raise InputError("connect either a latent or images to the hand-off, not both and not none")
         if latent is not None:
             clips, draft_size = latent["samples"].split(1), [8 * side for side in latent["samples"].shape[-2:]]
         else:
-            clips, draft_size = [to_network(images[..., :3])], images.shape[1:3]
+            clips, draft_size = [to_model_range(images[..., :3])], images.shape[1:3]
         sizes = {**TARGET_SIZES, FOUR_TIMES: (4 * draft_size[0], 4 * draft_size[1])}
         size = floor_size(sizes.get(target, (height, width)))
         say(cls, changes(images, target, (height, width), size))
@@ -219,7 +221,7 @@ class FlashVideoDecode(io.ComfyNode):
         check_latent(z)
         phase, clips = phase_callback(len(z)), []
         for i, clip in enumerate(z.split(1)):
-            frames = from_network(fitting.decode(clip, phase(i)))
+            frames = to_image_range(fitting.decode(clip, phase(i)))
             clips.append(crop_to_1080(frames) if crop == "auto" else frames)
         images = clips[0] if len(clips) == 1 else torch.cat(clips)
         parts = Types.VideoComponents(images=images, audio=None, frame_rate=Fraction(fps).limit_denominator(1001))
@@ -239,7 +241,7 @@ def two_phases(draft_decode, handoff):
 
 def check_latent(z: torch.Tensor) -> None:
     if z.ndim != 5 or z.shape[1] != 16:
-        raise ValueError(f"the latent has the shape {list(z.shape)}; a video latent [B, 16, T, H, W] is needed")
+        raise InputError(f"the latent has the shape {list(z.shape)}; a video latent [B, 16, T, H, W] is needed")
 
 
 def outside_training(config, size: tuple[int, int], frames: int) -> str | None:

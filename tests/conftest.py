@@ -4,9 +4,9 @@ import os
 
 import pytest
 import torch
-from comfy_models import write_small_models
-from comfy_server import ComfyServer
-from golden import CHECKPOINTS, MEASURED
+from support.comfy_models import write_small_models
+from support.comfy_server import ComfyServer
+from support.golden import CHECKPOINTS, MEASURED
 
 from flashvideo_core.checkpoint import load_transformer, load_vae
 

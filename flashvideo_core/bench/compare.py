@@ -15,8 +15,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ..errors import InputError
 from ..memory import free_memory, plan_run, transformer_peak, vae_peak
-from ..vae import clip_size
+from ..sizes import clip_size
 from .comfyui import comfyui_path, comfyui_python
 from .operations import operations
 from .paths import pixels
@@ -81,15 +82,15 @@ def bench(
 
 def check_bench(part: str, peers: tuple[str, ...], repeats: int) -> None:
     if repeats < 1:
-        raise ValueError(f"repeats is {repeats}; it must be at least 1")
+        raise InputError(f"repeats is {repeats}; it must be at least 1")
     if peers and part not in NETWORKS:
-        raise ValueError(f"{part} has no peers; they are measured in {', '.join(NETWORKS)}")
+        raise InputError(f"{part} has no peers; they are measured in {', '.join(NETWORKS)}")
     if peers and not PEERS.is_file():
-        raise ValueError(f"peers are measured from a checkout of the repository, which has {PEERS.name}")
+        raise InputError(f"peers are measured from a checkout of the repository, which has {PEERS.name}")
     if "diffusers" in peers and importlib.util.find_spec("diffusers") is None:
-        raise ValueError("the peer diffusers is not installed: pip install diffusers")
+        raise InputError("the peer diffusers is not installed: pip install diffusers")
     if "comfyui" in peers and not (comfyui_path() / "comfy").is_dir():
-        raise ValueError(f"the peer comfyui is not in {comfyui_path()}; set COMFYUI_PATH")
+        raise InputError(f"the peer comfyui is not in {comfyui_path()}; set COMFYUI_PATH")
 
 
 @contextmanager
@@ -109,7 +110,7 @@ def worker(name: str, arguments: tuple[str, ...], threads: int | None) -> Iterat
             line = process.stdout.readline()
             if not line:
                 log.seek(0)
-                raise ValueError(f"{name} failed: {' '.join(log.read().split())[-500:]}")
+                raise InputError(f"{name} failed: {' '.join(log.read().split())[-500:]}")
             return json.loads(line)
 
         def ask(command: str) -> dict:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..files import whole_file
+from ..errors import InputError
+from ..weights.atomic import atomic_write
 from .compare import facts, planned_peak, worker
 from .operations import operations
 from .sizes import GIVEN, NETWORKS, Latent, find_size
@@ -92,7 +93,7 @@ def exponent(pairs: list[tuple[float, float | None]]) -> float | None:
 def check_drawing() -> None:
     """Measuring takes minutes: what its end needs is looked for at its start. Raises ValueError."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise ValueError("bench --growth draws with matplotlib: pip install matplotlib")
+        raise InputError("bench --growth draws with matplotlib: pip install matplotlib")
 
 
 def draw(path: Path, result: dict) -> None:
@@ -115,7 +116,7 @@ def draw(path: Path, result: dict) -> None:
             axes.grid(alpha=0.3)
             axes.legend(loc="upper left", fontsize="small", ncols=2)
     figure.suptitle(f"size {result['size']}, {result['dtype']}, {result['device']}, {result['threads']} threads")
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         figure.savefig(partial, dpi=110, format="png")
 
 

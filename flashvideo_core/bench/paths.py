@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..parts import Pipeline
+from ..components import Pipeline
 from ..pipeline import generate
-from ..sampling import sample_stage1, sample_stage2, seeded_noise
+from ..sampling import make_draw_noise, sample_stage1, sample_stage2
 from .sizes import Latent, Size, build_network, make_inputs, random_text, warm_inputs
 
 
@@ -16,10 +16,10 @@ def sampler(part: str, size: Size, device: torch.device, dtype: torch.dtype) -> 
     dit, inputs = build_network(part, size).to(device, dtype), tuple(x.to(device) for x in make_inputs(part, size))
 
     def stage1(noise: Tensor, txt: Tensor) -> Tensor:
-        return sample_stage1(dit, noise, txt, size.steps[0], draw_noise=seeded_noise(2))
+        return sample_stage1(dit, noise, txt, size.steps[0], draw_noise=make_draw_noise(2))
 
     def stage2(z_ref: Tensor, txt: Tensor) -> Tensor:
-        return sample_stage2(dit, z_ref, txt, noise=seeded_noise(2)(z_ref), steps=size.steps[1])
+        return sample_stage2(dit, z_ref, txt, noise=make_draw_noise(2)(z_ref), steps=size.steps[1])
 
     return stage1 if part == "stage1" else stage2, inputs, warm_inputs(part, inputs)
 

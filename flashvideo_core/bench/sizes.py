@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..config import STAGE1, STAGE2, VAE, TransformerConfig, VAEConfig
 from ..dit import Transformer
+from ..errors import InputError
 from ..vae import VAE as Autoencoder
 
 Latent = tuple[int, int, int]
@@ -64,14 +65,14 @@ SIZES = {
 def find_size(part: str, name: str, latent: Latent | None = None) -> Size:
     """The named size, its part given another latent if one is named. Raises ValueError for what is unknown or odd."""
     if part not in PARTS:
-        raise ValueError(f"{part} is no part; use {', '.join(PARTS)}")
+        raise InputError(f"{part} is no part; use {', '.join(PARTS)}")
     if name not in SIZES:
-        raise ValueError(f"{name} is no size; use {', '.join(SIZES)}")
+        raise InputError(f"{name} is no size; use {', '.join(SIZES)}")
     if latent is None:
         return SIZES[name]
     if len(latent) != 3 or min(latent) < 1 or (GIVEN[part] != "latent" and any(side % 2 for side in latent[1:])):
         said = "x".join(map(str, latent))
-        raise ValueError(f"latent {said}: it is TxHxW, each at least 1, H and W even where a transformer takes it")
+        raise InputError(f"latent {said}: it is TxHxW, each at least 1, H and W even where a transformer takes it")
     size = replace(SIZES[name], **{GIVEN[part]: tuple(latent)})
     return replace(size, draft=(latent[0], *size.draft[1:])) if part == "end-to-end" else size
 
@@ -81,7 +82,7 @@ def parse_latent(text: str) -> Latent:
     try:
         t, h, w = map(int, text.split("x"))
     except ValueError:
-        raise ValueError(f"latent {text!r}: write it as TxHxW, such as 5x16x24") from None
+        raise InputError(f"latent {text!r}: write it as TxHxW, such as 5x16x24") from None
     return t, h, w
 
 

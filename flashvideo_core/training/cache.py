@@ -20,8 +20,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..files import whole_file
-from ..weightfile import file_sha256
+from ..errors import InputError
+from ..weights.atomic import atomic_write
+from ..weights.reader import file_sha256
 from .data import Skipped, Span, read_span, refused
 from .degradation import Degradation, degraded_draft
 
@@ -121,9 +122,9 @@ def write(path: Path, **tensors: Tensor) -> None:
     """A cache file, whole or not there. Raises ValueError for NaN or infinity, which training would spread."""
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
-            raise ValueError(f"its {name} holds NaN or infinity, or does not fit float16")
+            raise InputError(f"its {name} holds NaN or infinity, or does not fit float16")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, partial)
 
 

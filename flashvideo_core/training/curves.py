@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-from ..files import whole_file
+from ..errors import InputError
+from ..weights.atomic import atomic_write
 from .loop import read_log
 
 
@@ -14,7 +15,7 @@ def check_plotting() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise ValueError("train draws its loss curves with matplotlib: pip install matplotlib") from None
+        raise InputError("train draws its loss curves with matplotlib: pip install matplotlib") from None
 
 
 def plot(path: Path, logs: Mapping[str, Path]) -> Path:
@@ -30,6 +31,6 @@ def plot(path: Path, logs: Mapping[str, Path]) -> Path:
         axes.plot(steps, losses, linewidth=0.3, alpha=0.5)
         axes.plot(steps[window - 1 :], mean, linewidth=1.5)
         axes.set(title=title, xlabel="step", yscale="log")
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         figure.savefig(partial, dpi=110, format="png")
     return path

@@ -12,8 +12,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..handoff import check_frame_count, resize
-from ..video import probe_video, read_frames
+from ..errors import InputError
+from ..handoff import resize
+from ..media.video import probe_video, read_frames
+from ..sizes import check_frame_count
 
 VIDEOS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".gif"}
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
@@ -60,7 +62,7 @@ def find_sources(data: str | Path) -> tuple[list[Source], list[Skipped]]:
         return _in_folder(data)
     if data.suffix.lower() == ".csv" and data.is_file():
         return _in_csv(data)
-    raise ValueError(f"{data} is neither a folder of clips nor a .csv with the columns video and caption")
+    raise InputError(f"{data} is neither a folder of clips nor a .csv with the columns video and caption")
 
 
 def _in_folder(folder: Path) -> tuple[list[Source], list[Skipped]]:
@@ -85,7 +87,7 @@ def _in_csv(table: Path) -> tuple[list[Source], list[Skipped]]:
     with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         reader = csv.DictReader(file)
         if missing := {"video", "caption"} - set(reader.fieldnames or ()):
-            raise ValueError(f"{table} has no column {' and no column '.join(sorted(missing))}")
+            raise InputError(f"{table} has no column {' and no column '.join(sorted(missing))}")
         rows = [(reader.line_num, row["video"] or "", " ".join((row["caption"] or "").split())) for row in reader]
     sources, skipped = [], []
     for line, video, caption in rows:
@@ -108,7 +110,7 @@ def find_spans(
     """
     check_frame_count(frames)
     if not 0 < fps <= 1000:
-        raise ValueError(f"fps is {fps}; it must be over 0 and at most 1000")
+        raise InputError(f"fps is {fps}; it must be over 0 and at most 1000")
     spans, skipped = [], []
     for source in sources:
         try:
@@ -127,15 +129,15 @@ def spans_of(source: Source, size: tuple[int, int], frames: int, fps: float) -> 
     """The clips of one file: frames nearest in time to every 1/fps seconds. Raises ValueError when it has none."""
     info = probe_video(source.path)
     if info.height < size[0] or info.width < size[1]:
-        raise ValueError(f"its {info.height}x{info.width} pixels are fewer than the {size[0]}x{size[1]} of training")
+        raise InputError(f"its {info.height}x{info.width} pixels are fewer than the {size[0]}x{size[1]} of training")
     if info.frames == 1:
         return [Span(source, (0,))]
     rate = (info.frames - 1) / info.times[-1] if info.times[-1] > 0 else float(info.fps)
     if rate < FPS_SLACK * fps:
-        raise ValueError(f"its {rate:.4g} fps are fewer than the {fps:g} of training")
+        raise InputError(f"its {rate:.4g} fps are fewer than the {fps:g} of training")
     numbers = resampled(info.times, fps)
     if len(numbers) < frames:
-        raise ValueError(f"it has {len(numbers)} frames at {fps:g} fps; a training clip has {frames}")
+        raise InputError(f"it has {len(numbers)} frames at {fps:g} fps; a training clip has {frames}")
     return [Span(source, tuple(numbers[i : i + frames])) for i in range(0, len(numbers) - frames + 1, frames)]
 
 

@@ -20,6 +20,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..errors import InputError
+
 Range = tuple[float, float]
 JPEG_QSCALE = 12  # the mjpeg quantiser that equals libjpeg's quality 50, measured here by PSNR against Pillow
 
@@ -52,7 +54,7 @@ class Degradation:
 def degrade(frames: torch.Tensor, config: Degradation, generator: torch.Generator) -> torch.Tensor:
     """[3, F, h, w] in -1..1 -> the same, degraded by drawn operations in drawn order. ValueError on another shape."""
     if frames.ndim != 4 or frames.shape[0] != 3:
-        raise ValueError(f"a clip is [3, F, h, w], got {list(frames.shape)}")
+        raise InputError(f"a clip is [3, F, h, w], got {list(frames.shape)}")
     for i in torch.randperm(len(OPERATIONS), generator=generator).tolist():
         name, apply = OPERATIONS[i]
         if _chance(getattr(config, name), generator):
@@ -237,7 +239,7 @@ def contact_sheet(clips: Sequence[tuple[torch.Tensor, torch.Tensor]], path: str 
     import av
 
     if not clips or len({tuple(clip.shape) for pair in clips for clip in pair}) != 1:
-        raise ValueError("a contact sheet takes at least one pair of clips, all of one size")
+        raise InputError("a contact sheet takes at least one pair of clips, all of one size")
     tiles = [np.vstack([np.hstack(to_uint8(clip)[[0, -1]]) for clip in pair]) for pair in clips]
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
     sheet = np.vstack([np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)])

@@ -29,6 +29,8 @@ from datetime import timedelta
 import torch
 from torch import Tensor, nn
 
+from ..errors import InputError
+
 PATIENCE = timedelta(hours=12)  # while one process makes what all need; torchrun itself ends the others if one dies
 
 
@@ -83,7 +85,7 @@ def rows(world: World, count: int, batch: int) -> slice:
     groups = math.gcd(world.size, count)
     rank, size = world.rank // groups, world.size // groups
     if batch % size and size % batch:
-        raise ValueError(f"a batch of {batch} cannot be divided among {size} processes: make it a multiple of {size}")
+        raise InputError(f"a batch of {batch} cannot be divided among {size} processes: make it a multiple of {size}")
     start = rank * batch // size
     return slice(start, start + max(1, batch // size))
 
@@ -174,7 +176,7 @@ def agree(value: int, world: World, complaint: str) -> int:
         values: list = [None] * world.size
         torch.distributed.all_gather_object(values, value)
         if len(set(values)) > 1:
-            raise ValueError(f"{complaint} (processes in order: {values})")
+            raise InputError(f"{complaint} (processes in order: {values})")
     return value
 
 

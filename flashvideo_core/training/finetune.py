@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from ..attention import attention, plain_attention
 from ..checkpoint import load_transformer, metadata_for, open_weights, stored_dtype
-from ..files import save_weights, whole_file
+from ..errors import InputError
+from ..weights.atomic import atomic_write, save_weights
 from .batches import CURRICULA, draw, phase_of
 from .cache import Entry, digest
 from .curves import check_plotting, plot
@@ -139,9 +140,9 @@ def check_same_run(folder: Path, record: dict, world: World = ALONE, begun: str 
         for name, value in (record["options"] | record).items():
             there = (before["options"] | before).get(name)
             if name != "options" and there != value:
-                raise ValueError(f"{folder} holds another run: {name} is {there} there, {value} here; choose another")
+                raise InputError(f"{folder} holds another run: {name} is {there} there, {value} here; choose another")
     elif world.first:
-        with whole_file(path) as partial_file:
+        with atomic_write(path) as partial_file:
             partial_file.write_text(json.dumps(record, indent=1) + "\n")
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..files import whole_file
+from ..errors import InputError
+from ..weights.atomic import atomic_write
 from .distributed import ALONE, World, agree, gathered, like, local, mean, micro_batches, scalar
 
 MAX_STEPS = 1_000_003  # what lies between the streams of two seeds
@@ -113,7 +114,7 @@ def fit(
 def check_learning(skipped: int, step: int) -> None:
     """A step without finite gradients is skipped; many in a row are no accident. Raises ValueError then."""
     if skipped >= MAX_SKIPPED:
-        raise ValueError(
+        raise InputError(
             f"the gradients of {skipped} steps in a row, up to step {step}, were not finite: the loss or its "
             "kernels are broken (try without autocast, or a smaller learning rate)"
         )
@@ -139,7 +140,7 @@ def save_state(path: Path, step: int, params: dict, ema: dict, optimizer: torch.
     """Writes beside the old state and renames, so that a kill leaves one whole state."""
     state = gathered({"step": step, "params": params, "ema": ema, "optimizer": optimizer.state_dict()}, world)
     if world.first:
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             torch.save(state, partial)
 
 
@@ -151,7 +152,7 @@ def keep_states(path: Path, step: int, keep: int) -> None:
     if keep < 2:
         return
     named = path.with_name(f"{path.stem}-{step:08d}{path.suffix}")
-    with whole_file(named) as partial:
+    with atomic_write(named) as partial:
         try:
             os.link(path, partial)
         except OSError:  # a file system without hard links
@@ -169,7 +170,7 @@ def resume(path: Path, params: dict, ema: dict, optimizer: torch.optim.Optimizer
     if agree(state["step"], world, f"the processes do not see the same {path}: the folder must be shared") == 0:
         return 0
     if _shapes(state["params"]) != _shapes(params):
-        raise ValueError(f"{path} belongs to another model; choose another folder")
+        raise InputError(f"{path} belongs to another model; choose another folder")
     for name, p in params.items():
         p.copy_(like(state["params"][name], p))
         ema[name].copy_(like(state["ema"][name], p))
@@ -187,7 +188,7 @@ def _shapes(params: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
 def _truncate_log(path: Path, start: int) -> Path:
     """Drops the lines that a killed run wrote after its last state."""
     rows = list(csv.reader(path.open()))[: start + 1] if path.exists() else [["step", "loss", "lr"]]
-    with whole_file(path) as partial, partial.open("w", newline="") as file:
+    with atomic_write(path) as partial, partial.open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     return path
 

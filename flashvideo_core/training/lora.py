@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..lora import PREFIX
+from ..errors import InputError
+from ..weights.lora import PREFIX
 
 TARGETS = {"qkv": 3, "attn_out": 1, "modulation": 1}  # layer of a block -> LoRA pairs, each on its share of the rows
 
@@ -35,9 +36,9 @@ class LoRALinear(nn.Module):
 def add_lora(model: nn.Module, rank: int, alpha: float) -> nn.Module:
     """Freezes the transformer and puts a LoRA beside every target layer, in place. Raises ValueError for a bad rank."""
     if rank < 1:
-        raise ValueError(f"rank is {rank}; it must be at least 1")
+        raise InputError(f"rank is {rank}; it must be at least 1")
     if not alpha > 0:
-        raise ValueError(f"alpha is {alpha}; it must be positive")
+        raise InputError(f"alpha is {alpha}; it must be positive")
     model.requires_grad_(False)
     for block in model.blocks:
         for name, pairs in TARGETS.items():

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..schedule import TRAIN_STEPS, add_noise, velocity, zero_snr_sqrt_alphas
+from ..schedule import NUM_TRAIN_TIMESTEPS, add_noise, velocity, zero_snr_sqrt_alphas
 from ..vae import VAE, decode_groups, sample_posterior
 
 EVERY_ROW = slice(None)
@@ -29,10 +29,10 @@ def stage1_loss(
     noisy: the share of items whose step is drawn from the noisiest two fifths alone, where text decides what a clip
     shows; 0 draws all of them uniformly, as the paper does.
     """
-    step = torch.randint(TRAIN_STEPS, (z.shape[0],), generator=generator)
+    step = torch.randint(NUM_TRAIN_TIMESTEPS, (z.shape[0],), generator=generator)
     if noisy:
         late = torch.rand(z.shape[0], generator=generator) < noisy
-        step = torch.where(late, (3 * TRAIN_STEPS + 2 * step) // 5, step)
+        step = torch.where(late, (3 * NUM_TRAIN_TIMESTEPS + 2 * step) // 5, step)
     noise = torch.randn(z.shape, generator=generator)
     z, txt, step, noise = z[rows], txt[rows], step[rows], noise[rows].to(z.device)
     a = _per_item(zero_snr_sqrt_alphas()[step], z)
@@ -59,7 +59,7 @@ def stage2_loss(
     z, z_ref, txt, noise, t = z[rows], z_ref[rows], txt[rows], noise[rows].to(z.device), t[rows].to(z.device)
     start = add_noise(z_ref, noise, zero_snr_sqrt_alphas()[ref_step])
     x = torch.lerp(start, z, _per_item(t, z))
-    out = model(x, TRAIN_STEPS * (1 - t), txt, ref_step)
+    out = model(x, NUM_TRAIN_TIMESTEPS * (1 - t), txt, ref_step)
     return F.mse_loss(out.float(), z - start)
 
 

@@ -5,7 +5,8 @@ import math
 from dataclasses import dataclass
 
 from ..config import TransformerConfig
-from ..handoff import check_frame_count, floor_size
+from ..errors import InputError
+from ..sizes import check_frame_count, floor_size
 from .batches import CURRICULA
 from .loop import MAX_STEPS, LoopConfig
 
@@ -53,7 +54,7 @@ def options_for(config: TransformerConfig, **given) -> Options:
     half, quarter = (tuple(max(16, side // part // 16 * 16) for side in size) for part in (2, 4))
     mode = given.get("mode", "lora")
     if mode not in MODES:
-        raise ValueError(f"mode is {mode!r}; choose one of {', '.join(MODES)}")
+        raise InputError(f"mode is {mode!r}; choose one of {', '.join(MODES)}")
     defaults = {"frames": config.defaults.frames, "fps": config.defaults.fps, "lr": LEARNING_RATE[mode]}
     defaults |= {
         "curriculum": "paper" if config.stage == 2 else "full",
@@ -74,21 +75,21 @@ def check(options: Options) -> None:
     least = {"steps": 1, "batch": 1, "accumulate": 1, "save_every": 1, "keep": 1, "sample_every": 0, "rank": 1}
     for name, low in (least | ({"variants": 1} if options.stage == 2 else {})).items():
         if getattr(options, name) < low:
-            raise ValueError(f"{name} is {getattr(options, name)}; it must be at least {low}")
+            raise InputError(f"{name} is {getattr(options, name)}; it must be at least {low}")
     for name in ("lr", "alpha", "fps"):
         value = getattr(options, name)
         if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name} is {value:g}; it must be a positive number")
+            raise InputError(f"{name} is {value:g}; it must be a positive number")
     if options.steps >= MAX_STEPS or options.accumulate > 64:
-        raise ValueError(f"steps must be below {MAX_STEPS} and accumulate at most 64")
+        raise InputError(f"steps must be below {MAX_STEPS} and accumulate at most 64")
     if not 0 <= options.text_drop <= 1:
-        raise ValueError(f"text_drop is {options.text_drop}; it must be 0 to 1")
+        raise InputError(f"text_drop is {options.text_drop}; it must be 0 to 1")
     if options.curriculum not in CURRICULA:
-        raise ValueError(f"curriculum is {options.curriculum!r}; choose one of {', '.join(CURRICULA)}")
+        raise InputError(f"curriculum is {options.curriculum!r}; choose one of {', '.join(CURRICULA)}")
     for name in ("patch", "draft_size"):
         value = getattr(options, name)
         if value[0] > options.size[0] or value[1] > options.size[1]:
-            raise ValueError(
+            raise InputError(
                 f"{name} {value[0]}x{value[1]} is larger than the size {options.size[0]}x{options.size[1]}"
             )
 

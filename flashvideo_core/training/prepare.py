@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import load_vae
+from ..components import Pipeline, check_width, load_text_component
 from ..config import TransformerConfig
-from ..parts import Pipeline, check_width, load_text_part
-from ..pipeline import encode, planned_cuts
+from ..errors import InputError
+from ..pipeline import encode, plan_vae_splits
 from ..text import with_motion
 from .cache import Entry, Recipe, build_latents, build_text, plan_latents
 from .data import Span, find_sources, find_spans
@@ -50,7 +51,7 @@ def prepare(
         note(str(skip))
     usable = [span for span in spans if all(path.exists() for path in latents[span])]
     if not usable:
-        raise ValueError(f"{data} holds no clip that can be trained on; the notes above say why")
+        raise InputError(f"{data} holds no clip that can be trained on; the notes above say why")
     texts = fill_text(folder, usable, config, place)
     return [entry(span, latents[span], texts[span.source.caption], options) for span in usable]
 
@@ -74,7 +75,7 @@ def fill_latents(latents: dict[Span, tuple[Path, ...]], recipe: Recipe, place: P
     pipe = Pipeline(None, None, vae, None, device=place.device, dtype=place.dtype)
 
     def to_latent(frames: Tensor, size: tuple[int, int]) -> Tensor:
-        cut = planned_cuts(pipe, (frames.shape[1], *size), "encode")["encode"]
+        cut = plan_vae_splits(pipe, (frames.shape[1], *size), "encode")["encode"]
         return encode(pipe, (frames.permute(1, 2, 3, 0) + 1) / 2, size, cut=cut)[0].float().cpu()
 
     return build_latents(missing, recipe, to_latent, lambda done, count: progress("latents", done, count))
@@ -85,9 +86,9 @@ def fill_text(folder: Path, spans: Sequence[Span], config: TransformerConfig, pl
     motion, length = config.defaults.motion, config.text_length
 
     def load() -> Callable[[str], Tensor]:
-        encoder, _ = load_text_part(place.files["text"], place.device)
+        encoder, _ = load_text_component(place.files["text"], place.device)
         if encoder is None:
-            raise ValueError(f"{place.files['text']} holds one prompt's embeddings; training needs --t5 or --text")
+            raise InputError(f"{place.files['text']} holds one prompt's embeddings; training needs --t5 or --text")
 
         def embed(caption: str) -> Tensor:
             txt = encoder(with_motion(caption, motion))[:, :length]

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from ..attention import attention, plain_attention
 from ..checkpoint import load_vae
-from ..parts import Pipeline
-from ..pipeline import decode, planned_cuts
-from ..sampling import sample_stage1, sample_stage2, seeded_noise
-from ..vae import clip_size
-from ..video import write_video
+from ..components import Pipeline
+from ..media.video import write_video
+from ..pipeline import decode, plan_vae_splits
+from ..sampling import make_draw_noise, sample_stage1, sample_stage2
+from ..sizes import clip_size
 from .cache import Entry, read
 from .data import middle
 from .distributed import World
@@ -34,14 +34,14 @@ def write_sample(path: Path, model: nn.Module, entry: Entry, options: Options, p
         pipe = Pipeline(
             None, None, load_vae(place.files["vae"], dtype=place.dtype), None, {}, place.device, place.dtype
         )
-        cuts = planned_cuts(pipe, clip_size(*latent.shape[2:]), "decode")
+        cuts = plan_vae_splits(pipe, clip_size(*latent.shape[2:]), "decode")
         frames = decode(pipe, latent, "decode", cut=cuts["decode"])
         write_video(path, frames, options.fps)
 
 
 def sample(model: nn.Module, entry: Entry, options: Options, device: torch.device) -> Tensor:
     """A latent [1, 16, T, h, w] in VAE units; noise and draws follow from the run's seed."""
-    default, draw = model.config.defaults, seeded_noise(options.seed)
+    default, draw = model.config.defaults, make_draw_noise(options.seed)
     kernel = plain_attention if device.type == "cpu" else attention
     txt = read(entry.txt)[None].to(device)
     if options.stage == 1:

@@ -11,7 +11,7 @@ from torch import nn
 
 from ...flashvideo_core.checkpoint import load_text
 from ...flashvideo_core.text import WordEncoder, word_ids
-from ...flashvideo_core.weightfile import open_file
+from ...flashvideo_core.weights.reader import open_file
 
 T5_TOKENS = 226
 

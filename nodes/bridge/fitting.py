@@ -7,7 +7,8 @@ import comfy.model_management as mm
 import torch
 from torch import Tensor
 
-from ...flashvideo_core.memory import Cut, cut_name, in_tiles, plan_cut, tile_overlap
+from ...flashvideo_core.errors import InputError
+from ...flashvideo_core.memory import Cut, describe_split, is_tiled, plan_vae_split, tile_overlap
 from .vae import FlashVideoVAE
 
 SMALLEST = 16  # latent rows and columns
@@ -23,9 +24,9 @@ class FittingVAE:
 
     def __init__(self, vae, tiling: str = "auto"):
         if not isinstance(vae, FlashVideoVAE):
-            raise ValueError("this VAE was not loaded by FlashVideo Load VAE; use that node, it reads CogVideoX files")
+            raise InputError("this VAE was not loaded by FlashVideo Load VAE; use that node, it reads CogVideoX files")
         if tiling not in TILINGS:
-            raise ValueError(f"tiling is {tiling!r}; choose one of {', '.join(TILINGS)}")
+            raise InputError(f"tiling is {tiling!r}; choose one of {', '.join(TILINGS)}")
         self.vae, self.tiling = vae, tiling
 
     def decode(self, z: Tensor, callback: Callable | None = None, phase: str = "decode") -> Tensor:
@@ -33,7 +34,7 @@ class FittingVAE:
         module = self.vae.first_stage_model
 
         def run(cut: Cut) -> Tensor:
-            if in_tiles(cut):
+            if is_tiled(cut):
                 return module.decode_tiled(z, cut[1], cut[0], tile_overlap(cut), callback=callback, phase=phase)
             return module.decode(z, callback, phase, torch.empty(module.decode_output_shape(z.shape)), cut)
 
@@ -44,7 +45,7 @@ class FittingVAE:
         module = self.vae.first_stage_model
 
         def run(cut: Cut) -> Tensor:
-            if in_tiles(cut):
+            if is_tiled(cut):
                 return module.encode_tiled(frames, 8 * cut[1], 8 * cut[0], 8 * tile_overlap(cut), callback=callback)
             return module.encode(frames, draw_noise, callback, pixels=cut)
 
@@ -57,8 +58,8 @@ class FittingVAE:
             if result is not None:
                 return result
             mm.soft_empty_cache()
-            logging.warning("FlashVideo: out of memory in VAE %s %s, trying smaller pieces", kind, cut_name(cut))
-        raise RuntimeError(f"not enough memory for the VAE {kind} even {cut_name(cut)}")
+            logging.warning("FlashVideo: out of memory in VAE %s %s, trying smaller pieces", kind, describe_split(cut))
+        raise RuntimeError(f"not enough memory for the VAE {kind} even {describe_split(cut)}")
 
     def _cuts(self, kind: str, clip: tuple[int, int, int]) -> Iterator[Cut]:
         """The first cut to try, then ever smaller ones."""
@@ -68,11 +69,11 @@ class FittingVAE:
         mm.load_models_gpu([vae.patcher], memory_required=peak)
         if self.tiling == "auto":
             free = vae.patcher.get_free_memory(vae.device)
-            cut = plan_cut(vae.first_stage_model.config, kind, clip, vae.vae_dtype, vae.device, free)
+            cut = plan_vae_split(vae.first_stage_model.config, kind, clip, vae.vae_dtype, vae.device, free)
         yield cut
         if cut is None:
             yield clip[1] * clip[2]
-        tile = cut if in_tiles(cut) else (clip[1] // 8, clip[2] // 8)
+        tile = cut if is_tiled(cut) else (clip[1] // 8, clip[2] // 8)
         while max(tile) > SMALLEST:
             tile = tuple(max(min(SMALLEST, side), side // 2) for side in tile)
             yield tile

@@ -3,7 +3,7 @@
 import comfy.model_sampling
 from torch import Tensor
 
-from ...flashvideo_core.schedule import add_noise, check_ref_step, zero_snr_sqrt_alphas
+from ...flashvideo_core.schedule import add_noise, check_noise_step, zero_snr_sqrt_alphas
 
 
 class FlowFromReference(comfy.model_sampling.ModelSamplingDiscreteFlow, comfy.model_sampling.CONST):
@@ -15,7 +15,7 @@ class FlowFromReference(comfy.model_sampling.ModelSamplingDiscreteFlow, comfy.mo
 
     def __init__(self, shift: float, ref_step: int):
         super().__init__()
-        check_ref_step(ref_step)
+        check_noise_step(ref_step)
         self.set_parameters(shift=shift)
         self.ref_step = ref_step
         self.sqrt_alpha = float(zero_snr_sqrt_alphas()[ref_step])

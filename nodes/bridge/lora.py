@@ -6,7 +6,8 @@ import comfy.lora
 import comfy.lora_convert
 import comfy.utils
 
-from ...flashvideo_core.lora_keys import diffusers_lora
+from ...flashvideo_core.errors import InputError
+from ...flashvideo_core.weights.lora_keys import diffusers_lora
 from .sampling import config_of
 
 
@@ -20,7 +21,7 @@ def apply_lora(model, path: str | Path, strength: float):
     try:
         parts, left = diffusers_lora(tensors, config.hidden)
     except ValueError as error:
-        raise ValueError(f"this LoRA does not fit stage {config.stage}: {error}") from None
+        raise InputError(f"this LoRA does not fit stage {config.stage}: {error}") from None
     lora, key_map = {name: tensors[name] for name in left}, comfy.lora.model_lora_keys_unet(model.model, {})
     for part in parts:
         name = f"{part.weight}[{part.start}]"
@@ -30,5 +31,5 @@ def apply_lora(model, path: str | Path, strength: float):
     patched = model.clone()
     applied = patched.add_patches(comfy.lora.load_lora(comfy.lora_convert.convert_lora(lora), key_map), strength)
     if not applied:
-        raise ValueError(f"no layer of this LoRA is one of stage {config.stage}; it was made for another model")
+        raise InputError(f"no layer of this LoRA is one of stage {config.stage}; it was made for another model")
     return patched

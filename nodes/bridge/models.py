@@ -23,6 +23,7 @@ from torch import Tensor
 from ...flashvideo_core.checkpoint import Weights, build, open_weights, plan, skeleton, stored_dtype
 from ...flashvideo_core.config import TransformerConfig
 from ...flashvideo_core.dit import Transformer
+from ...flashvideo_core.errors import InputError
 from ...flashvideo_core.memory import transformer_peak
 from ...flashvideo_core.sampling import check_finite
 from .flow import FlowFromReference
@@ -141,7 +142,7 @@ def load_model(path: str | Path, model_options: dict | None = None, disable_dyna
     """
     weights, model_options = open_weights(path), model_options or {}
     if not isinstance(weights.config, TransformerConfig):
-        raise ValueError(f"{path} is not a FlashVideo stage; choose it in the VAE or text encoder loader instead")
+        raise InputError(f"{path} is not a FlashVideo stage; choose it in the VAE or text encoder loader instead")
     stage = StageConfig(weights)
     stage.custom_operations = model_options.get("custom_operations")
     stage.quant_config = {"mixed_ops": True} if any(n.endswith(".comfy_quant") for n in weights.tensors) else None

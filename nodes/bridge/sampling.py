@@ -14,9 +14,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ...flashvideo_core.config import TransformerConfig
+from ...flashvideo_core.errors import InputError
 from ...flashvideo_core.guidance import guidance_scale
-from ...flashvideo_core.sampling import dpmpp_2m_sde, nearest_table_alpha, seeded_noise
-from ...flashvideo_core.schedule import clean_from_velocity, stage1_schedule, stage2_times
+from ...flashvideo_core.sampling import dpmpp_2m_sde, make_draw_noise, round_to_table_alpha
+from ...flashvideo_core.schedule import stage1_schedule, stage2_times, velocity_to_denoised
 from .flow import FlowFromReference
 from .models import StageModel
 from .progress import preview_callback
@@ -47,7 +48,7 @@ class Stage1Sampler(comfy.samplers.Sampler):
             grow = (1 + sigmas[i] ** 2).sqrt()  # ComfyUI's x is the released one divided by alpha
             clean = model(x * grow, sigmas[i].expand(x.shape[0]), **extra_args)
             v = (x / grow - clean) / (1 - grow**-2).sqrt()
-            clean = clean_from_velocity(x, v, nearest_table_alpha(float(sqrt_alphas[i])))
+            clean = velocity_to_denoised(x, v, round_to_table_alpha(float(sqrt_alphas[i])))
             if callback is not None:
                 callback(i, clean, x, steps)
             bar.update()
@@ -60,14 +61,14 @@ class Stage1Sampler(comfy.samplers.Sampler):
 
 def noise_after(seed: int, initial: Tensor) -> Callable[[Tensor], Tensor]:
     """The seeds' generators, one a draft, after each has drawn its initial noise."""
-    draw_noise = seeded_noise(seed, initial.shape[0])
+    draw_noise = make_draw_noise(seed, initial.shape[0])
     draw_noise(initial)
     return draw_noise
 
 
 def check_timesteps(found: list[int], wanted: list[int]) -> None:
     if found != wanted:
-        raise ValueError(
+        raise InputError(
             f"the FlashVideo stage-1 sampler needs its own sigmas (timesteps {wanted[0]}, {wanted[1]}, ...), "
             f"not {found[:2]}...; connect the FlashVideo Sigmas node"
         )
@@ -99,10 +100,10 @@ def zeros_like(conditioning: list) -> list:
 def config_of(model, stage: int | None = None) -> TransformerConfig:
     """The config of a MODEL. Raises ValueError if it is not ours, or not of the stage asked for."""
     if not isinstance(model.model, StageModel):
-        raise ValueError(f"this is a {type(model.model).__name__}, not a FlashVideo model; use FlashVideo Load Model")
+        raise InputError(f"this is a {type(model.model).__name__}, not a FlashVideo model; use FlashVideo Load Model")
     config = model.model.diffusion_model.config
     if stage is not None and config.stage != stage:
-        raise ValueError(f"this is the stage-{config.stage} model; connect the stage-{stage} model here")
+        raise InputError(f"this is the stage-{config.stage} model; connect the stage-{stage} model here")
     return config
 
 
@@ -145,7 +146,7 @@ def run(model, guider, latents: Tensor, seed: int, steps: int) -> Tensor:
     sigmas, callback, out = sigmas_of(model, steps), preview_callback(model, len(latents) * steps), []
     quiet = not comfy.utils.PROGRESS_BAR_ENABLED
     for i, z in enumerate(latents.split(1)):
-        noise, report = seeded_noise(seed + i)(z), functools.partial(callback, i * steps)
+        noise, report = make_draw_noise(seed + i)(z), functools.partial(callback, i * steps)
         item_seed = (seed + i) % 2**64
         out.append(guider.sample(noise, z, sampler_of(model), sigmas, None, report, quiet, item_seed))
     return torch.cat(out).to(device=mm.intermediate_device(), dtype=mm.intermediate_dtype())

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from ...flashvideo_core.checkpoint import Weights, build, open_weights, plan
 from ...flashvideo_core.config import VAEConfig
-from ...flashvideo_core.handoff import trimmed_count
+from ...flashvideo_core.errors import InputError
 from ...flashvideo_core.memory import vae_peak
+from ...flashvideo_core.sizes import clip_size, trimmed_count
 from ...flashvideo_core.tiling import spans, tiled
-from ...flashvideo_core.vae import VAE, clip_size
+from ...flashvideo_core.vae import VAE
 from .progress import phase_callback
 
 
@@ -122,7 +123,7 @@ def load_vae(path: str | Path, device=None, dtype=None) -> FlashVideoVAE:
     """The VAE of a released .pt, our safetensors or diffusers' CogVideoX file. Raises ValueError for others."""
     weights = open_weights(path)
     if not isinstance(weights.config, VAEConfig):
-        raise ValueError(f"{path} is not a FlashVideo or CogVideoX VAE; choose it in the model loader instead")
+        raise InputError(f"{path} is not a FlashVideo or CogVideoX VAE; choose it in the model loader instead")
     return FlashVideoVAE(weights, device, dtype)
 
 

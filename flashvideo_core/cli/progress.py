@@ -1,0 +1,129 @@
+"""How a command speaks: progress and notes on stderr, results on stdout.
+
+On a terminal a bar with the time left, otherwise plain lines; for programs (`--json`) one JSON object a line
+on stdout, each with an "event", the last one being "result", "error" or "interrupted".
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+LABELS = {
+    "text": "prompt",
+    "stage1": "stage 1",
+    "draft_decode": "draft decode",
+    "handoff": "hand-off",
+    "stage2": "stage 2",
+}
+BAR = 24
+PLAIN_SECONDS = 10.0  # between two plain lines of one phase
+
+
+class Reporter:
+    """`progress` is the callback of the core; the other methods are what a command says itself."""
+
+    def __init__(self, out: TextIO, err: TextIO, as_json: bool = False, clock: Callable[[], float] = time.monotonic):
+        self.out, self.err, self.json, self.clock = out, err, as_json, clock
+        self.bars = not as_json and err.isatty()
+        self.bar_open = False
+        self.began = self.heard = self.said = clock()
+
+    def progress(self, phase: str, step: int, total: int, preview: Callable | None = None) -> None:
+        """Called after each step of a phase. A phase begins where the one before ended."""
+        now = self.clock()
+        if step == 1:
+            self.began = self.heard
+        left = (now - self.began) / step * (total - step)
+        if self.json:
+            self._emit("progress", phase=phase, step=step, total=total, seconds_left=round(left, 1))
+        elif self.bars:
+            self._draw(phase, step, total, f"{clock_time(left)} left" if step < total else clock_time(now - self.began))
+        elif step == total:
+            self._write(f"{LABELS.get(phase, phase)}: {total}/{total} in {clock_time(now - self.began)}")
+        elif now - max(self.said, self.began) >= PLAIN_SECONDS:
+            self._write(f"{LABELS.get(phase, phase)}: {step}/{total}, {clock_time(left)} left")
+        self.heard = now
+
+    def note(self, text: str) -> None:
+        """Something that the user should know and that stops nothing."""
+        if self.json:
+            self._emit("note", message=text)
+        else:
+            self._write(text)
+        self.heard = self.clock()
+
+    def step(self, event: str, text: str, **fields) -> None:
+        """Something is done: a line on stdout, or an event of that name with its fields."""
+        self.close()
+        if self.json:
+            self._emit(event, **fields)
+        else:
+            self.out.write(text + "\n")
+            self.out.flush()
+        self.heard = self.clock()
+
+    def finish(self, result: dict, lines: Iterable[str] = ()) -> None:
+        """The last word of a command that succeeded."""
+        self.close()
+        if self.json:
+            self._emit("result", **result)
+        else:
+            self.out.writelines(line + "\n" for line in lines)
+            self.out.flush()
+
+    def fail(self, event: str, text: str) -> None:
+        """The last word of a command that did not: one line on stderr, for people and programs alike."""
+        self.close()
+        if self.json:
+            self._emit(event, message=text)
+        self.err.write(f"{event}: {text}\n")
+        self.err.flush()
+
+    def close(self) -> None:
+        """Ends an open bar, so that what follows begins on a line of its own."""
+        if self.bar_open:
+            self.err.write("\n")
+            self.bar_open = False
+
+    def _draw(self, phase: str, step: int, total: int, right: str) -> None:
+        filled = BAR * step // total
+        bar = "#" * filled + "." * (BAR - filled)
+        line = f"{LABELS.get(phase, phase):<13}[{bar}] {step}/{total}  {right}"
+        self.err.write("\r" + line.ljust(78))
+        self.bar_open = True
+        if step == total:
+            self.close()
+        self.err.flush()
+
+    def _write(self, line: str) -> None:
+        self.close()
+        self.err.write(line + "\n")
+        self.err.flush()
+        self.said = self.clock()
+
+    def _emit(self, event: str, **fields) -> None:
+        self.out.write(json.dumps({"event": event, **fields}) + "\n")
+        self.out.flush()
+
+
+def clock_time(seconds: float) -> str:
+    """3725.2 -> 1:02:05."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+@contextmanager
+def warnings_to(reporter: Reporter) -> Iterator[None]:
+    """Warnings that the core logs become notes of the reporter."""
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: reporter.note(record.getMessage())
+    logger = logging.getLogger(__package__.split(".")[0])
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)

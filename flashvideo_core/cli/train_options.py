@@ -1,0 +1,74 @@
+"""The options of `train`: what can be trained, and how. What the commands do is in cli_tiny.py and cli_train.py."""
+
+import argparse
+from collections.abc import Callable
+
+
+def train_commands(command: Callable, lazily: Callable, size: Callable, parts: argparse.ArgumentParser) -> None:
+    """`train tiny`, `train ablation`, `train stage1`, `train stage2`, `train preview-degradation`."""
+    train = command("train", None, "train the embedded model, or a stage on your own clips")
+    kinds = train.add_subparsers(dest="model", required=True, metavar="WHAT", parser_class=type(train))
+
+    def kind(name: str, run: tuple[str, str], summary: str, *parents: argparse.ArgumentParser) -> Callable:
+        epilog = "Without --plan and without weights the embedded model's are used." if parents else None
+        how = {"help": summary, "description": summary, "epilog": epilog, "parents": parents, "allow_abbrev": False}
+        added = kinds.add_parser(name, **how)
+        added.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="one JSON object a line")
+        added.set_defaults(run=lazily(*run))
+        return added.add_argument
+
+    add = kind("tiny", ("tiny", "train"), "train the embedded model from nothing, or go on with it")
+    add("--folder", required=True, help="where it goes; what is done there already is kept")
+    add("--seed", type=int, default=0, help="of weights and data")
+    add("--device", help="cuda, cpu, ... (default: the best there is)")
+    summary = "train stage 2 of the embedded model with no, pixel, and pixel and latent degradation, and compare"
+    add = kind("ablation", ("tiny", "ablation"), summary)
+    add("--folder", required=True, help="where it goes; what is done there already is kept")
+    add("--parts", metavar="FOLDER", help="vae, text and stage1.safetensors, as of train tiny (default: embedded)")
+    add("--from-stage2", action="store_true", help="go on from the stage2.safetensors there, not from nothing")
+    add("--steps", type=int, default=1000, help="of each of the three (default: 1000)")
+    add("--patches", type=int, default=768, metavar="N", help="scenes whose patches are learnt from (default: 768)")
+    add("--clips", type=int, default=128, metavar="N", help="whole clips that are learnt from (default: 128)")
+    add("--batch", type=int, default=8, help="patches at once, over all processes (default: 8)")
+    add("--drafts", type=int, default=12, metavar="N", help="of stage 1, refined and measured (default: 12)")
+    add("--seed", type=int, default=0, help="of weights and steps")
+    add("--device", help="cuda, cpu, ... (default: the best there is)")
+    for stage in (1, 2):
+        summary = f"train stage {stage} on your own clips, or go on with it"
+        stage_options(kind(f"stage{stage}", ("train", "train_stage"), summary, parts), stage, size)
+    add = kind("preview-degradation", ("train", "preview_degradation"), "a picture of clips and degraded drafts")
+    add("--data", required=True, metavar="PATH", help="a folder of clips with captions, or a CSV")
+    add("--out", required=True, metavar="FILE", help="the .png to write")
+    add("--clips", type=int, default=4, metavar="N", help="(default: 4)")
+    add("--variants", type=int, default=4, metavar="N", help="degraded drafts of each clip (default: 4)")
+    add("--frames", type=int, default=17, help="4n+1 (default: 17)")
+    add("--fps", type=float, default=8, help="(default: 8)")
+    add("--size", type=size, metavar="HEIGHTxWIDTH", help="of training; drafts are a quarter (default: 1072x1920)")
+    add("--seed", type=int, default=0, help="of the degradations")
+
+
+def stage_options(add: Callable, stage: int, size: Callable) -> None:
+    """None stands for what options.py takes from the weights."""
+    add("--data", metavar="PATH", help="a folder of clips with .txt captions, or a CSV with the columns video, caption")
+    add("--folder", help="where the run goes; the same command goes on with it")
+    add("--cache", metavar="FOLDER", help="latents and text, to share between runs (default: cache in --folder)")
+    add("--plan", action="store_true", help="say what the run takes, and stop (of the released sizes without weights)")
+    add("--mode", choices=("lora", "full"), help="what is trained (default: lora)")
+    add("--rank", type=int, help="of the LoRA (default: 128, as released)")
+    add("--alpha", type=float, help="of the LoRA, whose scale is alpha / rank (default: the rank)")
+    add("--steps", type=int, help="of the whole run (default: 2000)")
+    add("--lr", type=float, help="learning rate (default: 1e-4 for LoRA, 4e-5 for all weights)")
+    add("--batch", type=int, help="clips at once, over all processes (default: 1)")
+    add("--accumulate", type=int, metavar="N", help="batches a step (default: 1)")
+    add("--frames", type=int, help="of a clip, 4n+1 (default: of the weights)")
+    add("--fps", type=float, help="at which clips are cut (default: of the weights)")
+    add("--size", type=size, metavar="HEIGHTxWIDTH", help="of a clip (default: of the weights)")
+    add("--curriculum", choices=("paper", "patches", "full"), help="order of pictures, patches and whole clips")
+    if stage == 2:
+        add("--patch", type=size, metavar="HEIGHTxWIDTH", help="(default: half the size)")
+        add("--variants", type=int, metavar="N", help="degraded drafts of each clip (default: 4)")
+    add("--checkpointing", action="store_true", help="compute activations again: less memory, a third more time")
+    add("--save-every", type=int, metavar="STEPS", help="(default: 200)")
+    add("--sample-every", type=int, metavar="STEPS", help="with the next saved state; 0: never (default: 200)")
+    add("--keep", type=int, metavar="N", help="states that stay (default: 2)")
+    add("--seed", type=int, default=0, help="of the LoRA, the data and the noise (default: 0)")

@@ -1,0 +1,167 @@
+"""The parts of a pipeline: which files they are, what those hold, and the loaded modules.
+
+A part is stage1, stage2, vae or text. Files are looked at (`read_component_configs`) before gigabytes are loaded.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from .attention import attention
+from .checkpoint import load_text, load_transformer, load_vae, open_weights
+from .config import TextConfig, TransformerConfig, VAEConfig
+from .errors import InputError
+from .kernels import choose_attention
+from .text import check_t5, t5_encoder, word_encoder
+from .weights.reader import one_line, open_file
+
+TINY = Path(__file__).parent / "tiny"
+PARTS = ("stage1", "stage2", "vae", "text")
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The loaded parts. A part that a run does not need may be None. `files` are the parts' paths."""
+
+    stage1: nn.Module | None
+    stage2: nn.Module | None
+    vae: nn.Module | None
+    text: Callable[[str], Tensor] | None
+    embeddings: dict[str, Tensor] = field(default_factory=dict)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: torch.dtype = torch.float32
+    files: dict[str, Path] = field(default_factory=dict)
+    attention: Callable = attention
+
+
+def load_pipeline(
+    stage1=None, stage2=None, vae=None, text=None, device=None, dtype=None, attention: str | Callable = "auto"
+) -> Pipeline:
+    """Loads the parts from their files; without any, the embedded tiny model.
+
+    text: a folder with a T5 encoder, a .safetensors of embeddings (keys stage1, stage2: [1, L, text_dim]) or
+    of a word-level encoder, or a function prompt -> [1, L, text_dim]. device and dtype default to the best
+    available; attention is a name of kernels.py or such a function. Raises ValueError for a file that is not what its
+    place needs.
+    """
+    device = pick_device(device)
+    dtype = dtype or pick_dtype(device)
+    files = component_files(stage1, stage2, vae, text)
+    read_component_configs(files)
+    kernel = attention if callable(attention) else choose_attention(attention, device, dtype)
+    encoder, embeddings = (text, {}) if callable(text) else load_text_component(files.get("text"), device)
+    return Pipeline(
+        load_transformer(files["stage1"], dtype=dtype) if "stage1" in files else None,
+        load_transformer(files["stage2"], dtype=dtype) if "stage2" in files else None,
+        load_vae(files["vae"], dtype=dtype) if "vae" in files else None,
+        encoder,
+        embeddings,
+        device,
+        dtype,
+        files,
+        kernel,
+    )
+
+
+def component_files(stage1=None, stage2=None, vae=None, text=None) -> dict[str, Path]:
+    """The file (or folder) of each part that is given; those of the embedded model when none is."""
+    given = dict(zip(PARTS, (stage1, stage2, vae, text), strict=True))
+    if all(path is None for path in given.values()):
+        return {name: TINY / f"{name}.safetensors" for name in PARTS}
+    return {name: Path(path) for name, path in given.items() if isinstance(path, str | Path)}
+
+
+def read_component_configs(files: dict[str, Path]) -> dict[str, TransformerConfig | VAEConfig]:
+    """The configs of the stages and the VAE, read without their weights. Raises ValueError for a wrong file."""
+    configs = {name: open_weights(path).config for name, path in files.items() if name != "text"}
+    for name, config in configs.items():
+        found = f"stage{config.stage}" if isinstance(config, TransformerConfig) else _KINDS[type(config)]
+        if found != name:
+            raise InputError(f"{files[name]} holds the weights of {found}; {name} is needed here")
+    if "text" in files and files["text"].suffix != ".safetensors":
+        check_t5(files["text"])
+    elif "text" in files and not is_word_encoder(files["text"]):
+        for name, txt in load_embeddings(files["text"]).items():
+            if name in configs:
+                check_width(txt, configs[name])
+    return configs
+
+
+def check_width(txt: Tensor, config: TransformerConfig) -> None:
+    """Raises ValueError when text embeddings [B, L, text_dim] are not of the width that a stage needs."""
+    if txt.shape[-1] != config.text_dim:
+        raise InputError(f"the text has width {txt.shape[-1]}; stage {config.stage} needs {config.text_dim}")
+
+
+_KINDS = {VAEConfig: "vae", TextConfig: "text"}
+
+
+def load_text_component(path: Path | None, device: torch.device) -> tuple[Callable | None, dict[str, Tensor]]:
+    """(encoder, {}) or (None, embeddings), by what lies at the path."""
+    if path is None:
+        return None, {}
+    if path.suffix != ".safetensors":
+        return t5_encoder(path, device), {}
+    if is_word_encoder(path):
+        return word_encoder(*load_text(path)), {}
+    return None, load_embeddings(path)
+
+
+def is_word_encoder(path: Path) -> bool:
+    return "config" in open_file(path)[2]
+
+
+def load_embeddings(path: str | Path) -> dict[str, Tensor]:
+    """Text embeddings from a safetensors file with the keys stage1 and stage2, [1, L, text_dim] each."""
+    try:
+        found = load_file(path)
+    except Exception as error:  # safetensors raises many types
+        raise InputError(f"{path} cannot be read as embeddings: {one_line(error)}") from None
+    for name in ("stage1", "stage2"):
+        if name not in found:
+            raise InputError(f"{path} holds no {name}; embeddings are stage1 and stage2, each [1, L, text_dim]")
+        if found[name].ndim != 3 or found[name].shape[0] != 1 or 0 in found[name].shape:
+            raise InputError(f"{path} holds {name} as {list(found[name].shape)}; it must be [1, L, text_dim]")
+        if not torch.isfinite(found[name]).all():
+            raise InputError(f"{path} holds NaN or infinity in {name}")
+    return {name: tensor.float() for name, tensor in found.items()}
+
+
+def pick_device(name=None) -> torch.device:
+    """The named device, or the best there is. Raises ValueError for one that this machine or torch lacks."""
+    if name is None:
+        mps = torch.backends.mps.is_available()
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(f"device {name} cannot be used: {one_line(error)}") from None
+    return device
+
+
+def pick_dtype(device: torch.device) -> torch.dtype:
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
+@contextmanager
+def on_device(model: nn.Module, device: torch.device) -> Iterator[nn.Module]:
+    """The model on the device for the length of one phase: one model on the card at a time."""
+    model.to(device)
+    try:
+        yield model
+    finally:
+        if device.type != "cpu":
+            model.to("cpu")
+
+
+def part(pipe: Pipeline, name: str) -> nn.Module:
+    model = getattr(pipe, name)
+    if model is None:
+        raise InputError(f"{name} is not loaded: give its weights with --{name}")
+    return model

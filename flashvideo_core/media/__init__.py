@@ -1,0 +1,1 @@
+"""Frames, colour and sound <-> files; a draft on disk."""

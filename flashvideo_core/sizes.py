@@ -1,0 +1,32 @@
+"""Sizes of clips and latents: what a run may ask for, and what becomes of it."""
+
+from .errors import InputError
+
+MULTIPLE = 16  # released: sizes are floored to multiples of 16
+MAX_SIDE = 8192
+MAX_FRAMES = 1025
+
+
+def floor_size(size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) floored to multiples of 16. Raises ValueError for sizes below 16 or above 8192."""
+    for name, side in zip(("height", "width"), size, strict=True):
+        if not MULTIPLE <= side <= MAX_SIDE:
+            raise InputError(f"{name} is {side}; it must be {MULTIPLE} to {MAX_SIDE} pixels")
+    return size[0] // MULTIPLE * MULTIPLE, size[1] // MULTIPLE * MULTIPLE
+
+
+def check_frame_count(frames: int) -> None:
+    if not 1 <= frames <= MAX_FRAMES or frames % 4 != 1:
+        raise InputError(f"frames is {frames}; it must be 4n+1 (1, 5, 9, ..., 49, ..., {MAX_FRAMES})")
+
+
+def trimmed_count(frames: int) -> int:
+    """The longest 4n+1 that is not above `frames`; a clip is trimmed at its end."""
+    if frames < 1:
+        raise InputError("the clip has no frames")
+    return (frames - 1) // 4 * 4 + 1
+
+
+def clip_size(t: int, h: int, w: int) -> tuple[int, int, int]:
+    """(frames, height, width) of the clip that a latent of t x h x w decodes to."""
+    return 4 * t - 3, 8 * h, 8 * w

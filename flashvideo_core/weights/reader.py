@@ -1,0 +1,109 @@
+"""Opening a file of weights: safetensors, or a .pt of plain tensors. Nothing in it is ever executed.
+
+Tensors stay on disk until they are asked for (both kinds are memory-mapped). Whatever is wrong with a file
+becomes a ValueError of one line that begins with its path.
+"""
+
+import hashlib
+import pickle
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ..errors import InputError
+from . import keys
+
+
+class LazyTensors(Mapping):
+    """The tensors of a safetensors file by name, read on access."""
+
+    def __init__(self, path: Path):
+        self.file = safe_open(path, framework="pt")
+        names = self.file.keys()
+        self.shapes = {name: tuple(self.file.get_slice(name).get_shape()) for name in names}
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.file.get_tensor(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+
+def open_file(path: Path) -> tuple[Mapping[str, Tensor], keys.Shapes, dict[str, str]]:
+    """Tensors, their shapes and the metadata ({} for a .pt). Raises ValueError."""
+    kind = _kind(path)
+    if kind == "safetensors":
+        tensors = _open_safetensors(path)
+        return tensors, tensors.shapes, tensors.file.metadata() or {}
+    tensors = _open_pt(path)
+    return tensors, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, {}
+
+
+def file_sha256(path: str | Path) -> str:
+    """The SHA-256 of a file in hexadecimal, read in small pieces."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _kind(path: Path) -> str:
+    if not path.exists():
+        raise InputError(f"{path} does not exist")
+    if not path.is_file():
+        raise InputError(f"{path} is not a file")
+    try:
+        with path.open("rb") as file:
+            head = file.read(9)
+    except OSError as error:
+        raise InputError(f"{path} cannot be opened: {error.strerror}") from None
+    if not head:
+        raise InputError(f"{path} is empty")
+    if head[8:] == b"{":
+        return "safetensors"
+    if head[:4] == b"PK\x03\x04":
+        return "pt"
+    if head[:1] == b"\x80":
+        raise InputError(f"{path} is a bare pickle, which may carry code and is not opened; save it as safetensors")
+    raise InputError(f"{path} is neither safetensors nor a torch checkpoint")
+
+
+def _open_safetensors(path: Path) -> LazyTensors:
+    try:
+        return LazyTensors(path)
+    except (SafetensorError, OSError, ValueError, OverflowError) as error:
+        raise InputError(f"{path} is cut off or damaged: {one_line(error)}") from None
+
+
+def _open_pt(path: Path) -> dict[str, Tensor]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        if found := re.search(r"GLOBAL (\S+)", str(error)):
+            raise InputError(f"{path} carries code or objects ({found[1]}), which are never executed") from None
+        raise InputError(f"{path} is damaged: {one_line(error)}") from None
+    except Exception as error:  # torch and the unpickler raise many types here
+        raise InputError(f"{path} is cut off or damaged: {one_line(error)}") from None
+    for outer in keys.RELEASED_OUTER:
+        if isinstance(content, dict) and isinstance(content.get(outer), dict):
+            content = content[outer]
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+        raise InputError(f"{path} holds a {type(content).__name__}, not a table of named tensors")
+    strange = [name for name in keys.relevant(content) if not isinstance(content[name], Tensor)]
+    if strange:
+        raise InputError(f"{path} holds {strange[0]} as a {type(content[strange[0]]).__name__}, not a tensor")
+    return {name: value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def one_line(error: Exception) -> str:
+    """The first sentence of an error message, at most 160 characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text.split(". ")[0][:160]

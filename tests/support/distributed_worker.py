@@ -1,0 +1,106 @@
+"""What test_distributed.py trains: by itself in one process, and through torchrun in two (`main`)."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from flashvideo_core.config import STAGE2, TextConfig
+from flashvideo_core.dit import Transformer
+from flashvideo_core.text import WordEncoder
+from flashvideo_core.tiny import recipe as tiny
+from flashvideo_core.tiny.captions import ATTRIBUTES, vocabulary
+from flashvideo_core.tiny.train import run as train_part
+from flashvideo_core.training.distributed import World, is_sharded, join, rows, shard
+from flashvideo_core.training.loop import LoopConfig, fit
+from flashvideo_core.training.lora import add_lora
+from flashvideo_core.training.losses import drop_text, stage2_loss
+from flashvideo_core.training.recompute import recompute_blocks
+
+CONFIG = replace(STAGE2, layers=3, hidden=128, time_dim=32, text_dim=24, text_length=6)  # about the golden size
+LOOP = LoopConfig(steps=6, lr=1e-3, warmup=2, ema=0.9, clip=0.5, save_every=3, keep=2, autocast=False)
+
+
+def small(world: World, batch: int = 4, change: Callable[[nn.Module], nn.Module] | None = None, **loop) -> tiny.Recipe:
+    """A very small stage 2 that learns random clips; `change` makes of the network what is trained."""
+    model, config = Transformer(CONFIG), replace(LOOP, **loop)
+    model = model if change is None else change(model)
+    return tiny.Recipe(model, partial(loss_of, model, batch, rows(world, config.accumulate, batch)), config)
+
+
+def loss_of(model: nn.Module, batch: int, mine: slice, generator: torch.Generator) -> torch.Tensor:
+    """The whole batch is drawn in every process; the loss is that of this process's rows."""
+    z, z_ref = torch.randn(2, batch, 16, 3, 6, 8, generator=generator)
+    txt = drop_text(torch.randn(batch, 6, 24, generator=generator), 0.3, generator)
+    return stage2_loss(model, z, z_ref, txt, 300, generator, mine)
+
+
+def frozen(model: nn.Module) -> nn.Module:
+    for name, p in model.named_parameters():
+        p.requires_grad_(".qkv." in name)
+    return model
+
+
+def lora(model: nn.Module) -> nn.Module:
+    """As released weights are trained: float32 matrices beside a frozen bfloat16 base."""
+    return add_lora(model.bfloat16(), rank=4, alpha=4.0)
+
+
+def tiny_stage(stage: int, world: World) -> tiny.Recipe:
+    """The recipe of the embedded model, on random latents; stage 2 has batches of four patches and of one clip."""
+    encoder = WordEncoder(TextConfig(words=len(vocabulary()), slots=len(ATTRIBUTES))).requires_grad_(False)
+    table = {name: torch.randn(8, 16, 2, 20, 24).half() for name in ("z", "z_ref")}
+    if stage == 1:
+        recipe = tiny.stage1_recipe(encoder, {"z": table["z"][..., :8, :12]}, batch=4, world=world)
+    else:
+        recipe = tiny.stage2_recipe(encoder, table, table, clip_share=0.5, batch=4, world=world)
+    return replace(recipe, loop=LOOP)
+
+
+CASES = {
+    "rows": small,
+    "micro-batches": partial(small, batch=1, accumulate=2),
+    "one item": partial(small, batch=1),
+    "recompute": partial(small, change=recompute_blocks),
+    "frozen": partial(small, change=frozen),
+    "tiny stage 1": partial(tiny_stage, 1),
+    "tiny stage 2": partial(tiny_stage, 2),
+    "bf16": partial(small, autocast=True),
+    "lora in bf16": partial(small, change=lora, autocast=True),
+}
+
+
+def train(case: str, folder: Path, world: World) -> dict:
+    """One case, from the folder's state if it has one. The results are in the folder; returned is how it went."""
+    torch.manual_seed(0)
+    recipe, steps = CASES[case](world), []
+    shard(recipe.model, world)
+    ema = fit(recipe.model, recipe.loss, recipe.loop, folder, lambda step, loss: steps.append(step), world)
+    params = list(recipe.model.parameters())
+    held = sum((p.to_local() if is_sharded(p) else p).numel() for p in params)
+    return {
+        "sharded": all(is_sharded(p) for p in params),
+        "held": held / sum(p.numel() for p in params),
+        "steps": steps,
+        "whole": sum(isinstance(value, torch.Tensor) and not is_sharded(value) for value in ema.values()),
+    }
+
+
+def main() -> None:
+    """FOLDER/two CASE of each; "rows" again from the state in FOLDER/two resumed; parts/stage1; facts-RANK.json."""
+    folder = Path(sys.argv[1])
+    torch.set_num_threads(1)
+    with join("cpu") as world:
+        facts = {case: train(case, folder / f"two {case}", world) for case in CASES}
+        train_part(folder / "parts", "stage1", partial(tiny_stage, 1, world), world=world)
+        facts["resumed"] = train("rows", folder / "two resumed", world)
+    (folder / f"facts-{world.rank}.json").write_text(json.dumps(facts))
+
+
+if __name__ == "__main__":
+    main()

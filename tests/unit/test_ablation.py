@@ -1,0 +1,192 @@
+"""`train ablation`, on the smallest parts: three stage 2 that differ in their reference alone, resumed, measured."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from support.cli_run import events, run
+
+from flashvideo_core.checkpoint import load_vae, metadata_for
+from flashvideo_core.config import SamplingDefaults, TextConfig, TransformerConfig, VAEConfig
+from flashvideo_core.dit import Transformer
+from flashvideo_core.handoff import prepare_reference
+from flashvideo_core.text import WordEncoder
+from flashvideo_core.tiny import latents
+from flashvideo_core.tiny.ablation import ARMS, Budget, recipe_of, references
+from flashvideo_core.tiny.captions import ATTRIBUTES, vocabulary
+from flashvideo_core.training.degradation import draft_of
+from flashvideo_core.training.distributed import ALONE
+from flashvideo_core.training.loop import read_log, step_generator
+from flashvideo_core.training.precision import fast_bf16
+from flashvideo_core.vae import VAE
+from flashvideo_core.weights.reader import file_sha256
+
+pytest.importorskip("matplotlib")
+FEW = ["--from-stage2", "--patches", "2", "--clips", "1", "--batch", "2", "--drafts", "1", "--device", "cpu"]
+NAMES = [arm.name for arm in ARMS]
+
+
+def stage(number: int, size: tuple[int, int], **defaults) -> Transformer:
+    defaults = SamplingDefaults(size=size, frames=17, cfg=1.5, guidance="constant", **defaults)
+    return Transformer(TransformerConfig(number, 1, 64, 32, 64, len(ATTRIBUTES), 1.0, defaults))
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory) -> Path:
+    """Untrained parts of the embedded model's kinds: drafts of 16x32, refined to 32x64."""
+    folder = tmp_path_factory.mktemp("parts")
+    torch.manual_seed(0)
+    models = {
+        "vae": VAE(VAEConfig(channels=4, multipliers=(1, 1, 1, 1), blocks=1, groups=2)),
+        "text": WordEncoder(TextConfig(words=len(vocabulary()), slots=len(ATTRIBUTES))),
+        "stage1": stage(1, (16, 32), steps=2),
+        "stage2": stage(2, (32, 64), steps=2, ref_step=600, motion="medium motion"),
+    }
+    for name, model in models.items():
+        state = {key: value.contiguous() for key, value in model.state_dict().items()}
+        save_file(state, folder / f"{name}.safetensors", metadata_for(model.config) | {"words": " ".join(vocabulary())})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(parts, tmp_path_factory) -> Path:
+    """A finished ablation, its stdout beside it."""
+    from flashvideo_core.cli.main import main
+
+    folder = tmp_path_factory.mktemp("ablation") / "run"
+    assert main([str(word) for word in command(parts, folder)]) == 0
+    return folder
+
+
+def command(parts: Path, folder: Path, *more: str, steps: int = 3) -> list:
+    return ["train", "ablation", "--folder", folder, "--parts", parts, *FEW, "--steps", steps, *more]
+
+
+def test_three_stage_2_are_trained_from_the_same_weights_on_other_references(made, parts):
+    start = load_file(parts / "stage2.safetensors")
+    trained = [load_file(made / f"{name}.safetensors") for name in NAMES]
+    for state in trained:
+        assert state.keys() == start.keys()
+        assert any(not torch.equal(value, start[name].half()) for name, value in state.items())
+    for one, other in ((0, 1), (1, 2), (0, 2)):
+        assert any(not torch.equal(value, trained[other][name]) for name, value in trained[one].items())
+    assert all(len(read_log(made / name / "loss.csv")) == 3 for name in NAMES)
+    assert (made / "loss.png").read_bytes()[:4] == b"\x89PNG"
+    shapes = {
+        name: tuple(value.shape)
+        for name, value in load_file(made / "latents/ablation-patch-00000-2.safetensors").items()
+    }
+    assert shapes == dict.fromkeys(("z", "clean", "degraded"), (2, 16, 5, 16, 24))
+
+
+def test_what_is_there_is_kept_and_what_is_missing_is_the_same_again(made, parts, tmp_path, capsys):
+    """A finished part is not trained again, nor are latents encoded; the rest follows bit for bit."""
+    folder = tmp_path / "run"
+    shutil.copytree(made, folder)
+    shutil.rmtree(folder / "pixel")
+    (folder / "pixel.safetensors").unlink()
+    kept = {
+        path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.suffix in (".safetensors", ".csv", ".pt")
+    }
+    code, out, err = run(capsys, *command(parts, folder), "--json")
+    assert code == 0, err
+    *steps, result = events(out)
+    assert {step.get("phase") for step in steps} & {*NAMES} == {"pixel"}
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    ours, before = (load_file(place / "pixel.safetensors") for place in (folder, made))
+    assert all(torch.equal(value, before[name]) for name, value in ours.items())
+    rows = {row["name"]: row for row in result["refined"]["rows"]}
+    assert list(rows) == ["upsampled draft", "none", "pixel", "pixel + latent"]
+    assert result["refined"]["count"] == 1 and all(
+        {"color", "edges", "low_frequency"} <= row.keys() for row in rows.values()
+    )
+    assert result["files"] == [str(folder / f"{name}.safetensors") for name in NAMES]
+
+
+def test_the_result_is_a_markdown_table(made, parts, capsys):
+    code, out, err = run(capsys, *command(parts, made))
+    assert code == 0, err
+    table = [line for line in out.splitlines() if line.startswith("|")]
+    assert [line.split(" | ")[0] for line in table[:6]] == [
+        "| clip",
+        "| ---",
+        "| upsampled draft",
+        "| none",
+        "| pixel",
+        "| pixel + latent",
+    ]
+    assert "degradation rows ordered as in the paper" in out
+
+
+def test_the_references_are_the_hand_off_of_a_clean_and_of_a_degraded_draft(parts):
+    vae = load_vae(parts / "vae.safetensors")
+    clip = latents.patch_frames(3)
+    found = references(vae, latents.patch_frames, 3)
+    draft = draft_of(clip, (32, 48))
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast_bf16("cpu")):
+        z, clean = (prepare_reference(frames=f[None], vae=vae, size=(128, 192))[0].half() for f in (clip, draft))
+    assert torch.equal(found["z"], z) and torch.equal(found["clean"], clean)
+    assert not torch.equal(found["clean"], found["degraded"])
+    assert torch.equal(found["degraded"], references(vae, latents.patch_frames, 3)["degraded"])
+
+
+def test_nothing_else_differs_between_the_three():
+    """Where clean and degraded are the same, `none` and `pixel` compute the same loss in every step; latent noise is
+    a difference of its own, and so is the degradation where there is one."""
+    torch.manual_seed(0)
+    encoder = WordEncoder(TextConfig(words=len(vocabulary()), slots=len(ATTRIBUTES))).requires_grad_(False)
+    table = {name: torch.randn(4, 16, 2, 20, 24).half() for name in ("z", "clean", "degraded")}
+    same = table | {"degraded": table["clean"]}
+
+    def losses(arm, table):
+        torch.manual_seed(0)
+        recipe = recipe_of(arm, encoder, table, table, None, Budget(steps=4, batch=2), ALONE)
+        for p in recipe.model.parameters():
+            torch.nn.init.normal_(p, std=0.05)  # a new one gives zeros, whatever it is given
+        return [recipe.loss(step_generator(0, step)).item() for step in range(4)]
+
+    none, pixel, latent = ARMS
+    assert losses(none, same) == losses(pixel, same) == losses(none, table)
+    for one, other in zip(losses(none, table), losses(pixel, table), strict=True):
+        assert one != other
+    for one, other in zip(losses(pixel, table), losses(latent, table), strict=True):
+        assert one != other
+
+
+def test_a_short_budget_warms_up_within_it():
+    encoder = WordEncoder(TextConfig(words=len(vocabulary()), slots=len(ATTRIBUTES)))
+    table = {name: torch.randn(2, 16, 2, 20, 24).half() for name in ("z", "clean")}
+    loops = [recipe_of(ARMS[0], encoder, table, table, None, Budget(n, seed=7), ALONE).loop for n in (25, 3000)]
+    assert [(loop.steps, loop.warmup, loop.seed) for loop in loops] == [(25, 3, 7), (3000, 100, 7)]
+    assert replace(loops[0], steps=3000, warmup=100) == loops[1]
+
+
+WRONG = {
+    "holds another run: steps is 3 there, 4 here; choose another": ["--steps", "4"],
+    "holds another run: seed is 0 there, 1 here; choose another": ["--seed", "1"],
+    "steps is 0; it must be at least 1": ["--steps", "0"],
+    "patches is 0; it must be at least 1": ["--patches", "0"],
+    "drafts is -1; it must be at least 1": ["--drafts", "-1"],
+    "nowhere/stage1.safetensors": ["--parts", "nowhere"],
+    "holds the weights of stage2; stage1 is needed here": ["--parts", "{tmp}"],
+}
+
+
+@pytest.mark.parametrize("said", WRONG)
+def test_bad_input_is_one_line_and_changes_nothing(made, parts, tmp_path, capsys, said):
+    for name in ("vae", "text", "stage2"):
+        shutil.copyfile(parts / f"{name}.safetensors", tmp_path / f"{name}.safetensors")
+    shutil.copyfile(parts / "stage2.safetensors", tmp_path / "stage1.safetensors")
+    before = {path: path.stat().st_mtime_ns for path in made.rglob("*")}
+    code, out, err = run(capsys, *command(parts, made), *(word.format(tmp=tmp_path) for word in WRONG[said]))
+    assert (code, out) == (2, "") and said in err.splitlines()[-1], err
+    assert {path: path.stat().st_mtime_ns for path in made.rglob("*")} == before
+
+
+def test_starting_from_nothing_is_another_run(made, parts, capsys):
+    code, _, err = run(capsys, *(word for word in command(parts, made) if word != "--from-stage2"))
+    known = file_sha256(parts / "stage2.safetensors")
+    assert code == 2 and f"holds another run: start is {known} there, nothing here" in err
