@@ -14,7 +14,7 @@ CORE = ROOT / "flashvideo_core"
 # Arrows point down only; within a layer they are allowed where they make no circle. training/* is in the middle
 # but for what runs the whole path. A new file gets its place here.
 LAYERS = [
-    "config errors attention schedule sizes meta_trace vae_upsample weights.*",
+    "config errors types attention schedule sizes meta_trace vae_upsample weights.*",
     "dit vae vae_layers kernels text sampling guidance tiling media.*",
     "handoff checkpoint memory components settings",
     "pipeline convert training.* bench.*",

@@ -1,0 +1,57 @@
+"""The signatures that recur: what is injected into the networks and samplers, and how progress leaves them.
+
+Names for type checkers and readers only; nothing here runs. Axes: B batch, n heads, L tokens, T latent frames.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from torch import Tensor
+
+Preview = Callable[[], Tensor]
+"""The current estimate of the clean latent, [B, 16, T, H, W] in VAE units, when somebody wants to see it."""
+
+AttentionFn = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""attention(q, k, v) on [B, n, L, 64] -> the same shape: softmax attention without mask, scale 1/8."""
+
+OnBlock = Callable[[int], None]
+"""on_block(i) is called before transformer block i; raising in it stops the run."""
+
+OnStep = Callable[[int, Tensor], None]
+"""on_step(i, denoised) is called after evaluation i of a sampler with its estimate of the clean latent."""
+
+OnTile = Callable[[int, int], None]
+"""on_tile(done, total) is called after each spatial tile."""
+
+DrawNoise = Callable[[Tensor], Tensor]
+"""draw_noise(x) returns standard normal noise of x's shape on x's device; each call draws anew."""
+
+TextEncoder = Callable[[str], Tensor]
+"""encode(prompt) -> text embeddings [1, L, text_dim] in float32."""
+
+Clock = Callable[[], float]
+"""Seconds that only grow, as time.perf_counter; tests pass one of their own."""
+
+Notify = Callable[[str], None]
+"""notify(text) says one line to the user."""
+
+
+class ProgressCallback(Protocol):
+    """The one way progress leaves the core. Raising in it stops the work at once."""
+
+    def __call__(self, phase: str, step: int, total: int, preview: Preview | None, /) -> None:
+        """Step 1..total of a phase (text, stage1, draft_decode, handoff, stage2, decode) is done."""
+
+
+class Model(Protocol):
+    """A transformer with everything but these bound; what guidance, losses and samplers call."""
+
+    def __call__(self, x: Tensor, timestep: Tensor, txt: Tensor, /) -> Tensor:
+        """x [B, 16, T, H, W] scaled and noised, timestep [B] in 0..1000, txt [B, L, text_dim] -> velocity like x."""
+
+
+class GuidedModel(Protocol):
+    """Both branches of classifier-free guidance (guidance.make_cond_uncond)."""
+
+    def __call__(self, x: Tensor, timestep: float, /) -> tuple[Tensor, Tensor]:
+        """x [B, 16, T, H, W] -> (conditional, unconditional) velocities like x."""
