@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-HEAD_DIM = 64
+from .config import HEAD_DIM
+
 SCORES = 1 << 28  # products of a query and a key that `chunked_attention` holds at once
-_AXIS_DIMS = (16, 24, 24)  # head channels that turn with t, h, w (golden README 3.3)
+_AXIS_DIMS = (16, 24, 24)  # head channels that turn with t, h, w (docs/released-model.md 3.3)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -32,7 +33,7 @@ def chunked_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 def rope_rotations(t: int, h: int, w: int, device=None) -> Tensor:
     """A rotation e^(i angle) for each pair of channels, complex64 [t*h*w, 32], of integer positions in t, h, w order
-    (golden README 3.3). Positions are never scaled with the size."""
+    (docs/released-model.md 3.3). Positions are never scaled with the size."""
     axes = []
     for size, dim in zip((t, h, w), _AXIS_DIMS, strict=True):
         theta = 10000.0 ** (-torch.arange(0, dim, 2, dtype=torch.float32, device=device) / dim)

@@ -7,8 +7,11 @@ defaults travel with the weights: the released numbers for released weights, mea
 import dataclasses
 import json
 from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from .errors import InputError
+
+HEAD_DIM = 64
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,13 @@ class SamplingDefaults:
     motion: str = "none"  # prompt prefix, see text.py
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TransformerConfig:
-    """Sizes of one stage's transformer (golden README, section 3). Head width is always 64."""
+    """Sizes of one stage's transformer, and what is built (docs/released-model.md 3). Head width is always 64."""
 
-    stage: int
+    stage: Literal[1, 2]  # the place in the pipeline: 1 makes the draft, 2 refines it
+    reference: bool  # whether the time embedding also takes the frame count and a reference's noise step
+    objective: Literal["v", "flow"]  # what is predicted: v of a variance-preserving mix, or dx/dt of a flow
     layers: int
     hidden: int
     time_dim: int
@@ -43,7 +48,7 @@ class TransformerConfig:
 
     @property
     def heads(self) -> int:
-        return self.hidden // 64
+        return self.hidden // HEAD_DIM
 
 
 @dataclass(frozen=True)
@@ -68,11 +73,15 @@ class TextConfig:
     slots: int = 8
 
 
+Config = TransformerConfig | VAEConfig | TextConfig
+
 STAGE1_DEFAULTS = SamplingDefaults(size=(256, 480))
 STAGE2_DEFAULTS = SamplingDefaults(size=(1072, 1920), steps=4, cfg=13.0, motion="medium motion")
 
 STAGE1 = TransformerConfig(
     stage=1,
+    reference=False,
+    objective="v",
     layers=42,
     hidden=3072,
     time_dim=512,
@@ -83,6 +92,8 @@ STAGE1 = TransformerConfig(
 )
 STAGE2 = TransformerConfig(
     stage=2,
+    reference=True,
+    objective="flow",
     layers=30,
     hidden=1920,
     time_dim=512,
@@ -94,25 +105,60 @@ STAGE2 = TransformerConfig(
 VAE = VAEConfig()
 
 _KINDS = {"transformer": TransformerConfig, "vae": VAEConfig, "text": TextConfig}
+_MAY_BE_ZERO = {"cfg", "ref_step"}
 
 
-def to_json(config) -> str:
+def to_json(config: Config) -> str:
     """A config as one JSON object with its kind."""
     kind = next(name for name, cls in _KINDS.items() if isinstance(config, cls))
     return json.dumps({"kind": kind, **dataclasses.asdict(config)})
 
 
-def from_json(text: str):
-    """The config that `to_json` wrote. Raises ValueError for anything else."""
+def from_json(text: str) -> Config:
+    """The config that `to_json` wrote. Raises ValueError for anything else.
+
+    Files from before `reference` and `objective` were fields have the released architecture of their stage.
+    """
     try:
         fields = json.loads(text)
         cls = _KINDS[fields.pop("kind")]
-        if "defaults" in fields:
-            fields["defaults"] = SamplingDefaults(**_tuples(fields["defaults"]))
-        return cls(**_tuples(fields))
+        if cls is TransformerConfig:
+            released = {"reference": fields["stage"] == 2, "objective": "flow" if fields["stage"] == 2 else "v"}
+            fields = released | fields | {"defaults": SamplingDefaults(**_with_tuples(fields["defaults"]))}
+        config = cls(**_with_tuples(fields))
+        _check_fields(config)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"the config in the file's metadata cannot be read: {error}") from None
+    return config
 
 
-def _tuples(fields: dict) -> dict:
+def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+
+
+def _check_fields(config: Config | SamplingDefaults) -> None:
+    """Raises ValueError for a field whose value is not of its annotated type, or for a number that is not positive."""
+    for name, annotation in get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        if dataclasses.is_dataclass(value):
+            _check_fields(value)
+        elif not _is_of(annotation, value) or not (_is_positive(value) or (name in _MAY_BE_ZERO and value == 0)):
+            raise InputError(f"{name} is {value!r}")
+    if isinstance(config, TransformerConfig) and config.hidden % HEAD_DIM:
+        raise InputError(f"hidden is {config.hidden}, no multiple of {HEAD_DIM}")
+
+
+def _is_of(annotation: Any, value: object) -> bool:
+    if get_origin(annotation) is Literal:
+        return value in get_args(annotation)
+    if get_origin(annotation) is tuple:
+        items = get_args(annotation)
+        return isinstance(value, tuple) and len(value) == len(items) and all(map(_is_of, items, value))
+    wanted = (int, float) if annotation is float else annotation
+    return isinstance(value, wanted) and (annotation is bool or not isinstance(value, bool))
+
+
+def _is_positive(value: object) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_positive, value))
+    return isinstance(value, (bool, str)) or value > 0

@@ -87,7 +87,7 @@ class Transformer(nn.Module):
         self.patch_embed = ops.Conv2d(c, d, p, stride=p, **kw)
         self.text_embed = ops.Linear(config.text_dim, d, **kw)
         self.time_embed = MLPEmbedder(d, e, ops, **kw)
-        if config.stage == 2:
+        if config.reference:
             self.frames_embed = MLPEmbedder(d, e, ops, **kw)
             self.ref_embed = MLPEmbedder(d, e, ops, **kw)
         self.blocks = nn.ModuleList(Block(config, ops, **kw) for _ in range(config.layers))
@@ -135,7 +135,7 @@ class Transformer(nn.Module):
         """The time embedding [B, e]; stage 2 adds the latent frame count and the reference's noise step."""
         d = self.config.hidden
         vec = self.time_embed(timestep_embedding(timestep, d).to(dtype))
-        if self.config.stage == 2:
+        if self.config.reference:
             count = torch.full_like(timestep, latent_frames)
             step = torch.full_like(timestep, self.config.defaults.ref_step if ref_step is None else ref_step)
             vec = (

@@ -72,7 +72,7 @@ class FlashVideoGuider(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, positive, cfg, guidance, negative=None) -> io.NodeOutput:
-        constant = config_of(model).stage == 2
+        constant = config_of(model).objective == "flow"
         return io.NodeOutput(Guider(model, positive, negative, cfg, "constant" if constant else guidance))
 
 

@@ -249,7 +249,7 @@ def outside_training(config, size: tuple[int, int], frames: int) -> str | None:
     (height, width), trained = config.defaults.size, config.defaults.frames
     if size[0] * size[1] * frames <= 1.1 * height * width * trained:
         return None
-    advice = "raise noise_step with the size and the number of frames" if config.stage == 2 else "expect repetition"
+    advice = "raise noise_step with the size and the number of frames" if config.reference else "expect repetition"
     return (
         f"stage {config.stage} was trained at {width}x{height} with {trained} frames, "
         f"this is {size[1]}x{size[0]} with {frames}; {advice}"

@@ -69,6 +69,6 @@ def transformer_operations(config: TransformerConfig, latent: Latent) -> int:
     video = latent[0] * (latent[1] // config.patch) * (latent[2] // config.patch)
     tokens = config.text_length + video
     block = 12 * d * d * tokens + 2 * tokens * tokens * d + 12 * d * e
-    embeds = 1 if config.stage == 1 else 3
+    embeds = 3 if config.reference else 1
     outside = 2 * patch * d * video + config.text_dim * d * config.text_length + 2 * e * d + embeds * (d * e + e * e)
     return 2 * (config.layers * block + outside)

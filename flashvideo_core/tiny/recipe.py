@@ -6,7 +6,7 @@ Each part is a recipe: a model, a loss whose batch is drawn from a generator, an
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..attention import plain_attention
-from ..config import SamplingDefaults, TextConfig, TransformerConfig, VAEConfig
+from ..config import STAGE1, STAGE2, SamplingDefaults, TextConfig, TransformerConfig, VAEConfig
 from ..dit import Transformer
 from ..text import WordEncoder, word_ids, word_table
 from ..training.distributed import ALONE, World, rows
@@ -41,6 +41,7 @@ STAGE1_MENTIONED = {"shape": 0.97, "color": 0.7, "motion": 0.7, "size": 0.4, "ba
 NOISE_STEPS = (10, 160)
 CROP = 16  # latent side of stage 2's training patches
 
+TINY_WIDTHS = {"hidden": 192, "time_dim": 64, "text_dim": 64, "text_length": len(ATTRIBUTES)}
 VAE_CONFIG = VAEConfig(channels=16, multipliers=(1, 2, 4, 4), blocks=1, groups=4)
 IMAGE_LOOP = LoopConfig(steps=1600, lr=8e-4, weight_decay=0.0, betas=(0.9, 0.99), ema=0.997)
 VAE_LOOP = LoopConfig(steps=2400, lr=5e-4, weight_decay=0.0, betas=(0.9, 0.99), ema=0.997)
@@ -127,14 +128,14 @@ def text_recipe() -> Recipe:
 
 def stage1_config(latent_scale: float) -> TransformerConfig:
     defaults = SamplingDefaults(size=DRAFT, frames=FRAMES, steps=25, cfg=3.0, guidance="constant")
-    return TransformerConfig(1, 8, 192, 64, 64, len(ATTRIBUTES), latent_scale, defaults)
+    return replace(STAGE1, **TINY_WIDTHS, layers=8, latent_scale=latent_scale, defaults=defaults)
 
 
 def stage2_config(latent_scale: float) -> TransformerConfig:
     defaults = SamplingDefaults(
         size=FULL, frames=FRAMES, steps=4, cfg=1.0, shift=2.5, ref_step=30, motion="medium motion"
     )
-    return TransformerConfig(2, 6, 192, 64, 64, len(ATTRIBUTES), latent_scale, defaults)
+    return replace(STAGE2, **TINY_WIDTHS, layers=6, latent_scale=latent_scale, defaults=defaults)
 
 
 def stage1_recipe(encoder: WordEncoder, latents: dict[str, Tensor], batch: int = 16, world: World = ALONE) -> Recipe:

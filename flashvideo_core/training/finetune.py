@@ -115,7 +115,7 @@ def loss_of(
         batch = draw(entries, phase, options.batch, patch, config.defaults.ref_step, generator, mine)
         txt = drop_text(batch.txt, options.text_drop, generator).to(device)
         z = batch.z.to(device) * config.latent_scale
-        if options.stage == 1:
+        if config.objective == "v":
             return stage1_loss(network, z, txt, generator, mine)
         z_ref = batch.z_ref.to(device) * config.latent_scale
         return stage2_loss(network, z, z_ref, txt, batch.ref_step, generator, mine)

@@ -124,7 +124,7 @@ def measure(
             begun = clock()
         for _ in range(options.accumulate):
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
-                if options.stage == 1:
+                if config.objective == "v":
                     loss = stage1_loss(network, z, txt, generator)
                 else:
                     loss = stage2_loss(network, z, z, txt, config.defaults.ref_step, generator)

@@ -60,7 +60,7 @@ class Network(Transformer):
 
         out = super().forward(x, timestep, context, ref_step, attention=attention, on_block=on_block)
         comfy.model_prefetch.prefetch_queue_pop(queue, x.device, None)
-        return (-out if self.config.stage == 2 else out)[..., :height, :width]
+        return (-out if self.config.objective == "flow" else out)[..., :height, :width]
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, transformer_options: dict) -> Tensor:
@@ -132,7 +132,7 @@ class StageConfig(comfy.supported_models_base.BASE):
         super().__init__({"config": weights.config})
 
     def get_model(self, state_dict, prefix="", device=None) -> StageModel:
-        return (Stage1 if self.unet_config["config"].stage == 1 else Stage2)(self, device)
+        return (Stage1 if self.unet_config["config"].objective == "v" else Stage2)(self, device)
 
 
 def load_model(path: str | Path, model_options: dict | None = None, disable_dynamic: bool = False):

@@ -108,13 +108,13 @@ def config_of(model, stage: int | None = None) -> TransformerConfig:
 
 
 def sampler_of(model) -> comfy.samplers.Sampler:
-    return Stage1Sampler() if config_of(model).stage == 1 else comfy.samplers.ksampler("euler")
+    return Stage1Sampler() if config_of(model).objective == "v" else comfy.samplers.ksampler("euler")
 
 
 def sigmas_of(model, steps: int) -> Tensor:
     """The released schedule of the model's stage as ComfyUI sigmas [steps + 1]."""
     sampling = model.get_model_object("model_sampling")
-    if config_of(model).stage == 2:
+    if config_of(model).objective == "flow":
         return 1 - stage2_times(steps, sampling.shift)
     timesteps, _ = stage1_schedule(steps)
     return torch.cat([sampling.sigmas[timesteps].cpu(), torch.zeros(1)])

@@ -1,21 +1,22 @@
 """A two-stage model of random weights, small enough to sample in moments, as files of ComfyUI's folders."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
 from flashvideo_core.checkpoint import MODELS, metadata_for
-from flashvideo_core.config import SamplingDefaults, TextConfig, TransformerConfig, VAEConfig
+from flashvideo_core.config import STAGE1, STAGE2, SamplingDefaults, TextConfig, VAEConfig
 
 WORDS = ["a", "red", "blue", "green", "ball", "square", "moves", "left", "right", "up", "down", "on", "white"]
 _SIZES = {"layers": 2, "hidden": 64, "time_dim": 32, "text_dim": 64, "text_length": 8}
 FILES = {
-    "diffusion_models/small1.safetensors": TransformerConfig(
-        stage=1, latent_scale=0.7, defaults=SamplingDefaults(size=(32, 48), frames=5), **_SIZES
+    "diffusion_models/small1.safetensors": replace(
+        STAGE1, defaults=SamplingDefaults(size=(32, 48), frames=5), **_SIZES
     ),
-    "diffusion_models/small2.safetensors": TransformerConfig(
-        stage=2, latent_scale=1.15258426, defaults=SamplingDefaults(size=(64, 96), frames=5, steps=4), **_SIZES
+    "diffusion_models/small2.safetensors": replace(
+        STAGE2, defaults=SamplingDefaults(size=(64, 96), frames=5, steps=4), **_SIZES
     ),
     "vae/small.safetensors": VAEConfig(channels=16, multipliers=(1, 2, 2, 4), blocks=1, groups=8),
     "text_encoders/small.safetensors": TextConfig(words=len(WORDS)),

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from support.cli_run import events, run
 
 from flashvideo_core.checkpoint import load_vae, metadata_for
-from flashvideo_core.config import SamplingDefaults, TextConfig, TransformerConfig, VAEConfig
+from flashvideo_core.config import STAGE1, STAGE2, SamplingDefaults, TextConfig, TransformerConfig, VAEConfig
 from flashvideo_core.dit import Transformer
 from flashvideo_core.handoff import prepare_reference
 from flashvideo_core.text import WordEncoder
@@ -26,12 +26,13 @@ from flashvideo_core.weights.reader import file_sha256
 
 pytest.importorskip("matplotlib")
 FEW = ["--from-stage2", "--patches", "2", "--clips", "1", "--batch", "2", "--drafts", "1", "--device", "cpu"]
+WIDTHS = {"layers": 1, "hidden": 64, "time_dim": 32, "text_dim": 64, "text_length": len(ATTRIBUTES)}
 NAMES = [arm.name for arm in ARMS]
 
 
-def stage(number: int, size: tuple[int, int], **defaults) -> Transformer:
+def stage(released: TransformerConfig, size: tuple[int, int], **defaults) -> Transformer:
     defaults = SamplingDefaults(size=size, frames=17, cfg=1.5, guidance="constant", **defaults)
-    return Transformer(TransformerConfig(number, 1, 64, 32, 64, len(ATTRIBUTES), 1.0, defaults))
+    return Transformer(replace(released, **WIDTHS, latent_scale=1.0, defaults=defaults))
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +43,8 @@ def parts(tmp_path_factory) -> Path:
     models = {
         "vae": VAE(VAEConfig(channels=4, multipliers=(1, 1, 1, 1), blocks=1, groups=2)),
         "text": WordEncoder(TextConfig(words=len(vocabulary()), slots=len(ATTRIBUTES))),
-        "stage1": stage(1, (16, 32), steps=2),
-        "stage2": stage(2, (32, 64), steps=2, ref_step=600, motion="medium motion"),
+        "stage1": stage(STAGE1, (16, 32), steps=2),
+        "stage2": stage(STAGE2, (32, 64), steps=2, ref_step=600, motion="medium motion"),
     }
     for name, model in models.items():
         state = {key: value.contiguous() for key, value in model.state_dict().items()}

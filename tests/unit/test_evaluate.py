@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from flashvideo_core.checkpoint import metadata_for
 from flashvideo_core.components import Pipeline
-from flashvideo_core.config import SamplingDefaults, TextConfig, TransformerConfig, VAEConfig
+from flashvideo_core.config import STAGE1, STAGE2, SamplingDefaults, TextConfig, VAEConfig
 from flashvideo_core.dit import Transformer
 from flashvideo_core.pipeline import Draft, draft, refine
 from flashvideo_core.text import WordEncoder, word_encoder
@@ -42,10 +42,13 @@ from flashvideo_core.vae import VAE
 SMALL, FULL = (16, 32), (32, 64)
 
 
-def stage(number, size, seed, **defaults):
+WIDTHS = {"layers": 1, "hidden": 64, "time_dim": 32, "text_dim": 16, "text_length": 4, "latent_scale": 1.0}
+
+
+def stage(released, size, seed, **defaults):
     torch.manual_seed(seed)
     defaults = SamplingDefaults(size=size, frames=17, cfg=1.5, guidance="constant", **defaults)
-    return Transformer(TransformerConfig(number, 1, 64, 32, 16, 4, 1.0, defaults)).eval().requires_grad_(False)
+    return Transformer(replace(released, **WIDTHS, defaults=defaults)).eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +57,8 @@ def pipe():
     vae = VAE(VAEConfig(channels=4, multipliers=(1, 1, 1, 1), blocks=1, groups=2)).eval().requires_grad_(False)
     words = list(vocabulary())
     text = word_encoder(WordEncoder(TextConfig(len(words), 32, 1, slots=4)).eval(), words)
-    stage1 = stage(1, SMALL, 1, steps=3)
-    stage2 = stage(2, FULL, 2, steps=2, ref_step=600, motion="medium motion")
+    stage1 = stage(STAGE1, SMALL, 1, steps=3)
+    stage2 = stage(STAGE2, FULL, 2, steps=2, ref_step=600, motion="medium motion")
     widen = torch.nn.Linear(32, 16)
     return Pipeline(stage1, stage2, vae, lambda prompt: widen(text(prompt)).detach())
 
@@ -64,7 +67,7 @@ def pipe():
 def ablation(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ablation")
     for seed, name in enumerate(("none", "pixel", "pixel-latent")):
-        dit = stage(2, FULL, 10 + seed, steps=2, ref_step=600, motion="medium motion")
+        dit = stage(STAGE2, FULL, 10 + seed, steps=2, ref_step=600, motion="medium motion")
         save_file(dit.state_dict(), folder / f"{name}.safetensors", metadata_for(dit.config))
     return folder
 
@@ -177,7 +180,7 @@ def test_drafts_and_refinements_are_scored_as_the_pipeline_made_them(pipe, resul
 def test_the_ablated_weights_are_run_as_they_were_trained(pipe, result):
     """Those without latent noise at noise step 0, the other in the middle of the steps that it learnt from."""
     for seed, name, ref_step in ((10, "none", 0), (11, "pixel", 0), (12, "pixel + latent", 300)):
-        dit = stage(2, FULL, seed, steps=2, ref_step=600, motion="medium motion")
+        dit = stage(STAGE2, FULL, seed, steps=2, ref_step=600, motion="medium motion")
         drafts = [draft(pipe, a.prompt, seed=i) for i, a in enumerate(held_out(2, 1))]
         edges = [edge_sharpness(refine(replace(pipe, stage2=dit), d, ref_step=ref_step).frames) for d in drafts]
         found = next(row["edges"] for row in result["refined"]["rows"] if row["name"] == name)
@@ -257,7 +260,7 @@ def test_bad_input_is_one_line_before_the_first_draft(pipe, ablation, tmp_path):
         evaluate(pipe, clips=-1, callback=started)
     with pytest.raises(ValueError, match=r"none\.safetensors"):
         evaluate(pipe, ablation=tmp_path, callback=started)
-    dit = stage(1, SMALL, 0)
+    dit = stage(STAGE1, SMALL, 0)
     for name in ("none", "pixel", "pixel-latent"):
         save_file(dit.state_dict(), tmp_path / f"{name}.safetensors", metadata_for(dit.config))
     with pytest.raises(ValueError, match="stage1; stage2 is needed"):

@@ -1,12 +1,14 @@
 """The memory estimates against the measured peak of live tensors, and the tiles that follow from them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from flashvideo_core.config import STAGE1 as RELEASED_STAGE1
 from flashvideo_core.config import STAGE2 as RELEASED_STAGE2
-from flashvideo_core.config import STAGE2_DEFAULTS, TransformerConfig, VAEConfig
 from flashvideo_core.config import VAE as RELEASED_VAE
+from flashvideo_core.config import VAEConfig
 from flashvideo_core.dit import Transformer
 from flashvideo_core.memory import (
     BOUND,
@@ -28,7 +30,7 @@ from flashvideo_core.vae_layers import WHOLE
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 SIZES = {"layers": 2, "hidden": 512, "time_dim": 64, "text_dim": 32, "text_length": 32}
-STAGE = TransformerConfig(stage=2, latent_scale=1.0, defaults=STAGE2_DEFAULTS, **SIZES)
+STAGE = replace(RELEASED_STAGE2, **SIZES)
 
 
 def holds(estimate: float, peak: int) -> bool:

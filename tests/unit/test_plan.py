@@ -9,7 +9,7 @@ from support.cli_run import events, run
 from support.own_clips import parts
 
 from flashvideo_core.attention import attention, rope_rotations
-from flashvideo_core.config import STAGE1, STAGE2, SamplingDefaults, TransformerConfig
+from flashvideo_core.config import STAGE1, STAGE2, SamplingDefaults
 from flashvideo_core.dit import Block
 from flashvideo_core.training.lora import TARGETS, LoRALinear
 from flashvideo_core.training.options import options_for
@@ -20,7 +20,8 @@ from flashvideo_core.training.plan import SAVED, SAVED_FULL, cache_terms, memory
 def test_the_saved_activations_of_a_block_are_counted(lora):
     """What autograd keeps of one block under bf16 autocast, in bytes per token and width, but for the small things."""
     text, (t, h, w), d, rank = 8, (2, 16, 16), 256, 2
-    config = TransformerConfig(2, 1, d, 64, 64, text, 1.0, SamplingDefaults((64, 64)))
+    widths = {"layers": 1, "hidden": d, "time_dim": 64, "text_dim": 64, "text_length": text}
+    config = replace(STAGE2, **widths, latent_scale=1.0, defaults=SamplingDefaults((64, 64)))
     block = Block(config)
     if lora:
         block.requires_grad_(False).to(torch.bfloat16)
