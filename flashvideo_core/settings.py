@@ -1,72 +1,151 @@
-"""The numbers of a run, complete and checked before anything is sampled.
+"""Every number of a run, once: the same object in pipeline, command line, record and nodes.
 
-None takes the default that is stored beside the weights. Both functions raise InputError with one line that
-names the value and the rule, so that a wrong refinement is not found after a long draft.
+A settings object that exists is valid: InputError names the value and the rule before anything is sampled, so that a
+wrong refinement is not found after a long draft. Beside them what the machine's memory made of a run (DraftPlan,
+RefinePlan), which a repeated run takes over, since a seam elsewhere would change bits.
+
+A new number of a run is a field here, its default in config.SamplingDefaults (or here, where weights have no say), an
+option in cli/options.py and an input in nodes/stages.py.
 """
 
 import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import TypeVar
 
 from .config import SamplingDefaults
 from .errors import InputError
 from .guidance import guidance_scale
+from .memory import Cut
 from .schedule import check_noise_step, stage1_schedule, stage2_times
-from .sizes import check_frame_count, floor_size
+from .sizes import MULTIPLE, check_frame_count, floor_size
 
-MAX_STEPS = 1000
+MAX_STAGE2_STEPS = 1000
 
-
-def draft_settings(
-    default: SamplingDefaults,
-    *,
-    frames: int | None = None,
-    height: int | None = None,
-    width: int | None = None,
-    steps: int | None = None,
-    cfg: float | None = None,
-    guidance: str | None = None,
-) -> dict:
-    """Stage 1: frames 4n+1, sides floored to multiples of 16, steps 2..999, cfg finite."""
-    settings = {
-        "frames": _or(frames, default.frames),
-        "height": _or(height, default.size[0]),
-        "width": _or(width, default.size[1]),
-        "steps": _or(steps, default.steps),
-        "cfg": _or(cfg, default.cfg),
-        "guidance": _or(guidance, default.guidance),
-    }
-    check_frame_count(settings["frames"])
-    settings["height"], settings["width"] = floor_size((settings["height"], settings["width"]))
-    stage1_schedule(settings["steps"])
-    guidance_scale(settings["guidance"])
-    _check_cfg(settings["cfg"])
-    return settings
+Value = int | float | str | None
+S = TypeVar("S", bound="Settings")
+P = TypeVar("P", bound="SavedPlan")
 
 
-def refine_settings(
-    default: SamplingDefaults,
-    *,
-    size: tuple[int, int] | None = None,
-    steps: int | None = None,
-    cfg: float | None = None,
-    shift: float | None = None,
-    ref_step: int | None = None,
-) -> dict:
-    """Stage 2: size (height, width) floored to multiples of 16, steps from 1, cfg finite, ref_step 0..999."""
-    height, width = floor_size(_or(size, default.size))
-    settings = {
-        "height": height,
-        "width": width,
-        "steps": _or(steps, default.steps),
-        "cfg": _or(cfg, default.cfg),
-        "shift": _or(shift, default.shift),
-        "ref_step": _or(ref_step, default.ref_step),
-    }
-    if settings["steps"] > MAX_STEPS:
-        raise InputError(f"steps is {settings['steps']}; stage 2 needs 1 to {MAX_STEPS}")
-    stage2_times(settings["steps"], settings["shift"])
-    check_noise_step(settings["ref_step"])
-    _check_cfg(settings["cfg"])
-    return settings
+class Settings:
+    """What the settings of both stages have in common: where their values come from and go to."""
+
+    @classmethod
+    def from_defaults(cls: type[S], defaults: SamplingDefaults, **given: Value) -> S:
+        """`given` by field name; None, or a field not named, takes the weights' default. Sides are floored to
+        multiples of 16. Raises InputError."""
+        height, width = defaults.size
+        stored = {**vars(defaults), "height": height, "width": width}
+        values = {field.name: stored[field.name] for field in fields(cls) if field.name in stored}
+        values |= {name: value for name, value in given.items() if value is not None}
+        values["height"], values["width"] = floor_size((values["height"], values["width"]))
+        return cls(**values)
+
+    @classmethod
+    def from_json(cls: type[S], values: Mapping[str, Value]) -> S:
+        """What `to_json` gave. Raises InputError for a field too few or too many, and for a value that cannot be."""
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise InputError(f"{cls.__name__} cannot be read: {error}") from None
+
+    def to_json(self) -> dict[str, Value]:
+        return asdict(self)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.height, self.width
+
+
+@dataclass(frozen=True)
+class DraftSettings(Settings):
+    """Stage 1. Pixels in multiples of 16; 4n+1 frames; 2 to 999 steps; guidance by a name of guidance.py."""
+
+    frames: int
+    height: int
+    width: int
+    steps: int
+    cfg: float
+    guidance: str
+    seed: int = 0  # taken modulo 2**64
+    negative: str | None = None  # prompt in place of the zeros of the unconditional branch
+
+    def __post_init__(self) -> None:
+        check_frame_count(self.frames)
+        _check_size(self.size)
+        stage1_schedule(self.steps)
+        guidance_scale(self.guidance)
+        _check_cfg(self.cfg)
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(T, H, W) of the latent."""
+        return (self.frames + 3) // 4, self.height // 8, self.width // 8
+
+
+@dataclass(frozen=True)
+class RefineSettings(Settings):
+    """Stage 2. Pixels in multiples of 16; 1 to 1000 steps; shift above 0; ref_step, the noise step, 0 to 999."""
+
+    height: int
+    width: int
+    steps: int
+    cfg: float
+    shift: float
+    ref_step: int
+    seed: int = 0
+    negative: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_size(self.size)
+        if self.steps > MAX_STAGE2_STEPS:
+            raise InputError(f"steps is {self.steps}; stage 2 needs 1 to {MAX_STAGE2_STEPS}")
+        stage2_times(self.steps, self.shift)
+        check_noise_step(self.ref_step)
+        _check_cfg(self.cfg)
+
+
+class SavedPlan:
+    """What both plans have in common: their form in a record."""
+
+    @classmethod
+    def from_json(cls: type[P], values: Mapping[str, int | list[int] | None]) -> P:
+        """What `to_json` gave, from JSON too, which has lists for tuples. Raises InputError."""
+        try:
+            return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        except TypeError as error:
+            raise InputError(f"{cls.__name__} cannot be read: {error}") from None
+
+    def to_json(self) -> dict[str, int | tuple[int, int] | None]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class DraftPlan(SavedPlan):
+    """How the VAE's pass is split, and how many branches of guidance are evaluated in one batch (memory.py).
+
+    branches is None until the network is on its device, since what is free then decides.
+    """
+
+    decode: Cut = None
+    branches: int | None = None
+
+
+@dataclass(frozen=True)
+class RefinePlan(SavedPlan):
+    """As DraftPlan, with the encoding of the hand-off."""
+
+    encode: Cut = None
+    decode: Cut = None
+    branches: int | None = None
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    floored = floor_size(size)
+    for name, side, whole in zip(("height", "width"), size, floored, strict=True):
+        if side != whole:
+            raise InputError(f"{name} is {side}; it must be a multiple of {MULTIPLE}")
 
 
 def _check_cfg(cfg: float) -> None:
@@ -74,5 +153,16 @@ def _check_cfg(cfg: float) -> None:
         raise InputError(f"cfg is {cfg}; it must be a finite number")
 
 
-def _or(value, default):
-    return default if value is None else value
+def draft_settings(defaults: SamplingDefaults, **given: Value) -> dict[str, Value]:
+    return _sampling(DraftSettings.from_defaults(defaults, **given))
+
+
+def refine_settings(
+    defaults: SamplingDefaults, *, size: tuple[int, int] | None = None, **given: Value
+) -> dict[str, Value]:
+    height, width = size or (None, None)
+    return _sampling(RefineSettings.from_defaults(defaults, height=height, width=width, **given))
+
+
+def _sampling(settings: Settings) -> dict[str, Value]:
+    return {name: value for name, value in settings.to_json().items() if name not in ("seed", "negative")}

@@ -219,7 +219,7 @@ def test_the_program_itself_exits_with_2_and_without_a_traceback():
 
 def test_help_is_immediate():
     """No torch is imported to say what the options are."""
-    code = "import sys; sys.argv = ['x', '--help']; from flashvideo_core.cli import main\ntry: main()\n"
+    code = "import sys; sys.argv = ['x', '--help']; from flashvideo_core.cli.main import main\ntry: main()\n"
     code += "except SystemExit: pass\nassert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
