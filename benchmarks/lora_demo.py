@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from flashvideo_core.cli.main import main as flashvideo
 from flashvideo_core.components import Pipeline, component_files, load_pipeline
-from flashvideo_core.media.video import write_video
+from flashvideo_core.media.video_writer import write_video
 from flashvideo_core.pipeline import draft
 from flashvideo_core.tiny.captions import caption
 from flashvideo_core.tiny.detectors import detect

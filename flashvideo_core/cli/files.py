@@ -11,7 +11,7 @@ from ..config import STAGE1, STAGE2, VAE, TextConfig, TransformerConfig
 from ..convert import convert
 from ..errors import InputError
 from ..media.draft_file import load_draft
-from ..media.video import probe_video
+from ..media.video_reader import probe_video
 from ..memory import describe_split, free_memory, plan_run
 from ..settings import draft_settings, refine_settings
 from ..weights.keys import Recipe

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from ..components import PARTS, Pipeline
 from ..errors import InputError
-from ..media.video import check_writable
 from ..pipeline import Draft, decode, draft, refine
 from ..settings import draft_settings, refine_settings
 from ..text import length_hint, with_motion
+from ..weights.atomic import check_writable
 from .components import Parts, crf_of, find_parts, given_parts, say_floored
 from .from_record import old_tiles, repeat_machine, with_record
 from .outputs import (

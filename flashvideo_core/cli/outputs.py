@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..media.audio import Audio
 from ..media.draft_file import load_draft, save_draft
-from ..media.video import side_by_side, write_video
+from ..media.video_writer import put_side_by_side, write_video
 from ..pipeline import Clip, Draft
 from ..weights.atomic import atomic_write
 from .record import KEY, asked, draft_record, read_record
@@ -102,7 +102,7 @@ def write_clip(
     write_video(files.final, counted(clip.frames, callback), **how)
     if files.both is not None:
         pairs = zip(clip.draft.frames.split(1), clip.frames.split(1), strict=True)
-        write_video(files.both, (side_by_side(left, right) for left, right in pairs), **how)
+        write_video(files.both, (put_side_by_side(left, right) for left, right in pairs), **how)
     if files.sidecar is not None:
         write_json(files.sidecar, record | {"paths": paths})
     else:

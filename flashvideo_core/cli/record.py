@@ -17,7 +17,7 @@ import torch
 
 from ..components import TINY
 from ..errors import InputError
-from ..media.video import read_video
+from ..media.video_reader import read_video
 from ..weights.reader import file_sha256, open_file
 
 KEY = "flashvideo"  # of the record in a video's metadata

@@ -11,10 +11,11 @@ from torch import Tensor
 from ..components import Pipeline
 from ..media.audio import Audio
 from ..media.draft_file import load_draft
-from ..media.video import check_writable, probe_video, read_video
+from ..media.video_reader import probe_video, read_video
 from ..pipeline import Draft, decode, plan_vae_splits, refine
 from ..sizes import MAX_FRAMES, check_frame_count, clip_size, trimmed_count
 from ..text import with_motion
+from ..weights.atomic import check_writable
 from ..weights.reader import file_sha256
 from .components import Parts, crf_of, find_parts
 from .generate import second_settings

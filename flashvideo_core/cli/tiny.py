@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..components import PARTS, TINY, load_pipeline, pick_device, read_component_configs
-from ..media.video import check_writable
 from ..tiny.ablation import Budget, train_ablation
 from ..tiny.evaluate import check_counts, evaluate, evaluate_ablation
 from ..tiny.report import ablation_report, report
 from ..tiny.train import train_tiny
 from ..training.distributed import join
+from ..weights.atomic import check_writable
 from .components import find_parts, resumable
 from .progress import Reporter
 

@@ -10,7 +10,6 @@ from ..attention import attention, plain_attention
 from ..checkpoint import open_weights
 from ..config import STAGE1, STAGE2
 from ..errors import InputError
-from ..media.video import check_writable
 from ..training.data import find_sources, find_spans, read_span
 from ..training.degradation import Degradation, contact_sheet, degraded_draft, draft_of
 from ..training.distributed import World, join
@@ -19,6 +18,7 @@ from ..training.options import Options, options_for
 from ..training.plan import measure, plan_lines
 from ..training.precision import fast_bf16
 from ..training.prepare import Place
+from ..weights.atomic import check_writable
 from .components import DTYPES, Parts, find_parts, given_parts, resumable
 from .progress import Reporter
 

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
-import av
 import numpy as np
 import torch
+from av import AudioFrame, AudioResampler, AudioStream
+from av.container import OutputContainer
 
 from ..errors import InputError
 
@@ -23,35 +24,37 @@ class Audio:
     rate: int
 
 
-def decode_audio(frames: Iterable, stream, begin: Fraction, seconds: Fraction) -> Audio:
+def decode_audio(frames: Iterable[AudioFrame], stream: AudioStream, begin: Fraction, seconds: Fraction) -> Audio:
     """The sound from `begin` for `seconds`, silence where there is none; more than two channels are mixed down."""
     channels = min(2, len(stream.codec_context.layout.channels))
-    resampler = av.AudioResampler("fltp", _layout(channels), stream.rate)
+    resampler = AudioResampler("fltp", _layout(channels), stream.rate)
     samples = np.zeros((channels, round(seconds * stream.rate)), np.float32)
     for frame in frames:
-        for part in resampler.resample(frame):
-            at = round((part.pts * part.time_base - begin) * stream.rate)
+        for block in resampler.resample(frame):
+            at = round((block.pts * block.time_base - begin) * stream.rate)
             if at >= samples.shape[1]:
                 return Audio(torch.from_numpy(samples), stream.rate)
-            piece = part.to_ndarray()[:, max(0, -at) :]
-            room = samples[:, max(0, at) :][:, : piece.shape[1]]
-            room[:] = piece[:, : room.shape[1]]
+            heard = block.to_ndarray()[:, max(0, -at) :]
+            target = samples[:, max(0, at) :][:, : heard.shape[1]]
+            target[:] = heard[:, : target.shape[1]]
     return Audio(torch.from_numpy(samples), stream.rate)
 
 
-def add_audio_stream(container, audio: Audio):
-    """An AAC stream for `audio`, at its own rate where AAC has that rate and at 48 kHz otherwise. ValueError on samples
-    that are not [1 or 2, N]."""
+def add_audio_stream(container: OutputContainer, audio: Audio) -> AudioStream:
+    """An AAC stream for `audio`, at its own rate where AAC has that rate and at 48 kHz otherwise.
+
+    Raises InputError for samples that are not [1 or 2, N].
+    """
     if audio.samples.ndim != 2 or audio.samples.shape[0] not in (1, 2):
         raise InputError(f"audio samples must be [1 or 2 channels, N], got {list(audio.samples.shape)}")
     rate = audio.rate if audio.rate in AAC_RATES else 48000
     return container.add_stream("aac", rate=rate, layout=_layout(audio.samples.shape[0]))
 
 
-def encode_audio(container, stream, audio: Audio, seconds: Fraction) -> None:
+def encode_audio(container: OutputContainer, stream: AudioStream, audio: Audio, seconds: Fraction) -> None:
     """Encodes the first `seconds` of `audio`."""
     samples = audio.samples[:, : round(seconds * audio.rate)].float().cpu().contiguous().numpy()
-    frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout=_layout(len(samples)))
+    frame = AudioFrame.from_ndarray(samples, format="fltp", layout=_layout(len(samples)))
     frame.sample_rate, frame.pts, frame.time_base = audio.rate, 0, Fraction(1, audio.rate)
     container.mux(stream.encode(frame))
     container.mux(stream.encode(None))

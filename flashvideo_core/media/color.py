@@ -11,6 +11,8 @@ import re
 import numpy as np
 import torch
 import torch.nn.functional as F
+from av import VideoFrame
+from av.video.plane import VideoPlane
 
 BT601, BT709, BT2020 = (0.299, 0.114), (0.2126, 0.0722), (0.2627, 0.0593)  # weights of red and blue in luma
 MATRICES = {1: BT709, 4: (0.30, 0.11), 5: BT601, 6: BT601, 7: (0.212, 0.087), 9: BT2020}  # by H.273 matrix code
@@ -19,21 +21,26 @@ PLANAR = re.compile(r"yuv[aj]?(420|422|444)p((9|10|12|14|16)le)?")
 
 
 def rgb_to_yuv420(rgb: torch.Tensor) -> np.ndarray:
-    """[H, W, 3] in 0..1, H and W even -> uint8 [3H/2, W], PyAV's array layout of yuv420p: BT.709, limited range, chroma
-    sited left (the mean of two rows; 1/4, 1/2, 1/4 over the columns), values outside 0..1 clamped."""
+    """[H, W, 3] in 0..1, H and W even -> uint8 [3H/2, W], PyAV's array layout of yuv420p, as BT.709 in limited range.
+
+    Chroma is sited left (the mean of two rows; 1/4, 1/2, 1/4 over the columns); values outside 0..1 are clamped.
+    """
     rgb, matrix = rgb.detach().float().cpu().clamp(0, 1), _ycbcr_matrix(BT709)
     rows = (rgb[0::2] + rgb[1::2]) / 2
     left = torch.cat([rows[:, :1], rows[:, 1:-1:2]], dim=1)
-    small = left / 4 + rows[:, 0::2] / 2 + rows[:, 1::2] / 4
+    halved = left / 4 + rows[:, 0::2] / 2 + rows[:, 1::2] / 4
     y = 16 + 219 * (rgb @ matrix[0])
-    chroma = 128 + 224 * (small @ matrix[1:].T)
+    chroma = 128 + 224 * (halved @ matrix[1:].T)
     planes = torch.cat([y.flatten(), chroma.movedim(-1, 0).flatten()])
     return planes.round().byte().reshape(-1, rgb.shape[1]).numpy()
 
 
-def frame_to_rgb(frame) -> torch.Tensor:
-    """A decoded PyAV VideoFrame of any pixel format -> float32 [H, W, 3] in 0..1; alpha is ignored. Matrix by its tag,
-    and for an untagged one by the common convention: BT.709 from 720 lines up, else BT.601. Untagged range: limited."""
+def frame_to_rgb(frame: VideoFrame) -> torch.Tensor:
+    """A decoded frame of any pixel format -> float32 [H, W, 3] in 0..1; alpha is ignored.
+
+    Matrix by its tag, and for an untagged one by the common convention: BT.709 from 720 lines up, else BT.601.
+    Untagged range: limited.
+    """
     depth = max(component.bits for component in frame.format.components)
     if frame.format.is_rgb or len(frame.format.components) < 3:  # RGB, grey, palette
         name, peak = ("rgb48le", 65535) if depth > 8 else ("rgb24", 255)
@@ -43,8 +50,8 @@ def frame_to_rgb(frame) -> torch.Tensor:
     if not PLANAR.fullmatch(frame.format.name):
         frame = frame.reformat(format="yuv444p16le" if depth > 8 else "yuv444p")
         depth = frame.format.components[0].bits
-    y, cb, cr = (_plane(plane, depth) for plane in frame.planes[:3])
-    ycbcr = torch.cat([y[None], _upsample(torch.stack([cb, cr]), *y.shape)])
+    y, cb, cr = (_read_plane(plane, depth) for plane in frame.planes[:3])
+    ycbcr = torch.cat([y[None], _upsample_chroma(torch.stack([cb, cr]), *y.shape)])
     unit = 2 ** (depth - 8)  # levels below in units of 8 bits, except the full range, which ends at the last code
     black, luma, chroma = (0, 2**depth - 1, 2**depth - 1) if full else (16 * unit, 219 * unit, 224 * unit)
     matrix = torch.linalg.inv(_ycbcr_matrix(weights)) / torch.tensor([luma, chroma, chroma])
@@ -60,13 +67,14 @@ def _ycbcr_matrix(weights: tuple[float, float]) -> torch.Tensor:
     return torch.stack([luma, (blue - luma) / (2 - 2 * kb), (red - luma) / (2 - 2 * kr)])
 
 
-def _plane(plane, depth: int) -> torch.Tensor:
+def _read_plane(plane: VideoPlane, depth: int) -> torch.Tensor:
+    """[height, width] float32 of the codes, without the padding of the rows."""
     dtype = np.dtype(np.uint8 if depth == 8 else "<u2")
     rows = np.frombuffer(plane, dtype).reshape(-1, plane.line_size // dtype.itemsize)
     return torch.from_numpy(rows[: plane.height, : plane.width].astype(np.float32))
 
 
-def _upsample(chroma: torch.Tensor, height: int, width: int) -> torch.Tensor:
+def _upsample_chroma(chroma: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """[2, h, w] to the size of luma: linear, sited left on the columns and in the middle on the rows."""
     if chroma.shape[2] < width:
         right = torch.cat([chroma[..., 1:], chroma[..., -1:]], dim=2)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..handoff import resize
-from ..media.video import probe_video, read_frames
+from ..media.video_reader import probe_video, read_frames
 from ..sizes import check_frame_count
 
 VIDEOS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".gif"}

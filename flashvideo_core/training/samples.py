@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..attention import attention, plain_attention
 from ..checkpoint import load_vae
 from ..components import Pipeline
-from ..media.video import write_video
+from ..media.video_writer import write_video
 from ..pipeline import decode, plan_vae_splits
 from ..sampling import make_draw_noise, sample_stage1, sample_stage2
 from ..sizes import clip_size

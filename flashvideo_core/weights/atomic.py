@@ -1,12 +1,15 @@
 """Files that are whole or not there: every writer of the project goes through `atomic_write`."""
 
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors.torch import save_file
 from torch import Tensor
+
+from ..errors import InputError
 
 
 @contextmanager
@@ -21,7 +24,17 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Weights for others to load, as safetensors, which by itself writes for the owner alone."""
+    """Writes a safetensors file that others may read; by itself safetensors writes for the owner alone."""
     with atomic_write(path) as partial:
         save_file(dict(tensors), partial, metadata=dict(metadata))
         partial.chmod(0o644)
+
+
+def check_writable(folder: str | Path) -> None:
+    """Creates the folder where needed and writes a file in it; raises InputError naming the folder if that fails."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".writable-") as probe:
+            probe.write(b"1")
+    except OSError as error:
+        raise InputError(f"cannot write into the folder {folder}: {error.strerror}") from None

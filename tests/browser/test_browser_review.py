@@ -8,7 +8,7 @@ from support.comfy_server import ComfyServer, requires_comfyui
 from support.editor import Editor, requires_browser
 from test_workflows import on_tiny, workflow
 
-from flashvideo_core.media.video import read_video
+from flashvideo_core.media.video_reader import read_video
 
 pytestmark = [pytest.mark.browser, pytest.mark.comfyui, requires_browser, requires_comfyui]
 

@@ -16,7 +16,8 @@ from support.make_workflows import wanted
 from flashvideo_core.components import TINY
 from flashvideo_core.config import from_json
 from flashvideo_core.media.audio import Audio
-from flashvideo_core.media.video import read_video, write_video
+from flashvideo_core.media.video_reader import read_video
+from flashvideo_core.media.video_writer import write_video
 
 WORKFLOWS = PACK / "workflows"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from support.golden import CHECKPOINTS, recorded
 
 from flashvideo_core.cli.main import main
-from flashvideo_core.media.video import read_video
+from flashvideo_core.media.video_reader import read_video
 
 STAGE1, STAGE2, VAE = (str(CHECKPOINTS / name) for name in ("stage1.pt", "stage2.pt", "3d-vae.pt"))
 SMALL = ["--frames", "5", "--height", "32", "--width", "48", "--size", "64x96", "--steps", "3", "--refine-steps", "2"]

@@ -18,7 +18,7 @@ from support.editor import Editor
 from support.editor_server import RECORDING
 from support.workflow_lists import WORKFLOW_LISTS
 
-from flashvideo_core.media.video import write_video
+from flashvideo_core.media.video_writer import write_video
 
 WORKFLOWS = PACK / "workflows"
 BUILD = """(list) => {

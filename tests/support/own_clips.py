@@ -9,7 +9,7 @@ from support.cli_run import STAGE1, STAGE2, VAE
 
 from flashvideo_core.checkpoint import metadata_for
 from flashvideo_core.config import TextConfig
-from flashvideo_core.media.video import write_video
+from flashvideo_core.media.video_writer import write_video
 from flashvideo_core.text import WordEncoder
 from flashvideo_core.training.data import Source
 

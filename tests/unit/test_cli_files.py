@@ -10,7 +10,7 @@ from flashvideo_core.checkpoint import load_transformer
 from flashvideo_core.config import STAGE1 as RELEASED
 from flashvideo_core.dit import Transformer
 from flashvideo_core.media.draft_file import save_draft
-from flashvideo_core.media.video import write_video
+from flashvideo_core.media.video_writer import write_video
 from flashvideo_core.memory import transformer_peak
 
 

@@ -10,7 +10,8 @@ from support.cli_run import SMALL, STAGE1, STAGE2, VAE, events, interrupt_when, 
 from flashvideo_core.cli.main import main
 from flashvideo_core.cli.record import draft_record
 from flashvideo_core.media.draft_file import load_draft
-from flashvideo_core.media.video import read_video, side_by_side
+from flashvideo_core.media.video_reader import read_video
+from flashvideo_core.media.video_writer import put_side_by_side
 from flashvideo_core.pipeline import load_pipeline
 from flashvideo_core.weights.reader import file_sha256
 
@@ -59,7 +60,7 @@ def test_the_videos_show_the_clip_and_carry_its_record(clip):
     assert json.loads(final.metadata["flashvideo"]) == json.loads(both.metadata["flashvideo"]) == record
     assert json.loads(drawn.metadata["flashvideo"]) == draft_record(record)
     assert final.metadata["comment"] == PROMPT
-    expected = side_by_side(drawn.frames, final.frames)
+    expected = put_side_by_side(drawn.frames, final.frames)
     assert both.frames.shape == expected.shape == (5, 64, 192, 3)
     assert (luma(both.frames) - luma(expected)).square().mean() < 1e-4
 

@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 from support.cli_run import events, names, run, weights
 
 from flashvideo_core.media.audio import Audio
-from flashvideo_core.media.video import read_video, write_video
+from flashvideo_core.media.video_reader import read_video
+from flashvideo_core.media.video_writer import write_video
 
 SIZE = ["--size", "64x96", "--refine-steps", "1"]
 

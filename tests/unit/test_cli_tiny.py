@@ -7,7 +7,7 @@ import pytest
 from support.cli_run import events, interrupt_when, names, run
 
 from flashvideo_core.components import PARTS, TINY
-from flashvideo_core.media.video import read_video
+from flashvideo_core.media.video_reader import read_video
 from flashvideo_core.pipeline import load_pipeline
 
 embedded = pytest.mark.skipif(

@@ -10,7 +10,7 @@ from support.comfy_server import requires_comfyui
 
 from flashvideo_core.cli.client import Job, fill, fingerprint, run_queue
 from flashvideo_core.cli.queue import load_workflow, read_jobs
-from flashvideo_core.media.video import read_video
+from flashvideo_core.media.video_reader import read_video
 
 pytest.importorskip("aiohttp", reason="NO AIOHTTP: the batch client is not tested")
 

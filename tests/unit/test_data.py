@@ -6,7 +6,7 @@ import pytest
 import torch
 from support.own_clips import SIZE, clip, write_clip
 
-from flashvideo_core.media.video import probe_video, read_frames, read_video
+from flashvideo_core.media.video_reader import probe_video, read_frames, read_video
 from flashvideo_core.training.data import Source, Span, find_sources, find_spans, read_span, resampled, spans_of
 
 

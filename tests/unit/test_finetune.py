@@ -19,7 +19,7 @@ from test_distributed import FLOAT32, difference
 
 from flashvideo_core.checkpoint import load_transformer, open_weights
 from flashvideo_core.cli.main import PATIENCE, main
-from flashvideo_core.media.video import read_video
+from flashvideo_core.media.video_reader import read_video
 from flashvideo_core.training import prepare
 from flashvideo_core.training.batches import Batch
 from flashvideo_core.training.finetune import loss_of, sample_is_due

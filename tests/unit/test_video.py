@@ -11,7 +11,9 @@ import torch
 
 from flashvideo_core.media import color
 from flashvideo_core.media.audio import Audio
-from flashvideo_core.media.video import check_writable, probe_video, read_video, side_by_side, write_video
+from flashvideo_core.media.video_reader import probe_video, read_video
+from flashvideo_core.media.video_writer import put_side_by_side, write_video
+from flashvideo_core.weights.atomic import check_writable
 
 
 def smooth_clip(frames=9, height=64, width=96):
@@ -409,10 +411,10 @@ def test_a_truncated_file_gives_what_is_there_and_says_so_or_is_refused(tmp_path
 
 def test_side_by_side_puts_the_upscaled_left_beside_the_right():
     left, right = smooth_clip(3, 16, 24), smooth_clip(3, 64, 96)
-    both = side_by_side(left, right)
+    both = put_side_by_side(left, right)
     assert both.shape == (3, 64, 192, 3) and torch.equal(both[:, :, 96:], right)
     assert psnr(both[:, :, :96], right) > 30
-    nearest = side_by_side(left, right, "nearest")
+    nearest = put_side_by_side(left, right, "nearest")
     assert torch.equal(nearest[:, ::4, :96:4], left)
     with pytest.raises(ValueError, match="as many frames left as right, got 2 and 3"):
-        side_by_side(left[:2], right)
+        put_side_by_side(left[:2], right)
