@@ -1,0 +1,112 @@
+"""What the documents say exists: links, sections, commands and their options, files of the map."""
+
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from flashvideo_core.cli.main import main
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("nodes/web/docs/*.md")])
+SOURCES = sorted(
+    p for folder in ("flashvideo_core", "nodes", "tests", "benchmarks") for p in (ROOT / folder).rglob("*.py")
+)
+README = ROOT / "README.md"
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
+
+
+def identify(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def code_blocks(text: str) -> str:
+    return "\n".join(re.findall(r"^```\w*\n(.*?)^```", text, re.S | re.M))
+
+
+def heading_anchors(path: Path) -> set[str]:
+    """As GitHub makes them: lower case, without punctuation, hyphens for spaces."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", path.read_text(), flags=re.S | re.M), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=identify)
+def test_relative_links_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+        if "://" in target:
+            continue
+        file, _, anchor = target.partition("#")
+        there = (path.parent / file).resolve() if file else path
+        assert there.exists(), target
+        assert not anchor or anchor in heading_anchors(there), target
+
+
+def test_the_readme_is_short():
+    assert len(README.read_text().splitlines()) <= 150
+
+
+@cache
+def options_of(*command: str) -> set[str]:
+    """What `command --help` names, read by running it."""
+    done = subprocess.run([sys.executable, ROOT, *command, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, (command, done.stderr)
+    return set(OPTION.findall(done.stdout))
+
+
+def command_of(line: str) -> tuple[str, ...] | None:
+    """The command in a line of shell: ("convert",), ("train", "stage2"); None where none is called."""
+    words = re.split(r"-m flashvideo_core|ComfyUI-FlashVideo", line.split(" #")[0], maxsplit=1)[1:]
+    if not words:
+        return None
+    named = words[0].split()
+    return tuple(named[: 2 if named[:1] == ["train"] else 1])
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=identify)
+def test_commands_have_the_options_that_are_shown(path):
+    for line in code_blocks(path.read_text()).replace("\\\n", " ").splitlines():
+        command = command_of(line)
+        if command and re.fullmatch("[a-z]+", command[0]):
+            called = line.split(" #")[0].split(command[0], 1)[1]
+            unknown = set(OPTION.findall(called)) - options_of(*command)
+            assert not unknown, (line, unknown)
+
+
+@pytest.mark.parametrize("path", [README, ROOT / "docs/training.md"], ids=identify)
+def test_options_in_prose_exist(path):
+    commands = [(name,) for name in ("generate", "draft", "refine", "convert", "info", "evaluate", "bench", "queue")]
+    commands += [("train", what) for what in ("tiny", "ablation", "stage1", "stage2", "preview-degradation")]
+    known = set().union(*(options_of(*command) for command in commands)) | {"--help"}
+    said = " ".join(re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", path.read_text(), flags=re.S | re.M)))
+    assert set(OPTION.findall(said)) <= known
+
+
+def test_cited_sections_of_the_released_model_exist():
+    text = (ROOT / "docs/released-model.md").read_text()
+    sections = set(re.findall(r"^#+ (\d+(?:\.\d+)?)[. ]", text, re.M))
+    quirks = set(re.findall(r"^(\d+)\. ", text.split("## 5. Quirks")[1], re.M))
+    for path in SOURCES:
+        for cited in re.findall(r"released-model\.md[,:]?\s+(?:sections? )?([\d., and-]+)", path.read_text()):
+            assert set(re.findall(r"\d+(?:\.\d+)?", cited)) <= sections, (identify(path), cited)
+        for quirk in re.findall(r"quirks? (\d+)", path.read_text()):
+            assert quirk in quirks, (identify(path), quirk)
+
+
+def test_the_map_names_every_file_of_the_first_floor_and_only_files_that_exist():
+    named = set(re.findall(r"[\w/]+\.(?:py|js)\b", (ROOT / "CONTRIBUTING.md").read_text()))
+    names = {path.name for path in [*ROOT.glob("*.py"), *SOURCES, *ROOT.glob("nodes/web/*.js")]}
+    folders = ("", "flashvideo_core")
+    absent = {file for file in named if "/" in file and not any((ROOT / folder / file).exists() for folder in folders)}
+    assert absent | {file for file in named if "/" not in file and file not in names} == set()
+    assert {path.name for path in (ROOT / "flashvideo_core").glob("[a-z]*.py")} <= named
+
+
+def test_the_packs_folder_is_a_program_wherever_python_does_not_look_for_it():
+    """-I as in python_embeded of the portable ComfyUI: neither the current folder nor PYTHONPATH is searched."""
+    done = subprocess.run([sys.executable, "-I", ROOT, "convert", "--help"], capture_output=True, text=True, cwd="/")
+    assert done.returncode == 0 and "--lora-strength" in done.stdout, done.stderr
+    with pytest.raises(SystemExit):
+        main(["convert", "--help"])
