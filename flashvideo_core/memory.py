@@ -113,7 +113,11 @@ def trace_vae_pass(
             x = torch.empty(1, 3, frames, height, width)
     pixels = default_chunk_pixels(device, dtype) if pixels is None else pixels
     run = getattr(vae, kind)
-    return trace_memory(lambda: run(x, pixels=pixels), x, *vae.parameters(), reordered=device.type == "cpu")
+    reordered = device.type in (
+        "cpu",
+        "cuda",
+    )  # measured on both: within 5 % with the copies, 16 to 31 % too low without
+    return trace_memory(lambda: run(x, pixels=pixels), x, *vae.parameters(), reordered=reordered)
 
 
 def plan_vae_split(

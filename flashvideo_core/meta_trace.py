@@ -21,8 +21,8 @@ class MemoryTrace:
 class StorageTracer(TorchDispatchMode):
     """Counts the bytes of every storage made while it is active, beside those of the tensors known before.
 
-    reordered: a convolution also takes copies of its input, weights and output, as on a CPU, whose library (oneDNN)
-    has layouts of its own.
+    reordered: a convolution also takes copies of its input, weights and output, as oneDNN (CPU) and cuDNN take
+    them: both have layouts of their own.
     """
 
     def __init__(self, *known: Tensor, reordered: bool = False):
