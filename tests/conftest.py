@@ -31,13 +31,23 @@ def vae():
     return load_vae(CHECKPOINTS / "3d-vae.pt")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """A running ComfyUI with this pack and the small models, for one file of tests."""
+@pytest.fixture(scope="session")
+def comfyui(tmp_path_factory):
+    """A running ComfyUI with this pack and the small models: one for the whole session, started when first used."""
     base = tmp_path_factory.mktemp("comfy")
     write_small_models(base / "models")
     with ComfyServer(base=base) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def server(comfyui):
+    """The session's ComfyUI as if it had just started: no cached results, nothing in its input folder.
+
+    Tests that need other packs or folders start a ComfyServer of their own, and say why.
+    """
+    comfyui.forget()
+    return comfyui
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -4,9 +4,9 @@ import itertools
 import json
 
 import pytest
-from support.comfy_server import ComfyServer, requires_comfyui
+from support.comfy_server import requires_comfyui
 from support.editor import Editor, requires_browser
-from test_workflows import on_tiny, workflow
+from support.workflow_files import load_workflow, on_tiny
 
 from flashvideo_core.media.video_reader import read_video
 
@@ -18,12 +18,6 @@ LISTEN = """(names) => {
   window.heard = [];
   for (const name of names) app.api.addEventListener(name, ({ detail }) => heard.push([name, detail]));
 }"""
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with ComfyServer(base=tmp_path_factory.mktemp("comfy")) as running:
-        yield running
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["classic", "nodes2"])
@@ -44,7 +38,7 @@ class Review:
 
     def __init__(self, editor: Editor):
         self.editor, self.page = editor, editor.page
-        editor.open(small(workflow("tiny-two-stage"), next(SEEDS)))
+        editor.open(small(load_workflow("tiny-two-stage"), next(SEEDS)))
         editor.fit()
 
     def press(self, name: str) -> list:

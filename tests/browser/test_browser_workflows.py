@@ -1,10 +1,12 @@
 """Every workflow in the real editor in Chromium: with a live server, and without ComfyUI on recorded definitions."""
 
+import contextlib
+
 import pytest
-from support.comfy_server import ComfyServer, requires_comfyui
+from support.comfy_server import requires_comfyui
 from support.editor import Editor, requires_browser
 from support.editor_server import EditorServer, requires_frontend
-from test_workflows import NAMES, api, workflow
+from support.workflow_files import NAMES, load_prompt, load_workflow
 
 pytestmark = [pytest.mark.browser, requires_browser]
 
@@ -12,31 +14,34 @@ pytestmark = [pytest.mark.browser, requires_browser]
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(EditorServer, marks=requires_frontend, id="recorded"),
-        pytest.param(ComfyServer, marks=[pytest.mark.comfyui, requires_comfyui], id="live"),
+        pytest.param("recorded", marks=requires_frontend),
+        pytest.param("live", marks=[pytest.mark.comfyui, requires_comfyui]),
     ],
 )
 def editor(request):
-    with request.param() as server, Editor(server.url) as running:
-        running.kind = "live" if request.param is ComfyServer else "recorded"
+    with contextlib.ExitStack() as stack:
+        live = request.param == "live"
+        server = request.getfixturevalue("server") if live else stack.enter_context(EditorServer())
+        running = stack.enter_context(Editor(server.url))
+        running.kind = request.param
         yield running
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_opens_and_converts(editor, name):
-    editor.open(workflow(name))
+    editor.open(load_workflow(name))
     editor.fit()
     editor.screenshot(f"{name}-{editor.kind}.png")
     assert editor.missing_nodes() == []
-    assert editor.to_prompt() == api(name)
+    assert editor.to_prompt() == load_prompt(name)
     assert editor.errors() == []
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_saved_again_it_is_the_same(editor, name):
     """What the editor writes after loading has the same nodes, values and links as the file."""
-    editor.open(workflow(name))
-    assert essence(editor.to_workflow()) == essence(workflow(name))
+    editor.open(load_workflow(name))
+    assert essence(editor.to_workflow()) == essence(load_workflow(name))
 
 
 def essence(graph: dict) -> tuple:
@@ -45,7 +50,7 @@ def essence(graph: dict) -> tuple:
 
 
 def test_review_node_shows_its_panel(editor):
-    editor.open(workflow("released-two-stage-with-review"))
+    editor.open(load_workflow("released-two-stage-with-review"))
     page = editor.page
     assert page.get_by_role("button", name="Make drafts").is_visible()
     assert page.get_by_role("button", name="Refine this draft").is_disabled()
@@ -54,7 +59,7 @@ def test_review_node_shows_its_panel(editor):
 
 
 def test_the_editor_offers_the_missing_weights(editor):
-    editor.open(workflow("released-two-stage-with-review"))
+    editor.open(load_workflow("released-two-stage-with-review"))
     page = editor.page
     page.get_by_role("button", name="View details").first.click()
     for file in ("stage1.pt", "stage2.pt", "3d-vae.pt", "t5xxl_fp16.safetensors"):

@@ -5,7 +5,6 @@ import json
 import av
 import pytest
 import torch
-from safetensors.torch import load_file
 from support.comfy_models import two_stage_prompt
 from support.comfy_server import requires_comfyui
 
@@ -25,11 +24,6 @@ def graph(seed: int, decision: str = "review", choice: int = 0) -> dict:
     for name, source in (("drafts", "stage1"), ("chosen", "review")):
         out[name] = {"class_type": "SaveLatent", "inputs": {"samples": [source, 0], "filename_prefix": name}}
     return out
-
-
-def latent(server, result, node: str) -> torch.Tensor:
-    entry = result.outputs[node]["latents"][0]
-    return load_file(server.base / "output" / entry["subfolder"] / entry["filename"])["latent_tensor"]
 
 
 def previews(server, result) -> list:
@@ -58,8 +52,8 @@ def test_approving_runs_only_what_is_left(server, choice):
     done = server.run(graph(30, "approve", choice))
     assert done.error is None
     assert set(done.executed) - {"model2"} == BEHIND | {"review", "chosen"}
-    drafts = latent(server, held, "drafts") if "drafts" in held.outputs else latent(server, done, "drafts")
-    assert torch.equal(latent(server, done, "chosen"), drafts[choice : choice + 1])
+    saved = server.saved_latents(held) | server.saved_latents(done)
+    assert torch.equal(saved["chosen"], saved["drafts"][choice : choice + 1])
     assert previews(server, done) == previews(server, held)
 
 

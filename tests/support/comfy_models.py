@@ -106,3 +106,11 @@ def two_stage_prompt() -> dict:
             "inputs": {"video": ["decode", 1], "filename_prefix": "clip", "format": "auto", "codec": "auto"},
         },
     }
+
+
+def with_saved_latents(prompt: dict, **links: list) -> dict:
+    """The prompt with a Save Latent node for each name=[node, output] instead of the saved clip."""
+    out = {name: node for name, node in prompt.items() if name != "save"}
+    for name, link in links.items():
+        out[name] = {"class_type": "SaveLatent", "inputs": {"samples": link, "filename_prefix": name}}
+    return out

@@ -24,6 +24,8 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from flashvideo_core.bench.comfyui import comfyui_path, comfyui_python
 
@@ -50,6 +52,13 @@ async def main():
                 print(json.dumps({"type": "binary", "kind": kind, "data": base64.b64encode(data).decode()}), flush=True)
 asyncio.run(main())
 """
+
+
+FORGET = {
+    "black": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
+    "show": {"class_type": "PreviewImage", "inputs": {"images": ["black", 0]}},
+}
+"""The smallest prompt, of ComfyUI's own nodes."""
 
 
 @dataclasses.dataclass
@@ -131,7 +140,8 @@ class ComfyServer:
             if self.process.poll() is not None:
                 raise RuntimeError(f"ComfyUI ended with code {self.process.returncode}:\n{self.log()[-4000:]}")
             try:
-                self.stats = self.get("/system_stats")
+                self.get("/system_stats")
+                self.start_log = self.log()
                 return
             except OSError:
                 time.sleep(0.25)
@@ -206,9 +216,35 @@ class ComfyServer:
         node = (failed or stopped or {}).get("node_id")
         return Result(prompt_id, history["outputs"], cached, executed, error, node, messages)
 
-    def run(self, prompt: dict, targets=None, extra_data=None, timeout: float = 600) -> Result:
+    def run(
+        self, prompt: dict, targets: list[str] | None = None, extra_data: dict | None = None, timeout: float = 600
+    ) -> Result:
+        """Queues a prompt and waits until it is through, with or without an error."""
         start = len(self.messages)
         return self.wait(self.submit(prompt, targets, extra_data), start, timeout)
+
+    def complete(self, prompt: dict, targets: list[str] | None = None, extra_data: dict | None = None) -> Result:
+        """run(), for a prompt that has to end without an error."""
+        result = self.run(prompt, targets, extra_data)
+        assert result.error is None, (result.error_node, result.error)
+        return result
+
+    def forget(self) -> None:
+        """Throws away cached results and loaded models, and what earlier tests put into the input folder.
+
+        The worker looks at the flags of /free after each prompt: what is queued after this one meets an empty cache.
+        """
+        self.post("/free", {"unload_models": True, "free_memory": True})
+        self.run(FORGET)
+        for path in (self.base / "input").rglob("*"):
+            if path.is_file():
+                path.unlink()
+
+    def saved_latents(self, result: Result) -> dict[str, torch.Tensor]:
+        """The latents that the Save Latent nodes of a run have written, by node id."""
+        saved = {node: output["latents"][0] for node, output in result.outputs.items() if "latents" in output}
+        paths = {node: self.base / "output" / at["subfolder"] / at["filename"] for node, at in saved.items()}
+        return {node: load_file(path)["latent_tensor"] for node, path in paths.items()}
 
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")

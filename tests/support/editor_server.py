@@ -25,6 +25,9 @@ requires_frontend = pytest.mark.skipif(
     not AVAILABLE, reason="NO EDITOR: the Python packages comfyui-frontend-package and aiohttp are missing"
 )
 
+FILE_INPUTS = {"model_name", "vae_name", "clip_name", "lora_name", "file", "latent"}
+"""Inputs whose options are the files of a machine."""
+
 ANSWERS = {
     "/users": {"storage": "server", "migrated": True},
     "/system_stats": {"system": {"comfyui_version": "0.33.0", "argv": [], "os": "linux"}, "devices": []},

@@ -1,6 +1,6 @@
 """Builds workflows/*.json, workflows/api/*.json and their pictures in the real editor, from workflow_lists.py.
 
-    PYTHONPATH=. python tests/make_workflows.py [NAME ...]
+    PYTHONPATH=.:tests python tests/support/make_workflows.py [NAME ...]
 
 Needs ComfyUI and Chromium, as the browser tests do. The graphs are made by the editor's own functions and written
 by its own serialisation. A picture shows the editor after loading; tiny-two-stage is run first.
