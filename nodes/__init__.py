@@ -2,9 +2,10 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import custom, loaders, review, stages, text
+from . import custom, decode, handoff, loaders, review, stages, text
 
 
 class FlashVideoExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [*loaders.NODES, *text.NODES, *stages.NODES, *review.NODES, *custom.NODES]
+        modules = (loaders, text, stages, handoff, decode, review, custom)
+        return [node for module in modules for node in module.NODES]

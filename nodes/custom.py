@@ -2,8 +2,10 @@
 
 from comfy_api.latest import io
 
-from ..flashvideo_core.guidance import GUIDANCE_SCALES
-from .bridge.sampling import Guider, config_of, sampler_of, sigmas_of, with_flow
+from ..flashvideo_core.config import STAGE1_DEFAULTS
+from .bridge.sampling import Guider, get_config, make_sampler, make_sigmas, set_flow
+from .bridge.types import Conditioning, Model
+from .inputs import cfg_input, guidance_input, negative_input, noise_step_input, shift_input, steps_input
 
 
 class FlashVideoSigmas(io.ComfyNode):
@@ -17,14 +19,14 @@ class FlashVideoSigmas(io.ComfyNode):
             search_aliases=["flashvideo", "scheduler", "sigmas"],
             inputs=[
                 io.Model.Input("model", tooltip="Stage 1 or stage 2."),
-                io.Int.Input("steps", default=51, min=1, max=999, tooltip="Released: stage 1: 51, stage 2: 4 or 5."),
+                steps_input(STAGE1_DEFAULTS.steps, 1, 999, "Released: stage 1: 51, stage 2: 4 or 5."),
             ],
             outputs=[io.Sigmas.Output("sigmas")],
         )
 
     @classmethod
-    def execute(cls, model, steps) -> io.NodeOutput:
-        return io.NodeOutput(sigmas_of(model, steps))
+    def execute(cls, model: Model, steps: int) -> io.NodeOutput:
+        return io.NodeOutput(make_sigmas(model, steps))
 
 
 class FlashVideoSampler(io.ComfyNode):
@@ -42,8 +44,8 @@ class FlashVideoSampler(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model) -> io.NodeOutput:
-        return io.NodeOutput(sampler_of(model))
+    def execute(cls, model: Model) -> io.NodeOutput:
+        return io.NodeOutput(make_sampler(model))
 
 
 class FlashVideoGuider(io.ComfyNode):
@@ -58,21 +60,18 @@ class FlashVideoGuider(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="Stage 1 or stage 2."),
                 io.Conditioning.Input("positive", tooltip="The prompt of this stage."),
-                io.Conditioning.Input("negative", optional=True, tooltip="Not connected: zeros, as released."),
-                io.Float.Input("cfg", default=8.0, min=0.0, max=30.0, step=0.1, tooltip="Released: 8, stage 2: 13."),
-                io.Combo.Input(
-                    "guidance",
-                    options=list(GUIDANCE_SCALES),
-                    default="released",
-                    tooltip="released: stage 1's changing scale; stage 2 is constant either way. constant: cfg.",
-                ),
+                negative_input("Not connected: zeros, as released."),
+                cfg_input(STAGE1_DEFAULTS.cfg, "Released: 8, stage 2: 13."),
+                guidance_input("released: stage 1's changing scale; stage 2 is constant either way. constant: cfg."),
             ],
             outputs=[io.Guider.Output("guider")],
         )
 
     @classmethod
-    def execute(cls, model, positive, cfg, guidance, negative=None) -> io.NodeOutput:
-        constant = config_of(model).objective == "flow"
+    def execute(
+        cls, model: Model, positive: Conditioning, cfg: float, guidance: str, negative: Conditioning | None = None
+    ) -> io.NodeOutput:
+        constant = get_config(model).objective == "flow"
         return io.NodeOutput(Guider(model, positive, negative, cfg, "constant" if constant else guidance))
 
 
@@ -87,15 +86,15 @@ class FlashVideoFlow(io.ComfyNode):
             search_aliases=["flashvideo", "model sampling", "shift"],
             inputs=[
                 io.Model.Input("model", tooltip="Stage 2."),
-                io.Float.Input("shift", default=2.5, min=0.1, max=20.0, step=0.01, tooltip="Released: 2.5."),
-                io.Int.Input("noise_step", default=675, min=0, max=999, tooltip="Of the reference; trained: 675."),
+                shift_input("Released: 2.5."),
+                noise_step_input("Of the reference; trained: 675."),
             ],
             outputs=[io.Model.Output("model")],
         )
 
     @classmethod
-    def execute(cls, model, shift, noise_step) -> io.NodeOutput:
-        return io.NodeOutput(with_flow(model, shift, noise_step))
+    def execute(cls, model: Model, shift: float, noise_step: int) -> io.NodeOutput:
+        return io.NodeOutput(set_flow(model, shift, noise_step))
 
 
 NODES = [FlashVideoSigmas, FlashVideoSampler, FlashVideoGuider, FlashVideoFlow]

@@ -1,5 +1,7 @@
 """Load Model, Load VAE, Load Text Encoder, Load LoRA: files of ComfyUI's folders, or the embedded tiny model."""
 
+from pathlib import Path
+
 import folder_paths
 import torch
 from comfy_api.latest import io
@@ -8,10 +10,18 @@ from ..flashvideo_core.components import TINY
 from .bridge.clip import load_text_clip
 from .bridge.lora import apply_lora
 from .bridge.models import load_model
+from .bridge.types import Model
 from .bridge.vae import load_vae
 
-TINY_MODELS = {"tiny stage 1 (embedded)": "stage1.safetensors", "tiny stage 2 (embedded)": "stage2.safetensors"}
-TINY_NAME = "tiny (embedded)"
+TINY_FILES = {
+    "diffusion_models": {
+        "tiny stage 1 (embedded)": "stage1.safetensors",
+        "tiny stage 2 (embedded)": "stage2.safetensors",
+    },
+    "vae": {"tiny (embedded)": "vae.safetensors"},
+    "text_encoders": {"tiny (embedded)": "text.safetensors"},
+}
+"""The embedded model's files by ComfyUI's folder and the name in the list."""
 WEIGHT_DTYPES = {
     "default": None,
     "fp8_e4m3fn": torch.float8_e4m3fn,
@@ -24,7 +34,6 @@ WEIGHT_DTYPES = {
 class FlashVideoModelLoader(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        files = folder_paths.get_filename_list("diffusion_models")
         return io.Schema(
             node_id="FlashVideoModelLoader",
             display_name="FlashVideo Load Model",
@@ -34,7 +43,7 @@ class FlashVideoModelLoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "model_name",
-                    options=[*files, *TINY_MODELS],
+                    options=list_files("diffusion_models"),
                     tooltip="A file of models/diffusion_models (the released stage1.pt, stage2.pt or a converted "
                     ".safetensors), or the tiny model that comes with this pack.",
                 ),
@@ -51,11 +60,9 @@ class FlashVideoModelLoader(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model_name, weight_dtype) -> io.NodeOutput:
-        path = (
-            TINY / TINY_MODELS[model_name] if model_name in TINY_MODELS else full_path("diffusion_models", model_name)
-        )
+    def execute(cls, model_name: str, weight_dtype: str) -> io.NodeOutput:
         dtype = WEIGHT_DTYPES[weight_dtype]
+        path = find_file("diffusion_models", model_name)
         return io.NodeOutput(load_model(path, {"dtype": dtype} if dtype else {}))
 
 
@@ -71,7 +78,7 @@ class FlashVideoVAELoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "vae_name",
-                    options=[*folder_paths.get_filename_list("vae"), TINY_NAME],
+                    options=list_files("vae"),
                     tooltip="A file of models/vae: the released 3d-vae.pt, a converted .safetensors, or CogVideoX's "
                     "VAE in diffusers' format. Or the tiny VAE that comes with this pack.",
                 )
@@ -80,10 +87,8 @@ class FlashVideoVAELoader(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, vae_name) -> io.NodeOutput:
-        return io.NodeOutput(
-            load_vae(TINY / "vae.safetensors" if vae_name == TINY_NAME else full_path("vae", vae_name))
-        )
+    def execute(cls, vae_name: str) -> io.NodeOutput:
+        return io.NodeOutput(load_vae(find_file("vae", vae_name)))
 
 
 class FlashVideoTextEncoderLoader(io.ComfyNode):
@@ -99,7 +104,7 @@ class FlashVideoTextEncoderLoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "clip_name",
-                    options=[*folder_paths.get_filename_list("text_encoders"), TINY_NAME],
+                    options=list_files("text_encoders"),
                     tooltip="A T5-XXL file of models/text_encoders, or the tiny encoder that comes with this pack.",
                 )
             ],
@@ -107,9 +112,8 @@ class FlashVideoTextEncoderLoader(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, clip_name) -> io.NodeOutput:
-        path = TINY / "text.safetensors" if clip_name == TINY_NAME else full_path("text_encoders", clip_name)
-        return io.NodeOutput(load_text_clip(path))
+    def execute(cls, clip_name: str) -> io.NodeOutput:
+        return io.NodeOutput(load_text_clip(find_file("text_encoders", clip_name)))
 
 
 class FlashVideoLoRALoader(io.ComfyNode):
@@ -124,9 +128,7 @@ class FlashVideoLoRALoader(io.ComfyNode):
             search_aliases=["flashvideo", "lora", "cogvideox lora"],
             inputs=[
                 io.Model.Input("model", tooltip="Stage 1, or stage 2 for a LoRA trained on it."),
-                io.Combo.Input(
-                    "lora_name", options=folder_paths.get_filename_list("loras"), tooltip="A file of models/loras."
-                ),
+                io.Combo.Input("lora_name", options=list_files("loras"), tooltip="A file of models/loras."),
                 io.Float.Input(
                     "strength", default=1.0, min=-10.0, max=10.0, step=0.01, tooltip="How strongly it acts; 0: not."
                 ),
@@ -135,12 +137,19 @@ class FlashVideoLoRALoader(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, lora_name, strength) -> io.NodeOutput:
-        return io.NodeOutput(apply_lora(model, full_path("loras", lora_name), strength))
+    def execute(cls, model: Model, lora_name: str, strength: float) -> io.NodeOutput:
+        return io.NodeOutput(apply_lora(model, find_file("loras", lora_name), strength))
 
 
-def full_path(folder: str, name: str) -> str:
-    """The file's path; ComfyUI refuses names that leave the folder."""
+def list_files(folder: str) -> list[str]:
+    """What can be chosen: the files of one of ComfyUI's folders, then those of the embedded model."""
+    return [*folder_paths.get_filename_list(folder), *TINY_FILES.get(folder, {})]
+
+
+def find_file(folder: str, name: str) -> str | Path:
+    """The file of an entry: of the embedded model, or in one of ComfyUI's folders, which no name may leave."""
+    if name in TINY_FILES.get(folder, {}):
+        return TINY / TINY_FILES[folder][name]
     return folder_paths.get_full_path_or_raise(folder, name)
 
 

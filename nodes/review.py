@@ -17,13 +17,15 @@ import hashlib
 import os
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import folder_paths
-import torch
 from comfy_api.latest import InputImpl, Types, io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
+from torch import Tensor
 
 from ..flashvideo_core.errors import InputError
+from .bridge.types import Latent
 
 FPS = 8
 
@@ -54,11 +56,11 @@ class FlashVideoReview(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, latent, images, decision, choice) -> io.NodeOutput:
+    def execute(cls, latent: Latent, images: Tensor, decision: str, choice: int) -> io.NodeOutput:
         samples = latent["samples"]
         clips = split_clips(images, samples)
-        workflow = {**(cls.hidden.extra_pnginfo or {}), "prompt": cls.hidden.prompt}
-        drafts = {"drafts": [saved_preview(clip, workflow) for clip in clips]}
+        metadata = {**(cls.hidden.extra_pnginfo or {}), "prompt": cls.hidden.prompt}
+        drafts = {"drafts": [write_preview(clip, metadata) for clip in clips]}
         if decision == "review":
             return io.NodeOutput(ExecutionBlocker(None), ui=drafts)
         if choice >= len(clips):
@@ -66,7 +68,7 @@ class FlashVideoReview(io.ComfyNode):
         return io.NodeOutput({"samples": samples[choice : choice + 1]}, ui=drafts)
 
 
-def split_clips(images: torch.Tensor, samples: torch.Tensor) -> tuple[torch.Tensor, ...]:
+def split_clips(images: Tensor, samples: Tensor) -> tuple[Tensor, ...]:
     """[B*F, H, W, 3] -> B clips of F = 4T-3 frames, B and T from the latent [B, 16, T, h, w]."""
     if samples.ndim != 5:
         raise InputError(f"the latent has the shape {list(samples.shape)}; a video latent [B, 16, T, H, W] is needed")
@@ -79,16 +81,19 @@ def split_clips(images: torch.Tensor, samples: torch.Tensor) -> tuple[torch.Tens
     return images.split(frames)
 
 
-def saved_preview(clip: torch.Tensor, workflow: dict) -> ui.SavedResult:
-    """A small video in ComfyUI's temp folder, named by its content: approving shows the same files again."""
+def write_preview(clip: Tensor, metadata: dict[str, Any]) -> ui.SavedResult:
+    """A small video of a clip [F, H, W, 3] in ComfyUI's temp folder, with the workflow in it.
+
+    It is named by its content: approving shows the same files again.
+    """
     pixels = clip[..., :3].mul(255).round().clamp(0, 255).byte().cpu().contiguous()
     name = f"flashvideo_draft_{hashlib.sha256(pixels.numpy()).hexdigest()[:16]}.mp4"
     path = Path(folder_paths.get_temp_directory(), name)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        parts = Types.VideoComponents(images=clip, audio=None, frame_rate=Fraction(FPS))
+        components = Types.VideoComponents(images=clip, audio=None, frame_rate=Fraction(FPS))
         partial = path.with_name(f"partial_{name}")
-        InputImpl.VideoFromComponents(parts).save_to(str(partial), metadata=workflow)
+        InputImpl.VideoFromComponents(components).save_to(str(partial), metadata=metadata)
         os.replace(partial, path)
     return ui.SavedResult(name, "", io.FolderType.temp)
 

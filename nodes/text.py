@@ -5,8 +5,9 @@ import logging
 from comfy_api.latest import io
 
 from ..flashvideo_core.text import MOTIONS, length_hint, with_motion
-from .bridge.clip import encode, is_embedded
-from .bridge.sampling import zeros_like
+from .bridge.clip import encode_text, is_word_clip
+from .bridge.sampling import zero_conditioning
+from .bridge.types import CLIP
 
 
 class FlashVideoTextEncode(io.ComfyNode):
@@ -49,11 +50,11 @@ class FlashVideoTextEncode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, clip, prompt, motion, negative_prompt) -> io.NodeOutput:
-        if not is_embedded(clip) and (hint := length_hint(prompt)):
+    def execute(cls, clip: CLIP, prompt: str, motion: str, negative_prompt: str) -> io.NodeOutput:
+        if not is_word_clip(clip) and (hint := length_hint(prompt)):
             logging.info("FlashVideo: %s", hint)
-        stage1, stage2 = encode(clip, with_motion(prompt, "none")), encode(clip, with_motion(prompt, motion))
-        negative = encode(clip, negative_prompt) if negative_prompt.strip() else zeros_like(stage1)
+        stage1, stage2 = encode_text(clip, with_motion(prompt, "none")), encode_text(clip, with_motion(prompt, motion))
+        negative = encode_text(clip, negative_prompt) if negative_prompt.strip() else zero_conditioning(stage1)
         return io.NodeOutput(stage1, stage2, negative)
 
 

@@ -2,33 +2,38 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import comfy.model_patcher
 import comfy.sd
 import folder_paths
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ...flashvideo_core.checkpoint import load_text
 from ...flashvideo_core.text import WordEncoder, word_ids
 from ...flashvideo_core.weights.reader import open_file
+from .types import Conditioning
 
 T5_TOKENS = 226
 
+TokenRow = list[tuple[int, float]]
+"""ComfyUI's tokens of one text: (id, weight)."""
+
 
 class WordTokenizer:
-    """Words of the embedded vocabulary as ComfyUI tokens (id, weight 1)."""
+    """Words of the embedded vocabulary as ComfyUI tokens of weight 1."""
 
     def __init__(self, words: list[str], max_words: int):
         self.vocabulary, self.max_words = {word: i + 1 for i, word in enumerate(words)}, max_words
 
-    def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **kwargs) -> dict:
+    def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **kwargs) -> dict[str, list[TokenRow]]:
         ids, unknown = word_ids(text, self.vocabulary, self.max_words)
         if unknown:
             logging.warning("FlashVideo: the embedded text encoder ignores: %s", ", ".join(unknown))
         return {"flashvideo_words": [[(i, 1.0) for i in ids or [0]]]}
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Tensor]:
         return {}
 
 
@@ -43,9 +48,9 @@ class WordModel(nn.Module):
 
     def reset_clip_options(self) -> None: ...
 
-    def set_clip_options(self, options: dict) -> None: ...
+    def set_clip_options(self, options: dict[str, Any]) -> None: ...
 
-    def encode_token_weights(self, tokens: dict) -> tuple:
+    def encode_token_weights(self, tokens: dict[str, list[TokenRow]]) -> tuple[Tensor, None]:
         ids = [[i for i, _ in row] for row in tokens["flashvideo_words"]]
         return self.encoder(torch.tensor(ids)).float(), None
 
@@ -73,13 +78,17 @@ def load_text_clip(path: str | Path) -> comfy.sd.CLIP:
     return comfy.sd.load_clip([str(path)], embeddings, clip_type=comfy.sd.CLIPType.COGVIDEOX)
 
 
-def encode(clip, text: str) -> list:
+def encode_text(clip: comfy.sd.CLIP, text: str) -> Conditioning:
     """CONDITIONING of a plain text: no weight syntax, cut to 226 tokens whose last one ends the sentence."""
     tokens = clip.tokenize(text, disable_weights=True)
-    cut = {key: [row if len(row) <= T5_TOKENS else row[: T5_TOKENS - 1] + row[-1:] for row in rows]
-           for key, rows in tokens.items()}  # fmt: skip
-    return clip.encode_from_tokens_scheduled(cut)
+    return clip.encode_from_tokens_scheduled({key: [truncate(row) for row in rows] for key, rows in tokens.items()})
 
 
-def is_embedded(clip) -> bool:
+def truncate(row: TokenRow) -> TokenRow:
+    """At most T5_TOKENS tokens, the last of which stays the last."""
+    return row if len(row) <= T5_TOKENS else row[: T5_TOKENS - 1] + row[-1:]
+
+
+def is_word_clip(clip: comfy.sd.CLIP) -> bool:
+    """Whether this is the embedded encoder."""
     return isinstance(clip.cond_stage_model, WordModel)

@@ -10,7 +10,7 @@ class FlowFromReference(comfy.model_sampling.ModelSamplingDiscreteFlow, comfy.mo
     """The path sigma * start + (1 - sigma) * latent, where start mixes the reference with noise at ref_step.
 
     At sigma 1 that is the released start, in between what masks and partial denoising need; the noise-free
-    inverse lets a sampling be split and continued. Raises ValueError for a ref_step outside 0..999.
+    inverse lets a sampling be split and continued. Raises InputError for a ref_step outside 0..999.
     """
 
     def __init__(self, shift: float, ref_step: int):

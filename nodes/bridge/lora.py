@@ -8,15 +8,16 @@ import comfy.utils
 
 from ...flashvideo_core.errors import InputError
 from ...flashvideo_core.weights.lora_keys import diffusers_lora
-from .sampling import config_of
+from .sampling import get_config
+from .types import Model
 
 
-def apply_lora(model, path: str | Path, strength: float):
+def apply_lora(model: Model, path: str | Path, strength: float) -> Model:
     """A clone of the MODEL with the LoRA as a patch; its own loader knows no diffusers names for this model.
 
-    Raises ValueError when the file has nothing for this model or was made for another size.
+    Raises InputError when the file has nothing for this model or was made for another size.
     """
-    config = config_of(model)
+    config = get_config(model)
     tensors = comfy.utils.load_torch_file(str(path), safe_load=True)
     try:
         parts, left = diffusers_lora(tensors, config.hidden)

@@ -6,6 +6,7 @@ and samplers work on them. Weight names are `diffusion_model.<path in dit.py>`.
 
 import functools
 from pathlib import Path
+from typing import Any, TypedDict
 
 import comfy.conds
 import comfy.ldm.common_dit
@@ -50,7 +51,7 @@ class Network(Transformer):
     def _forward(self, x, timestep, context, ref_step, transformer_options, **kwargs):
         height, width = x.shape[-2:]
         x = comfy.ldm.common_dit.pad_to_patch_size(x, (1, self.config.patch, self.config.patch))
-        attention = functools.partial(attend, transformer_options=transformer_options)
+        attention = functools.partial(run_attention, transformer_options=transformer_options)
         queue = comfy.model_prefetch.make_prefetch_queue(list(self.blocks), x.device, transformer_options)
 
         def on_block(i: int) -> None:
@@ -63,7 +64,7 @@ class Network(Transformer):
         return (-out if self.config.objective == "flow" else out)[..., :height, :width]
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, transformer_options: dict) -> Tensor:
+def run_attention(q: Tensor, k: Tensor, v: Tensor, transformer_options: dict[str, Any]) -> Tensor:
     """ComfyUI's attention of choice on [B, heads, L, 64]; its plain output is [B, L, heads * 64]."""
     heads = q.shape[1]
     out = comfy.ldm.modules.attention.optimized_attention(
@@ -135,10 +136,19 @@ class StageConfig(comfy.supported_models_base.BASE):
         return (Stage1 if self.unet_config["config"].objective == "v" else Stage2)(self, device)
 
 
-def load_model(path: str | Path, model_options: dict | None = None, disable_dynamic: bool = False):
+class ModelOptions(TypedDict, total=False):
+    """Of ComfyUI's model options those that are read here: the dtype of storage, and layers to build with."""
+
+    dtype: torch.dtype
+    custom_operations: type
+
+
+def load_model(
+    path: str | Path, model_options: ModelOptions | None = None, disable_dynamic: bool = False
+) -> comfy.model_patcher.ModelPatcher:
     """A ModelPatcher of the stage that the file holds, as comfy.sd.load_diffusion_model builds one.
 
-    model_options: dtype (storage), custom_operations. Raises ValueError for a file that is not a stage.
+    disable_dynamic: with all weights in memory, as ComfyUI asks of a clone. Raises InputError for another file.
     """
     weights, model_options = open_weights(path), model_options or {}
     if not isinstance(weights.config, TransformerConfig):
@@ -154,12 +164,14 @@ def load_model(path: str | Path, model_options: dict | None = None, disable_dyna
     patcher = patcher_class(model, load_device=device, offload_device=offload_device)
     if not mm.is_device_cpu(offload_device):
         model.to(offload_device)
-    model.load_model_weights(state_dict(weights, dtype), assign=patcher.is_dynamic())
+    model.load_model_weights(build_state_dict(weights, dtype), assign=patcher.is_dynamic())
     patcher.cached_patcher_init = (load_model, (path, model_options))
     return patcher
 
 
-def choose_dtypes(weights: Weights, stage: StageConfig, dtype, device) -> tuple[torch.dtype, torch.dtype | None]:
+def choose_dtypes(
+    weights: Weights, stage: StageConfig, dtype: torch.dtype | None, device: torch.device
+) -> tuple[torch.dtype, torch.dtype | None]:
     """Storage and compute dtype, by ComfyUI's rules for the machine."""
     supported = stage.supported_inference_dtypes
     if dtype is None:
@@ -169,7 +181,7 @@ def choose_dtypes(weights: Weights, stage: StageConfig, dtype, device) -> tuple[
     return dtype, mm.unet_manual_cast(None if stage.quant_config else dtype, device, supported)
 
 
-def state_dict(weights: Weights, dtype: torch.dtype) -> dict[str, Tensor]:
+def build_state_dict(weights: Weights, dtype: torch.dtype) -> dict[str, Tensor]:
     """All tensors under our names; LoRA is merged in float32, scaled fp8 layers stay as ComfyUI reads them."""
     recipes = plan(weights, skeleton(weights))
     out = {name: weights.tensors[name] for name in weights.tensors if name.endswith((".comfy_quant", ".weight_scale"))}

@@ -1,45 +1,70 @@
-"""ComfyUI's progress bar and live preview for our phases; every tick raises when the user interrupts."""
+"""ComfyUI's progress bar, live preview and remarks under a node; every tick raises when the user interrupts."""
 
 import logging
-from collections.abc import Callable
 
 import comfy.model_management as mm
 import comfy.utils
 import latent_preview
 from server import PromptServer
+from torch import Tensor
+
+from ...flashvideo_core.types import Preview, ProgressCallback
+from .types import Model, SamplerCallback
 
 
-def preview_callback(model, total: int) -> Callable:
-    """callback(offset, step, clean, x, steps) over a run of several samplings, with the user's preview method.
+def make_sampler_callbacks(model: Model, samplings: int, steps: int) -> list[SamplerCallback]:
+    """One callback for each of several samplings of `steps` that share a bar, with the user's preview method.
 
     latent_preview is asked for its previewer here, so packs that replace it (animated previews) take part.
     """
     previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
-    bar = comfy.utils.ProgressBar(total)
+    bar = comfy.utils.ProgressBar(samplings * steps)
 
-    def callback(offset: int, step: int, clean, x, steps: int) -> None:
-        image = previewer.decode_latent_to_preview_image("JPEG", clean) if previewer else None
-        bar.update_absolute(offset + step + 1, total, image)
-
-    return callback
-
-
-def phase_callback(phases: int = 1) -> Callable[[int], Callable]:
-    """of(k) is the core's callback(phase, step, total, preview) for the k-th of several phases of one bar."""
-    bar = comfy.utils.ProgressBar(100 * phases)
-
-    def of(k: int) -> Callable:
-        def callback(phase: str, step: int, total: int, preview) -> None:
-            mm.throw_exception_if_processing_interrupted()  # the bar itself looks only when it is redrawn
-            bar.update_absolute(round(100 * (k + step / total)))
+    def make(start: int) -> SamplerCallback:
+        def callback(step: int, denoised: Tensor, x: Tensor, total: int) -> None:
+            image = previewer.decode_latent_to_preview_image("JPEG", denoised) if previewer else None
+            bar.update_absolute(start + step + 1, samplings * steps, image)
 
         return callback
 
-    return of
+    return [make(i * steps) for i in range(samplings)]
 
 
-def tell(text: str, node_id: str | None) -> None:
-    """Says something in the log and, in a server, under the node."""
+def make_phase_callbacks(phases: int) -> list[ProgressCallback]:
+    """One progress callback of the core for each of several phases that share a bar."""
+    bar = comfy.utils.ProgressBar(100 * phases)
+
+    def make(phase_index: int) -> ProgressCallback:
+        def callback(phase: str, step: int, total: int, preview: Preview | None) -> None:
+            mm.throw_exception_if_processing_interrupted()  # the bar itself looks only when it is redrawn
+            bar.update_absolute(round(100 * (phase_index + step / total)))
+
+        return callback
+
+    return [make(i) for i in range(phases)]
+
+
+def make_progress_callback() -> ProgressCallback:
+    """A progress callback with a bar of its own."""
+    return make_phase_callbacks(1)[0]
+
+
+def route_phases(callbacks: dict[str, ProgressCallback]) -> ProgressCallback:
+    """One progress callback that hands each phase to the callback of its name."""
+    return lambda phase, step, total, preview: callbacks[phase](phase, step, total, preview)
+
+
+def make_tile_callbacks(callback: ProgressCallback, tiles: int) -> list[ProgressCallback]:
+    """One progress callback for each tile of a pass, whose steps count as steps of the whole pass."""
+
+    def make(tile: int) -> ProgressCallback:
+        return lambda phase, step, total, preview: callback(phase, tile * total + step, tiles * total, preview)
+
+    return [make(i) for i in range(tiles)]
+
+
+def notify(text: str, node_id: str | None) -> None:
+    """Shows a remark in the log and, in a server, under the node."""
     logging.warning("FlashVideo: %s", text)
     server = getattr(PromptServer, "instance", None)
     if server is not None and node_id is not None:

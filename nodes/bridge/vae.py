@@ -1,7 +1,7 @@
 """The VAE as a comfy.sd.VAE, so that ComfyUI's own VAE nodes, offloading and tiled retry work on it."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from ...flashvideo_core.memory import vae_peak
 from ...flashvideo_core.sizes import clip_size, trimmed_count
 from ...flashvideo_core.tiling import spans, tiled
 from ...flashvideo_core.vae import VAE
-from .progress import phase_callback
+from .progress import make_progress_callback, make_tile_callbacks
 
 
 class ChunkedVAE(VAE):
@@ -45,45 +45,40 @@ class ChunkedVAE(VAE):
         self, z: Tensor, callback=None, phase: str = "decode", out=None, pixels=None, output_buffer=None
     ) -> Tensor:
         out = output_buffer if out is None else out
-        return super().decode(z, callback or phase_callback()(0), phase, out, pixels)
+        return super().decode(z, callback or make_progress_callback(), phase, out, pixels)
 
     def encode(
         self, x: Tensor, draw_noise=None, callback=None, phase: str = "handoff", pixels=None, device=None
     ) -> Tensor:
         x = x[:, :, : trimmed_count(x.shape[2])]
-        return super().encode(x, draw_noise, callback or phase_callback()(0), phase, pixels)
+        return super().encode(x, draw_noise, callback or make_progress_callback(), phase, pixels)
 
     def decode_tiled(
         self, z, tile_x=64, tile_y=64, overlap=16, tile_t=None, overlap_t=None, callback=None, phase="decode"
     ) -> Tensor:
         """Tiles in latent units. Time is never tiled: the causal groups already bound it."""
-        count = len(spans(z.shape[-2], tile_y, overlap)) * len(spans(z.shape[-1], tile_x, overlap))
-        run = over_tiles(lambda tile, report: self.decode(tile, report, phase), count, callback)
-        return tiled(run, z.cpu(), (tile_y, tile_x), overlap, (8, 1))
+        count = count_tiles(z.shape[-2:], (tile_y, tile_x), overlap)
+        callbacks = iter(make_tile_callbacks(callback or make_progress_callback(), count))
+        return tiled(lambda tile: self.decode(tile, next(callbacks), phase), z.cpu(), (tile_y, tile_x), overlap, (8, 1))
 
     def encode_tiled(self, x, tile_x=512, tile_y=512, overlap=64, tile_t=None, overlap_t=None, callback=None) -> Tensor:
         """Tiles in pixels, multiples of 8."""
-        rows, cols = (spans(x.shape[i] // 8, t // 8, overlap // 8) for i, t in ((-2, tile_y), (-1, tile_x)))
-        run = over_tiles(lambda tile, report: self.encode(tile, None, report), len(rows) * len(cols), callback)
-        return tiled(run, x.cpu(), (tile_y, tile_x), overlap, (1, 8))
+        latent_size = (x.shape[-2] // 8, x.shape[-1] // 8)
+        count = count_tiles(latent_size, (tile_y // 8, tile_x // 8), overlap // 8)
+        callbacks = iter(make_tile_callbacks(callback or make_progress_callback(), count))
+        return tiled(lambda tile: self.encode(tile, None, next(callbacks)), x.cpu(), (tile_y, tile_x), overlap, (1, 8))
 
 
-def over_tiles(function: Callable, count: int, callback: Callable | None) -> Callable:
-    """function(tile, callback) as a function of the tile whose callbacks count the groups of all tiles."""
-    callback, tiles = callback or phase_callback()(0), iter(range(count))
-
-    def run(tile: Tensor) -> Tensor:
-        i = next(tiles)
-        return function(tile, lambda phase, step, n, preview: callback(phase, i * n + step, count * n, preview))
-
-    return run
+def count_tiles(size: tuple[int, int], tile: tuple[int, int], overlap: int) -> int:
+    """How many tiles cover size (height, width)."""
+    return len(spans(size[0], tile[0], overlap)) * len(spans(size[1], tile[1], overlap))
 
 
 class FlashVideoVAE(comfy.sd.VAE):
     """comfy.sd.VAE around our module, with ComfyUI's choice of device and dtype."""
 
     def __init__(self, weights: Weights, device=None, dtype=None):
-        with no_warning():  # without weights the base class sets its defaults, warns and leaves the rest to us
+        with hide_missing_weights_warning():  # without weights the base class sets its defaults and leaves the rest
             super().__init__(sd={})
         self.latent_channels, self.latent_dim = weights.config.latent_channels, 3
         self.upscale_ratio = (lambda frames: max(0, frames * 4 - 3), 8, 8)
@@ -120,7 +115,7 @@ class FlashVideoVAE(comfy.sd.VAE):
 
 
 def load_vae(path: str | Path, device=None, dtype=None) -> FlashVideoVAE:
-    """The VAE of a released .pt, our safetensors or diffusers' CogVideoX file. Raises ValueError for others."""
+    """The VAE of a released .pt, our safetensors or diffusers' CogVideoX file. Raises InputError for others."""
     weights = open_weights(path)
     if not isinstance(weights.config, VAEConfig):
         raise InputError(f"{path} is not a FlashVideo or CogVideoX VAE; choose it in the model loader instead")
@@ -133,11 +128,15 @@ def load_vae_patcher(path, device, dtype, disable_dynamic: bool = False):
 
 
 @contextmanager
-def no_warning():
-    """ComfyUI logs through the root logger; its level is put back at once."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+def hide_missing_weights_warning() -> Iterator[None]:
+    """Drops that one warning of comfy.sd.VAE, which goes to the root logger; whatever else is logged passes."""
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return "No VAE weights detected" not in record.getMessage()
+
+    root = logging.getLogger()
+    root.addFilter(is_other)
     try:
         yield
     finally:
-        logging.disable(level)
+        root.removeFilter(is_other)

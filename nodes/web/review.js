@@ -31,44 +31,46 @@ app.registerExtension({
   },
 });
 
+/** Adds the panel to a review node: the drafts to choose from, a status line and two buttons. */
 function addPanel(node) {
-  const drafts = element("fieldset", { ariaLabel: "Drafts" });
+  const draftList = element("fieldset", { ariaLabel: "Drafts" });
   const status = element("p", { role: "status" });
-  const refine = element("button", { type: "button", textContent: "Refine this draft" });
-  const renew = element("button", { type: "button" });
-  const panel = element("div", { className: "flashvideo-review" }, drafts, status, refine, renew);
-  const choice = widget(node, "choice");
+  const refineButton = element("button", { type: "button", textContent: "Refine this draft" });
+  const draftsButton = element("button", { type: "button" });
+  const panel = element("div", { className: "flashvideo-review" }, draftList, status, refineButton, draftsButton);
+  const choice = getWidget(node, "choice");
 
-  function show(files) {
+  function showDrafts(files) {
     node.properties.drafts = files; // kept in the workflow, so that a reloaded page still shows them
-    drafts.replaceChildren(...files.map((file, i) => draftCard(node, file, i, choose)));
-    refine.disabled = files.length === 0;
-    renew.textContent = files.length ? "New drafts (next seed)" : "Make drafts";
-    say(files.length ? "Choose a draft, then refine it." : "No drafts yet.");
-    if (files.length) choose(Math.min(choice.value, files.length - 1));
+    draftList.replaceChildren(...files.map((file, i) => createDraftCard(node, file, i, chooseDraft)));
+    refineButton.disabled = files.length === 0;
+    draftsButton.textContent = files.length ? "New drafts (next seed)" : "Make drafts";
+    setStatus(files.length ? "Choose a draft, then refine it." : "No drafts yet.");
+    if (files.length) chooseDraft(Math.min(choice.value, files.length - 1));
   }
-  function choose(i) {
+  function chooseDraft(i) {
     if (choice.value !== i) setWidget(node, "choice", i);
-    drafts.querySelectorAll("input").forEach((radio, k) => (radio.checked = k === i));
+    draftList.querySelectorAll("input").forEach((radio, k) => (radio.checked = k === i));
   }
-  const say = (text) => (status.textContent = text);
+  const setStatus = (text) => (status.textContent = text);
 
   panel.addEventListener("keydown", (event) => {
     if (!event.ctrlKey && !event.metaKey) event.stopPropagation(); // plain keys belong to the panel, not to the canvas
   });
-  refine.addEventListener("click", () => approve(node).catch((error) => say(error.message)));
-  renew.addEventListener("click", () => newDrafts(node).catch((error) => say(error.message)));
-  chain(choice, "callback", () => choose(choice.value));
-  chain(node, "onExecuted", (output) => output?.drafts && show(output.drafts));
-  chain(node, "onConfigure", () => show(node.properties.drafts ?? []));
+  refineButton.addEventListener("click", () => queueRefine(node).catch((error) => setStatus(error.message)));
+  draftsButton.addEventListener("click", () => queueDrafts(node).catch((error) => setStatus(error.message)));
+  callAfter(choice, "callback", () => chooseDraft(choice.value));
+  callAfter(node, "onExecuted", (output) => output?.drafts && showDrafts(output.drafts));
+  callAfter(node, "onConfigure", () => showDrafts(node.properties.drafts ?? []));
 
   const options = { serialize: false, hideOnZoom: false, getMinHeight: () => 220 };
   node.addDOMWidget("drafts", "flashvideo_review", panel, options).serialize = false;
   node.setSize([Math.max(node.size[0], 360), Math.max(node.size[1], 420)]);
-  show([]);
+  showDrafts([]);
 }
 
-function draftCard(node, file, i, choose) {
+/** One draft: its video, and the radio button that calls choose(i). */
+function createDraftCard(node, file, i, choose) {
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const src = api.apiURL(`/view?${new URLSearchParams(file)}`);
   const video = element("video", { src, autoplay: !still, controls: still, loop: true, muted: true, playsInline: true });
@@ -78,85 +80,88 @@ function draftCard(node, file, i, choose) {
   return element("label", {}, video, element("span", {}, radio, ` Draft ${i}`));
 }
 
-/** Queues the outputs behind the node, once: drafts that come later have to be approved themselves. */
-async function approve(node) {
-  const { output } = await app.graphToPrompt();
-  const behind = idsBehind(output, executionId(output, node)).filter((id) => isOutput(output[id]));
-  if (!behind.length) throw new Error("Nothing behind this node saves or shows a result.");
-  const before = widget(node, "decision").value;
+/** Queues the outputs downstream of the node, once: drafts that come later have to be approved themselves. */
+async function queueRefine(node) {
+  const { output: prompt } = await app.graphToPrompt();
+  const outputs = findDownstream(prompt, findExecutionId(prompt, node)).filter((id) => isOutputNode(prompt[id]));
+  if (!outputs.length) throw new Error("Nothing behind this node saves or shows a result.");
+  const before = getWidget(node, "decision").value;
   setWidget(node, "decision", "approve");
   try {
-    await app.queuePrompt(0, 1, behind);
+    await app.queuePrompt(0, 1, outputs);
   } finally {
     setWidget(node, "decision", before);
   }
 }
 
-/** Queues this node and what is before it. Drafts that are already shown are followed by those of unused seeds. */
-async function newDrafts(node) {
+/** Queues this node and what is upstream of it. Drafts that are already shown are followed by those of unused seeds. */
+async function queueDrafts(node) {
   const shown = node.properties.drafts.length;
-  const seed = seedBefore(node);
+  const seed = findSeedWidget(node);
   if (shown && !seed) throw new Error("No seed before this node that could be advanced: change it by hand.");
   if (shown) seed.value += shown;
   setWidget(node, "decision", "review");
-  const { output } = await app.graphToPrompt();
-  await app.queuePrompt(0, 1, [executionId(output, node)]);
+  const { output: prompt } = await app.graphToPrompt();
+  await app.queuePrompt(0, 1, [findExecutionId(prompt, node)]);
 }
 
 /** The node's id in the prompt; inside a subgraph the ids of the subgraphs stand before it, as in 5:12. */
-function executionId(output, node) {
-  const own = (id) => id.split(":").pop() === String(node.id) && output[id].class_type === NODE;
-  const id = Object.keys(output).find(own);
+function findExecutionId(prompt, node) {
+  const isThisNode = (id) => id.split(":").pop() === String(node.id) && prompt[id].class_type === NODE;
+  const id = Object.keys(prompt).find(isThisNode);
   if (!id) throw new Error("This node is muted, bypassed or not connected.");
   return id;
 }
 
-function idsBehind(output, start) {
-  const behind = new Set([start]);
-  for (const id of behind) { // a Set is walked in order, and also over what is added on the way
-    for (const [other, { inputs }] of Object.entries(output)) {
-      if (Object.values(inputs).some((value) => Array.isArray(value) && value[0] === id)) behind.add(other);
+/** The ids of the nodes that depend on a node. */
+function findDownstream(prompt, start) {
+  const found = new Set([start]);
+  for (const id of found) { // a Set is walked in order, and also over what is added on the way
+    for (const [other, { inputs }] of Object.entries(prompt)) {
+      if (Object.values(inputs).some((value) => Array.isArray(value) && value[0] === id)) found.add(other);
     }
   }
-  behind.delete(start);
-  return [...behind];
+  found.delete(start);
+  return [...found];
 }
 
-function isOutput({ class_type }) {
+function isOutputNode({ class_type }) {
   return LiteGraph.registered_node_types[class_type]?.nodeData?.output_node === true;
 }
 
-/** The nearest seed widget before the node. */
-function seedBefore(node) {
-  const before = [node];
-  for (const current of before) {
+/** The nearest seed widget upstream of the node. */
+function findSeedWidget(node) {
+  const upstream = [node];
+  for (const current of upstream) {
     const seed = current.widgets?.find(({ name }) => name === "seed" || name === "noise_seed");
     if (seed) return seed;
     const sources = (current.inputs ?? []).map((_, slot) => current.getInputNode(slot));
-    before.push(...sources.filter((source) => source && !before.includes(source)));
+    upstream.push(...sources.filter((source) => source && !upstream.includes(source)));
   }
 }
 
-function widget(node, name) {
-  return node.widgets.find((w) => w.name === name);
+function getWidget(node, name) {
+  return node.widgets.find((widget) => widget.name === name);
 }
 
 function setWidget(node, name, value) {
-  widget(node, name).value = value;
+  getWidget(node, name).value = value;
   node.setDirtyCanvas(true); // the classic canvas does not watch values
 }
 
-function chain(object, name, then) {
-  const first = object[name];
-  object[name] = function (...args) {
-    const result = first?.apply(this, args);
+/** Calls a function with the same arguments after each call of a method. */
+function callAfter(object, method, then) {
+  const original = object[method];
+  object[method] = function (...args) {
+    const result = original?.apply(this, args);
     then(...args);
     return result;
   };
 }
 
+/** A DOM element with properties and children. */
 function element(tag, properties, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
+  const created = Object.assign(document.createElement(tag), properties);
+  created.append(...children);
+  return created;
 }

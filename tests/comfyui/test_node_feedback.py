@@ -92,10 +92,16 @@ def test_impossible_values_are_refused_before_the_run(server, prompt, node, inpu
         server.submit(prompt)
 
 
-def test_other_files_are_refused_with_their_place(server, prompt):
-    (server.base / "models" / "diffusion_models" / "wrong.safetensors").write_bytes(
-        (server.base / "models" / "vae" / "small.safetensors").read_bytes()
-    )
-    prompt["model1"]["inputs"]["model_name"] = "wrong.safetensors"
+@pytest.fixture
+def wrong_file(server):
+    """A VAE among the models."""
+    path = server.base / "models" / "diffusion_models" / "wrong.safetensors"
+    path.write_bytes((server.base / "models" / "vae" / "small.safetensors").read_bytes())
+    yield path.name
+    path.unlink()
+
+
+def test_other_files_are_refused_with_their_place(server, prompt, wrong_file):
+    prompt["model1"]["inputs"]["model_name"] = wrong_file
     result = server.run(prompt)
     assert result.error_node == "model1" and "not a FlashVideo stage" in result.error

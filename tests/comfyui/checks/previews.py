@@ -4,7 +4,7 @@ import json
 
 import torch
 
-from .setting import STAGE1, STAGE2, VAE, Skipped, cond, load_stage, pack
+from .setting import STAGE1, STAGE2, VAE, Skipped, conditioning, load_stage, pack
 
 
 def check_preview_factors():
@@ -66,10 +66,11 @@ def check_packs_that_replace_the_previewer_take_part():
         def decode_latent_to_preview_image(self, preview_format, x0):
             self.shapes.append(tuple(x0.shape))
 
-    spy, real, s = Spy(), latent_preview.get_previewer, pack("nodes.bridge.sampling")
+    spy, real, runs = Spy(), latent_preview.get_previewer, pack("nodes.bridge.runs")
     latent_preview.get_previewer = lambda device, latent_format: spy
-    settings = {"seed": 0, "drafts": 2, "steps": 3, "cfg": 8.0, "guidance": "released"}
-    s.run_stage1(load_stage(STAGE1), cond(torch.randn(1, 10, 32)), None, (16, 2, 4, 6), **settings)
+    size = {"frames": 5, "height": 32, "width": 48}
+    settings = pack("flashvideo_core.settings").DraftSettings(steps=3, cfg=8.0, guidance="released", **size)
+    runs.sample_drafts(load_stage(STAGE1), conditioning(torch.randn(1, 10, 32)), None, settings, drafts=2)
     latent_preview.get_previewer = real
     assert spy.shapes == [(1, 16, 2, 4, 6)] * 6
 
@@ -77,15 +78,18 @@ def check_packs_that_replace_the_previewer_take_part():
 def check_runs_leave_no_tensor_behind():
     import gc
 
-    stages, txt, vae = pack("nodes.stages"), torch.randn(1, 10, 32), pack("nodes.bridge.vae").load_vae(VAE)
+    stages, handoff, decode = pack("nodes.stages"), pack("nodes.handoff"), pack("nodes.decode")
+    txt, vae = torch.randn(1, 10, 32), pack("nodes.bridge.vae").load_vae(VAE)
     one, two = load_stage(STAGE1), load_stage(STAGE2)
 
     def run(seed: int) -> int:
         size = {"preset": "custom", "width": 32, "height": 32, "frames": 5, "drafts": 1}
-        z = stages.FlashVideoStage1.execute(one, cond(txt), seed, 2, 8.0, "released", **size)[0]
-        z = stages.FlashVideoHandoff.execute(vae, "4x the draft", 0, 0, latent=z)[0]
-        z = stages.FlashVideoStage2.execute(two, cond(txt), z, seed, 2, 13.0, 2.5, 675)[0]
-        stages.FlashVideoDecode.execute(vae, z, "auto", "auto", 8.0)
+        settings = {"seed": seed, "steps": 2, "cfg": 8.0, "guidance": "released", **size}
+        z = stages.FlashVideoStage1.execute(one, conditioning(txt), **settings)[0]
+        z = handoff.FlashVideoHandoff.execute(vae, "4x the draft", 0, 0, latent=z)[0]
+        settings = {"seed": seed, "steps": 2, "cfg": 13.0, "shift": 2.5, "noise_step": 675}
+        z = stages.FlashVideoStage2.execute(two, conditioning(txt), z, **settings)[0]
+        decode.FlashVideoDecode.execute(vae, z, "auto", "auto", 8.0)
         del z
         gc.collect()
         return sum(isinstance(item, torch.Tensor) for item in gc.get_objects())

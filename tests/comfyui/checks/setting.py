@@ -3,10 +3,12 @@
 The pack is loaded by its location and never from sys.path, where its `nodes` would hide ComfyUI's.
 """
 
+import contextlib
 import importlib
 import importlib.util
 import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import comfy.sample
@@ -37,12 +39,12 @@ def recorded(name: str) -> dict[str, torch.Tensor]:
     raise Skipped(f"GOLDEN DATA ABSENT: {name}.safetensors is neither in {DATA} nor in {SHARED}")
 
 
-def cond(txt: torch.Tensor) -> list:
+def conditioning(txt: torch.Tensor) -> list:
     return [[txt, {}]]
 
 
-def btc(x: torch.Tensor) -> torch.Tensor:
-    """[B, T, C, H, W] <-> [B, C, T, H, W]."""
+def to_bcthw(x: torch.Tensor) -> torch.Tensor:
+    """What is recorded as [B, T, C, H, W] as [B, C, T, H, W]."""
     return x.transpose(1, 2)
 
 
@@ -72,7 +74,7 @@ def refine(patcher, steps: int = 2, seed: int = 5) -> torch.Tensor:
     g = torch.Generator().manual_seed(4)
     z, txt = torch.randn(1, 16, 2, 6, 8, generator=g), torch.randn(1, 10, 32, generator=g)
     noise = comfy.sample.prepare_noise(z, seed)
-    positive, negative = cond(txt), cond(torch.zeros_like(txt))
+    positive, negative = conditioning(txt), conditioning(torch.zeros_like(txt))
     settings = {"disable_pbar": True, "seed": seed}
     return comfy.sample.sample(patcher, noise, steps, 13.0, "euler", "simple", positive, negative, z, **settings)
 
@@ -81,31 +83,25 @@ class Skipped(Exception):
     """What a check needs is not there."""
 
 
-class watched_log(logging.Handler):
-    """Collects what is logged at warning level or above."""
-
-    def __init__(self, records: list):
-        super().__init__(logging.WARNING)
-        self.records = records
-
-    def emit(self, record):
-        self.records.append(record.getMessage())
-
-    def __enter__(self):
-        logging.getLogger().addHandler(self)
-
-    def __exit__(self, *_):
-        logging.getLogger().removeHandler(self)
+@contextlib.contextmanager
+def collect_warnings() -> Iterator[list[str]]:
+    """What is logged at warning level or above meanwhile."""
+    messages: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logging.getLogger().addHandler(handler)
+    try:
+        yield messages
+    finally:
+        logging.getLogger().removeHandler(handler)
 
 
-class raises:
+@contextlib.contextmanager
+def raises(kind: type[BaseException], text: str) -> Iterator[None]:
     """pytest.raises without pytest, which ComfyUI's environment may lack."""
-
-    def __init__(self, kind: type, text: str):
-        self.kind, self.text = kind, text
-
-    def __enter__(self): ...
-
-    def __exit__(self, kind, error, trace):
-        assert kind is not None, f"no {self.kind.__name__}"
-        return issubclass(kind, self.kind) and self.text in str(error)
+    try:
+        yield
+    except kind as error:
+        assert text in str(error), error
+    else:
+        raise AssertionError(f"no {kind.__name__}")

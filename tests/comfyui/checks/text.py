@@ -3,7 +3,7 @@
 import comfy.sd
 import torch
 
-from .setting import SAMPLING, STAGE1, STAGE2, VAE, assert_close, cond, load_stage, pack, raises
+from .setting import SAMPLING, STAGE1, STAGE2, VAE, assert_close, conditioning, load_stage, pack, raises
 
 
 def check_prompt_for_t5():
@@ -15,7 +15,7 @@ def check_prompt_for_t5():
     clip = comfy.sd.CLIP(ClipTarget(CogVideoXTokenizer, cogvideo_te()), model_options={"t5xxl_model_config": sizes})
     for p in clip.cond_stage_model.parameters():
         torch.nn.init.normal_(p, std=0.1)
-    encode, prompt = pack("nodes.bridge.clip").encode, "a (red:1.9) ball"
+    encode, prompt = pack("nodes.bridge.clip").encode_text, "a (red:1.9) ball"
     text = pack("nodes.text").FlashVideoTextEncode.execute
     stage1, stage2, negative = text(clip, prompt, "medium motion", "").args
     assert torch.equal(stage1[0][0], encode(clip, prompt)[0][0])
@@ -36,8 +36,10 @@ def check_text_of_another_length_is_not_repeated():
     model, s = load_stage(STAGE2), pack("nodes.bridge.sampling")
     txt, short = torch.randn(1, 12, 32), torch.randn(1, 5, 32)
     z, noise = torch.randn(1, 16, 2, 4, 6), torch.randn(1, 16, 2, 4, 6)
-    args = (noise, z, s.sampler_of(model), s.sigmas_of(model, 2))
-    ours = s.Guider(model, cond(txt), cond(short), 3.0, "constant").sample(*args, disable_pbar=True, seed=0)
+    args = (noise, z, s.make_sampler(model), s.make_sigmas(model, 2))
+    ours = s.Guider(model, conditioning(txt), conditioning(short), 3.0, "constant").sample(
+        *args, disable_pbar=True, seed=0
+    )
     core, schedule = pack("flashvideo_core.sampling"), pack("flashvideo_core.schedule")
     net = pack("flashvideo_core.checkpoint").load_transformer(STAGE2)
     times = schedule.stage2_times(2, 2.5)

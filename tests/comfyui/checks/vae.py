@@ -7,16 +7,16 @@ import comfy.sd
 import torch
 from safetensors.torch import save_file
 
-from .setting import ONE_PASS, VAE, assert_close, pack, raises, recorded, watched_log
+from .setting import ONE_PASS, VAE, assert_close, collect_warnings, pack, raises, recorded
 
 
 def check_vae_on_core_nodes():
     import nodes
 
-    golden, records = recorded("vae"), []
-    with watched_log(records):
+    golden = recorded("vae")
+    with collect_warnings() as warnings:
         vae = pack("nodes.bridge.vae").load_vae(VAE)
-    assert not records, records
+    assert not warnings, warnings
     assert isinstance(vae, comfy.sd.VAE)
     for name in ("dec1", "dec5", "dec13", "dec2"):
         frames = nodes.VAEDecode().decode(vae, {"samples": golden[f"{name}.z"]})[0]
@@ -59,9 +59,9 @@ def diffusers_name(name: str) -> str:
 def check_decode_node_steps_down():
     """A pass that fails for want of memory is tried again frame by frame, then in smaller tiles whose blend covers the
     picture."""
-    vae, fitting = pack("nodes.bridge.vae").load_vae(VAE), pack("nodes.bridge.fitting")
+    vae, fallback = pack("nodes.bridge.vae").load_vae(VAE), pack("nodes.bridge.vae_fallback")
     z, sizes = torch.randn(1, 16, 1, 24, 40), []
-    whole = fitting.FittingVAE(vae).decode(z)
+    whole = fallback.FallbackVAE(vae).decode(z)
     real = vae.first_stage_model.decoder.forward
 
     def limited(x, cache, first, last, pixels):
@@ -71,24 +71,24 @@ def check_decode_node_steps_down():
         return real(x, cache, first, last, pixels)
 
     vae.first_stage_model.decoder.forward = limited
-    frames = fitting.FittingVAE(vae, "off").decode(z)
+    frames = fallback.FallbackVAE(vae, "off").decode(z)
     assert frames.shape == whole.shape
     assert sizes[:2] == [(24, 40, None), (24, 40, 8 * 24 * 8 * 40)]
     assert sizes[-1] == (16, 20, None), sizes
     with raises(ValueError, "tiling"):
-        fitting.FittingVAE(vae, "huge")
+        fallback.FallbackVAE(vae, "huge")
     with raises(ValueError, "FlashVideo Load VAE"):
-        fitting.FittingVAE(object())
+        fallback.FallbackVAE(object())
 
 
 def check_tiled_handoff_reports_both_phases():
     """Tiles of every pass count as one phase each, from above 0 to the end."""
-    fitting = pack("nodes.bridge.fitting").FittingVAE(pack("nodes.bridge.vae").load_vae(VAE), "small")
+    vae = pack("nodes.bridge.vae_fallback").FallbackVAE(pack("nodes.bridge.vae").load_vae(VAE), "small")
     z, seen = torch.randn(1, 16, 1, 34, 8), {}
 
     def callback(phase, step, total, preview):
         seen.setdefault(phase, []).append((step, total))
 
-    out = pack("flashvideo_core.handoff").prepare_reference(z, fitting, size=(288, 64), callback=callback)
+    out = pack("flashvideo_core.handoff").prepare_reference(z, vae, size=(288, 64), callback=callback)
     assert out.shape == (1, 16, 1, 36, 8)
     assert seen == {"draft_decode": [(1, 2), (2, 2)], "handoff": [(1, 2), (2, 2)]}, seen

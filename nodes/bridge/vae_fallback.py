@@ -1,0 +1,106 @@
+"""A VAE that falls back to smaller pieces, and in the end to tiles, when memory runs out."""
+
+import logging
+from collections.abc import Callable, Iterator
+
+import comfy.model_management as mm
+import torch
+from torch import Tensor
+
+from ...flashvideo_core.errors import InputError
+from ...flashvideo_core.memory import Cut, describe_split, is_tiled, plan_vae_split, tile_overlap
+from ...flashvideo_core.types import DrawNoise, ProgressCallback
+from .vae import FlashVideoVAE
+
+MIN_TILE = 16  # latent rows and columns
+TILE_SIZES = {"large": (80, 80), "medium": (48, 48), "small": (32, 32)}  # latent (height, width)
+TILINGS = ("auto", "off", *TILE_SIZES)
+MAX_MEMORY_SHARE = 0.8  # of the device's memory, that ComfyUI is asked to make free for one pass
+
+
+class FallbackVAE:
+    """What the core's hand-off and pipeline call a vae, on a FlashVideoVAE whose memory ComfyUI manages.
+
+    tiling: how large the first pass is tried ("auto": what the plan says fits). Raises InputError for another VAE,
+    whose temporal groups and tiles would not be ours.
+    """
+
+    def __init__(self, vae: FlashVideoVAE, tiling: str = "auto"):
+        if not isinstance(vae, FlashVideoVAE):
+            raise InputError("this VAE was not loaded by FlashVideo Load VAE; use that node, it reads CogVideoX files")
+        if tiling not in TILINGS:
+            raise InputError(f"tiling is {tiling!r}; choose one of {', '.join(TILINGS)}")
+        self.vae, self.tiling = vae, tiling
+
+    def decode(self, z: Tensor, callback: ProgressCallback | None = None, phase: str = "decode") -> Tensor:
+        """z [1, 16, T, h, w] -> frames [1, 3, 4T-3, 8h, 8w] in -1..1 on the CPU."""
+        module = self.vae.first_stage_model
+
+        def run_pass(split: Cut) -> Tensor:
+            if is_tiled(split):
+                return module.decode_tiled(z, split[1], split[0], tile_overlap(split), callback=callback, phase=phase)
+            return module.decode(z, callback, phase, torch.empty(module.decode_output_shape(z.shape)), split)
+
+        return self._run_with_fallback("decode", module.decode_output_shape(z.shape)[2:], run_pass)
+
+    def encode(
+        self, frames: Tensor, draw_noise: DrawNoise | None = None, callback: ProgressCallback | None = None
+    ) -> Tensor:
+        """frames [1, 3, F, H, W] in -1..1 on the CPU -> z [1, 16, T, H/8, W/8]."""
+        module = self.vae.first_stage_model
+
+        def run_pass(split: Cut) -> Tensor:
+            if is_tiled(split):
+                tile_y, tile_x = 8 * split[0], 8 * split[1]
+                return module.encode_tiled(frames, tile_x, tile_y, 8 * tile_overlap(split), callback=callback)
+            return module.encode(frames, draw_noise, callback, pixels=split)
+
+        return self._run_with_fallback("encode", tuple(frames.shape[2:]), run_pass)
+
+    def _run_with_fallback(self, kind: str, clip: tuple[int, int, int], run_pass: Callable[[Cut], Tensor]) -> Tensor:
+        """The result of the first split of the clip (frames, height, width) whose pass does not run out of memory."""
+        for split in self._splits(kind, clip):
+            with mm.cuda_device_context(self.vae.device):
+                result = run_unless_oom(run_pass, split)
+            if result is not None:
+                return result
+            mm.soft_empty_cache()
+            logging.warning(
+                "FlashVideo: out of memory in VAE %s %s, trying smaller pieces", kind, describe_split(split)
+            )
+        raise RuntimeError(f"not enough memory for the VAE {kind} even {describe_split(split)}")
+
+    def _splits(self, kind: str, clip: tuple[int, int, int]) -> Iterator[Cut]:
+        """The split to try first, then ever smaller ones."""
+        split = self._first_split(kind, clip)
+        yield split
+        if split is None:
+            yield clip[1] * clip[2]
+        tile = split if is_tiled(split) else (clip[1] // 8, clip[2] // 8)
+        while max(tile) > MIN_TILE:
+            tile = tuple(max(min(MIN_TILE, side), side // 2) for side in tile)
+            yield tile
+
+    def _first_split(self, kind: str, clip: tuple[int, int, int]) -> Cut:
+        """The tiling that was chosen, or for "auto" what fits once ComfyUI has made room for the pass."""
+        vae, tile = self.vae, TILE_SIZES.get(self.tiling)
+        pass_size = clip[1:] if tile is None else (8 * tile[0], 8 * tile[1])
+        peak = vae.peak(kind, (clip[0], *pass_size), vae.vae_dtype)
+        limit = int(MAX_MEMORY_SHARE * mm.get_total_memory(vae.device))
+        mm.load_models_gpu([vae.patcher], memory_required=min(peak, limit))
+        if self.tiling != "auto":
+            return tile
+        free = vae.patcher.get_free_memory(vae.device)
+        return plan_vae_split(vae.first_stage_model.config, kind, clip, vae.vae_dtype, vae.device, free)
+
+
+def run_unless_oom(run_pass: Callable[[Cut], Tensor], split: Cut) -> Tensor | None:
+    """run_pass(split), or None when memory ran out.
+
+    The caller retries after the except block, whose exception would keep the failed pass's tensors alive.
+    """
+    try:
+        return run_pass(split)
+    except Exception as error:
+        mm.raise_non_oom(error)
+    return None

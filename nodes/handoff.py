@@ -1,0 +1,87 @@
+"""Hand-off: stage 2's reference latent from a draft or any clip."""
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..flashvideo_core.errors import InputError
+from ..flashvideo_core.handoff import prepare_reference
+from ..flashvideo_core.pipeline import to_model_range
+from ..flashvideo_core.sizes import floor_size
+from .bridge.progress import make_phase_callbacks, route_phases
+from .bridge.types import VAE, Latent
+from .bridge.vae_fallback import FallbackVAE
+from .inputs import side_input
+from .remarks import adjustment_remark, remark
+
+CUSTOM, FOUR_TIMES = "custom", "4x the draft"
+TARGET_SIZES = {"released 1920x1072": (1072, 1920), "16:9 1920x1088": (1088, 1920)}  # height, width
+
+
+class FlashVideoHandoff(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="FlashVideoHandoff",
+            display_name="FlashVideo Hand-off",
+            category="FlashVideo",
+            description="Makes stage 2's reference latent from a draft, or from any clip: decode, resize, encode, all "
+            "in floating point, with nothing degraded. Connect a latent or images, not both.",
+            search_aliases=["flashvideo", "upscale", "video to latent", "refine video"],
+            inputs=[
+                io.Vae.Input("vae", tooltip="From FlashVideo Load VAE."),
+                io.Latent.Input("latent", optional=True, tooltip="The chosen draft."),
+                io.Image.Input(
+                    "images",
+                    optional=True,
+                    tooltip="The frames of any clip, instead of a draft. Frames at the end that do not make 4n+1 "
+                    "are left out.",
+                ),
+                io.Combo.Input(
+                    "target",
+                    options=[*TARGET_SIZES, FOUR_TIMES, CUSTOM],
+                    default="released 1920x1072",
+                    tooltip="Size of the refined clip. 1920x1088 belongs to 16:9 drafts and is cropped to 1080 after "
+                    "decode. custom: width and height below, floored to multiples of 16.",
+                ),
+                side_input("width", 1920, "Pixels, for the target custom."),
+                side_input("height", 1072, "Pixels, for the target custom."),
+            ],
+            outputs=[io.Latent.Output("latent", tooltip="For FlashVideo Stage 2. It has no noise and needs no seed.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls, vae: VAE, target: str, width: int, height: int, latent: Latent | None = None, images: Tensor | None = None
+    ) -> io.NodeOutput:
+        if (latent is None) == (images is None):
+            raise InputError("connect either a latent or images to the hand-off, not both and not none")
+        size = target_size(target, draft_size(latent, images), (height, width))
+        remark(cls, adjustment_remark(images, (height, width) if target == CUSTOM else None, size))
+        if latent is not None:
+            sources = [{"z": z} for z in latent["samples"].split(1)]
+        else:
+            sources = [{"frames": to_model_range(images[..., :3])}]
+        fallback_vae, callbacks = FallbackVAE(vae), make_phase_callbacks(2 * len(sources))
+        references = []
+        for source, decode, encode in zip(sources, callbacks[::2], callbacks[1::2], strict=True):
+            callback = route_phases({"draft_decode": decode, "handoff": encode})
+            references.append(prepare_reference(vae=fallback_vae, size=size, callback=callback, **source))
+        return io.NodeOutput({"samples": torch.cat(references)})
+
+
+def draft_size(latent: Latent | None, images: Tensor | None) -> tuple[int, int]:
+    """(height, width) in pixels of what is handed off."""
+    if latent is not None:
+        return 8 * latent["samples"].shape[-2], 8 * latent["samples"].shape[-1]
+    return images.shape[1], images.shape[2]
+
+
+def target_size(target: str, draft: tuple[int, int], custom: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of the refined clip: that of the target's name, floored to multiples of 16."""
+    sizes = {**TARGET_SIZES, FOUR_TIMES: (4 * draft[0], 4 * draft[1]), CUSTOM: custom}
+    return floor_size(sizes[target])
+
+
+NODES = [FlashVideoHandoff]

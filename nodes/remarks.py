@@ -1,0 +1,41 @@
+"""What a node remarks under itself: sizes outside the trained range, inputs that had to be adjusted."""
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..flashvideo_core.config import TransformerConfig
+from ..flashvideo_core.sizes import trimmed_count
+from .bridge.progress import notify
+
+TRAINED_MARGIN = 1.1  # times the trained number of pixels, before a size is remarked on
+
+
+def remark(node: type[io.ComfyNode], text: str | None) -> None:
+    """Shows a text in the log and under the node; None shows nothing."""
+    if text is not None:
+        notify(text, node.hidden.unique_id if node.hidden else None)
+
+
+def training_range_remark(config: TransformerConfig, size: tuple[int, int], frames: int) -> str | None:
+    """On a size (height, width) and length that the stage has not seen; None inside the trained range."""
+    (height, width), trained = config.defaults.size, config.defaults.frames
+    if size[0] * size[1] * frames <= TRAINED_MARGIN * height * width * trained:
+        return None
+    advice = "raise noise_step with the size and the number of frames" if config.reference else "expect repetition"
+    return (
+        f"stage {config.stage} was trained at {width}x{height} with {trained} frames, "
+        f"this is {size[1]}x{size[0]} with {frames}; {advice}"
+    )
+
+
+def adjustment_remark(images: Tensor | None, wanted: tuple[int, int] | None, size: tuple[int, int]) -> str | None:
+    """On a wanted size (height, width) that was floored, and on images [F, H, W, C] whose number is trimmed.
+
+    None if nothing was adjusted.
+    """
+    said = []
+    if wanted is not None and size != wanted:
+        said.append(f"{wanted[1]}x{wanted[0]} is floored to {size[1]}x{size[0]} (multiples of 16)")
+    if images is not None and trimmed_count(len(images)) != len(images):
+        said.append(f"{len(images)} frames are trimmed to {trimmed_count(len(images))} (4n+1)")
+    return "; ".join(said) or None
