@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from support.comfy_server import requires_comfyui
 from support.editor_server import FILE_INPUTS, recorded
-from support.make_workflows import wanted
+from support.make_workflows import select_nodes
 from support.workflow_files import NAMES, inputs_of, load_prompt, on_tiny
 
 from flashvideo_core.media.audio import Audio
@@ -47,7 +47,7 @@ def clip(server, result):
 
 
 def test_recording_is_what_the_server_says(server):
-    live, kept = wanted(server.get("/object_info")), recorded()
+    live, kept = select_nodes(server.get("/object_info")), recorded()
     assert live.keys() == kept.keys()
     for name in live:
         assert without_files(live[name]) == without_files(kept[name]), name

@@ -10,17 +10,22 @@ import json
 import sys
 import urllib.request
 import uuid
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
-from support.comfy_server import PACK, ComfyServer
+from support.comfy_server import ComfyServer
 from support.editor import Editor
 from support.editor_server import RECORDING
+from support.workflow_files import WORKFLOWS, load_workflow
 from support.workflow_lists import WORKFLOW_LISTS
 
 from flashvideo_core.media.video_writer import write_video
 
-WORKFLOWS = PACK / "workflows"
+ObjectInfo = dict[str, dict[str, Any]]
+"""Node definitions by node id, as ComfyUI's /object_info gives them."""
+
 BUILD = """(list) => {
   app.graph.clear();
   const made = {};
@@ -63,17 +68,17 @@ GRAPH_AREA = """() => {
 
 
 def build(editor: Editor, name: str) -> None:
-    editor.page.evaluate(BUILD, WORKFLOW_LISTS[name])
+    editor.page.evaluate(BUILD, {key: asdict(spec) for key, spec in WORKFLOW_LISTS[name].items()})
     editor.page.wait_for_timeout(500)
     editor.open(editor.to_workflow())  # one round trip, so that loading the file changes nothing any more
     editor.fit()
     workflow = editor.to_workflow()
     workflow["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, f"ComfyUI-FlashVideo/{name}"))
-    write(WORKFLOWS / f"{name}.json", workflow)
-    write(WORKFLOWS / "api" / f"{name}.json", editor.to_prompt())
+    write_json(WORKFLOWS / f"{name}.json", workflow)
+    write_json(WORKFLOWS / "api" / f"{name}.json", editor.to_prompt())
 
 
-def picture(editor: Editor, name: str) -> None:
+def take_picture(editor: Editor, name: str) -> None:
     if name == "tiny-two-stage":
         editor.page.evaluate("() => app.queuePrompt(0, 1)")
         editor.page.wait_for_selector(".flashvideo-review video", timeout=600_000)
@@ -84,45 +89,46 @@ def picture(editor: Editor, name: str) -> None:
     editor.page.screenshot(path=WORKFLOWS / f"{name}.jpg", type="jpeg", quality=80, clip=clip)
 
 
-def record(url: str) -> None:
+def record_object_info(url: str) -> None:
     """Keeps /object_info of our nodes and of the core nodes that the workflows use, for tests without ComfyUI."""
     with urllib.request.urlopen(f"{url}/object_info", timeout=60) as response:
-        write(RECORDING, wanted(json.load(response)))
+        write_json(RECORDING, select_nodes(json.load(response)))
 
 
-def wanted(object_info: dict) -> dict:
-    used = {spec["type"] for nodes in WORKFLOW_LISTS.values() for spec in nodes.values()}
+def select_nodes(object_info: ObjectInfo) -> ObjectInfo:
+    """Of /object_info what is kept: our nodes and those that the workflows use."""
+    used = {spec.type for nodes in WORKFLOW_LISTS.values() for spec in nodes.values()}
     return {name: info for name, info in sorted(object_info.items()) if name in used or name.startswith("FlashVideo")}
 
 
-def pretend_files(base: Path) -> None:
+def create_empty_files(base: Path) -> None:
     """Empty files by the names that the workflows expect, so that the pictures show no complaint."""
     for nodes in WORKFLOW_LISTS.values():
         for spec in nodes.values():
-            for file in spec["models"]:
-                path = base / "models" / file["directory"] / file["name"]
+            for file in spec.models:
+                path = base / "models" / file.directory / file.name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch()
     (base / "input" / "FlashVideo-draft_00001_.latent").touch()
     write_video(base / "input" / "clip.mp4", torch.rand(9, 64, 96, 3), 8)
 
 
-def write(path: Path, content: dict) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def make(server: ComfyServer, names: list[str]) -> None:
     names = names or list(WORKFLOW_LISTS)
-    record(server.url)
+    record_object_info(server.url)
     for name in names:
         with Editor(server.url) as editor:  # a fresh page each: it remembers widgets by node id
             build(editor, name)
-    pretend_files(server.base)  # only now: a found video would get into the API form as a preview
+    create_empty_files(server.base)  # only now: a found video would get into the API form as a preview
     for name in names:
         with Editor(server.url, size=(1900, 1000)) as editor:
-            editor.open(json.loads((WORKFLOWS / f"{name}.json").read_text()))
-            picture(editor, name)
+            editor.open(load_workflow(name))
+            take_picture(editor, name)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""What the workflows of this pack consist of: nodes by name with place, values and links, for make_workflows.py."""
+"""What the workflows of this pack consist of: nodes by name with position, values and links, for make_workflows.py."""
+
+from dataclasses import dataclass, field
 
 RELEASED = "https://huggingface.co/FoundationVision/FlashVideo/resolve/main/"
 TEXT_ENCODERS = "https://huggingface.co/comfyanonymous/flux_text_encoders/resolve/main/"
@@ -10,73 +12,92 @@ PROMPT = (
 )
 
 
-def node(type, pos, inputs=None, links=None, size=None, title=None, models=None):
-    """links: {input: (node's name, output's name)}. models: files that the editor offers to download."""
-    return {
-        "type": type,
-        "pos": pos,
-        "inputs": inputs or {},
-        "links": links or {},
-        "size": size,
-        "title": title,
-        "models": models or [],
-    }
+Values = dict[str, str | int | float]
 
 
-def model(name, directory, source=RELEASED):
-    return {"name": name, "url": source + name, "directory": directory}
+@dataclass(frozen=True)
+class ModelFile:
+    """A file that the editor offers to download. It does so where a widget asks for a missing file of this name, and
+    keeps it by this name: a .pt cannot be offered for a widget that asks for a .safetensors."""
+
+    name: str
+    url: str
+    directory: str
 
 
-def note(pos, text, size=(400, 200)):
-    return node("MarkdownNote", pos, {"": text}, size=size, title="Read me")
+@dataclass(frozen=True)
+class NodeSpec:
+    """A node of a workflow: widget values by input, and links as {input: (name of the node, output)}."""
+
+    type: str
+    pos: tuple[int, int]
+    inputs: Values = field(default_factory=dict)
+    links: dict[str, tuple[str, str]] = field(default_factory=dict)
+    size: tuple[int, int] | None = None
+    title: str | None = None
+    models: tuple[ModelFile, ...] = ()
 
 
-def tiny_loaders():
+Workflow = dict[str, NodeSpec]
+"""Nodes by a name that the links use. Their order gives the ids: nodes are only appended."""
+
+
+def model_file(name: str, directory: str, source: str = RELEASED) -> ModelFile:
+    return ModelFile(name, source + name, directory)
+
+
+def note(pos: tuple[int, int], text: str, size: tuple[int, int], title: str = "Read me") -> NodeSpec:
+    return NodeSpec("MarkdownNote", pos, {"": text}, size=size, title=title)
+
+
+def weights_note() -> NodeSpec:
+    return note((-360, 0), WEIGHTS_NOTE, (320, 330), "Weights")
+
+
+def tiny_loaders() -> Workflow:
     load = "FlashVideoModelLoader"
     return {
-        "stage1_model": node(load, (0, 240), {"model_name": "tiny stage 1 (embedded)"}, title="Stage 1 model"),
-        "stage2_model": node(load, (0, 400), {"model_name": "tiny stage 2 (embedded)"}, title="Stage 2 model"),
-        "vae": node("FlashVideoVAELoader", (0, 560), {"vae_name": "tiny (embedded)"}),
-        "clip": node("FlashVideoTextEncoderLoader", (0, 685), {"clip_name": "tiny (embedded)"}),
+        "stage1_model": NodeSpec(load, (0, 240), {"model_name": "tiny stage 1 (embedded)"}, title="Stage 1 model"),
+        "stage2_model": NodeSpec(load, (0, 400), {"model_name": "tiny stage 2 (embedded)"}, title="Stage 2 model"),
+        "vae": NodeSpec("FlashVideoVAELoader", (0, 560), {"vae_name": "tiny (embedded)"}),
+        "clip": NodeSpec("FlashVideoTextEncoderLoader", (0, 685), {"clip_name": "tiny (embedded)"}),
     }
 
 
-def released_loaders(dtype="default", t5="t5xxl_fp16.safetensors", stage1=True):
-    load = "FlashVideoModelLoader"
+def released_loaders(dtype: str = "default", t5: str = "t5xxl_fp16.safetensors", stage1: bool = True) -> Workflow:
+    def load_stage(stage: int, y: int) -> NodeSpec:
+        file = model_file(f"stage{stage}.pt", "diffusion_models")
+        values, title = {"model_name": file.name, "weight_dtype": dtype}, f"Stage {stage} model"
+        return NodeSpec("FlashVideoModelLoader", (0, y), values, title=title, models=(file,))
 
-    def stage(i, y):
-        file = model(f"stage{i}.pt", "diffusion_models")
-        values = {"model_name": file["name"], "weight_dtype": dtype}
-        return node(load, (0, y), values, title=f"Stage {i} model", models=[file])
-
-    text = model(t5, "text_encoders", TEXT_ENCODERS)
+    vae, text = model_file("3d-vae.pt", "vae"), model_file(t5, "text_encoders", TEXT_ENCODERS)
     return {
-        **({"stage1_model": stage(1, 240)} if stage1 else {}),
-        "stage2_model": stage(2, 400),
-        "vae": node("FlashVideoVAELoader", (0, 560), {"vae_name": "3d-vae.pt"}, models=[model("3d-vae.pt", "vae")]),
-        "clip": node("CLIPLoader", (0, 685), {"clip_name": t5, "type": "cogvideox"}, models=[text]),
+        **({"stage1_model": load_stage(1, 240)} if stage1 else {}),
+        "stage2_model": load_stage(2, 400),
+        "vae": NodeSpec("FlashVideoVAELoader", (0, 560), {"vae_name": vae.name}, models=(vae,)),
+        "clip": NodeSpec("CLIPLoader", (0, 685), {"clip_name": t5, "type": "cogvideox"}, models=(text,)),
     }
 
 
-def encode(prompt, pos=(340, 0)):
-    return node("FlashVideoTextEncode", pos, {"prompt": prompt}, {"clip": ("clip", "CLIP")}, size=(400, 320))
+def encode(prompt: str, pos: tuple[int, int] = (340, 0)) -> NodeSpec:
+    return NodeSpec("FlashVideoTextEncode", pos, {"prompt": prompt}, {"clip": ("clip", "CLIP")}, size=(400, 320))
 
 
-def save(pos, prefix, video, size=(340, 360), title=None):
-    return node("SaveVideo", pos, {"filename_prefix": prefix}, {"video": video}, size=size, title=title)
+def save(pos: tuple[int, int], prefix: str, video: tuple[str, str], size: tuple[int, int]) -> NodeSpec:
+    return NodeSpec("SaveVideo", pos, {"filename_prefix": prefix}, {"video": video}, size=size)
 
 
-def drafts(stage1, decision):
+def draft_and_review(stage1: Values, decision: str) -> Workflow:
     """Stage 1, its decoded drafts, and the review."""
     return {
-        "stage1": node(
+        "stage1": NodeSpec(
             "FlashVideoStage1",
             (340, 380),
             stage1,
             {"model": ("stage1_model", "MODEL"), "positive": ("text", "stage1"), "negative": ("text", "negative")},
             size=(400, 360),
         ),
-        "decode_drafts": node(
+        "decode_drafts": NodeSpec(
             "FlashVideoDecode",
             (780, 0),
             {},
@@ -84,7 +105,7 @@ def drafts(stage1, decision):
             size=(340, 180),
             title="Decode the drafts",
         ),
-        "review": node(
+        "review": NodeSpec(
             "FlashVideoReview",
             (780, 230),
             {"decision": decision},
@@ -94,20 +115,21 @@ def drafts(stage1, decision):
     }
 
 
-def refining(handoff, stage2, latent=None, images=None, decode=None, x=1240):
-    """Hand-off, stage 2 and decode, of a latent or of images."""
-    source = {"latent": latent} if latent else {"images": images}
+def refine(
+    source: dict[str, tuple[str, str]], handoff: Values, stage2: Values, decode: Values | None = None, x: int = 1240
+) -> Workflow:
+    """Hand-off, stage 2 and decode, of a source: {"latent": link} or {"images": link}."""
     text = {"positive": ("text", "stage2"), "negative": ("text", "negative")}
     return {
-        "handoff": node("FlashVideoHandoff", (x, 0), handoff, {"vae": ("vae", "VAE"), **source}, size=(340, 190)),
-        "stage2": node(
+        "handoff": NodeSpec("FlashVideoHandoff", (x, 0), handoff, {"vae": ("vae", "VAE"), **source}, size=(340, 190)),
+        "stage2": NodeSpec(
             "FlashVideoStage2",
             (x, 240),
             stage2,
             {"model": ("stage2_model", "MODEL"), "latent": ("handoff", "latent"), **text},
             size=(340, 280),
         ),
-        "decode": node(
+        "decode": NodeSpec(
             "FlashVideoDecode",
             (x, 570),
             decode or {},
@@ -142,23 +164,35 @@ tiles. ComfyUI moves the parts that are not at work to system memory by itself.
 
 Still out of memory? Choose the target *custom* in the hand-off, with 1280x720."""
 
-WORKFLOW_LISTS = {
+WEIGHTS_NOTE = """The editor offers to download what is missing: the released *.pt* files and the text encoder. They \
+work as they are.
+
+Converted files load faster, since the LoRA is merged once, and hold no pickle. In the folder of this pack, with \
+ComfyUI's Python:
+
+`python -m flashvideo_core convert ../../models/diffusion_models/stage2.pt \
+../../models/diffusion_models/flashvideo_stage2.safetensors`
+
+In the same way *stage1.pt* to *flashvideo_stage1.safetensors*, and in *models/vae* *3d-vae.pt* to \
+*flashvideo_vae.safetensors*. Then choose the new names in the loaders."""
+
+WORKFLOW_LISTS: dict[str, Workflow] = {
     "tiny-two-stage": {
         "note": note((0, 0), TINY_NOTE, (300, 190)),
         **tiny_loaders(),
         "text": encode("a large green square moves right over a white background"),
-        **drafts({**TINY_STAGE1, "drafts": 2}, "approve"),
-        **refining({"target": "4x the draft"}, TINY_STAGE2, latent=("review", "latent")),
+        **draft_and_review({**TINY_STAGE1, "drafts": 2}, "approve"),
+        **refine({"latent": ("review", "latent")}, {"target": "4x the draft"}, TINY_STAGE2),
         "save": save((1620, 0), "FlashVideo/tiny", ("decode", "video"), (400, 400)),
     },
     "released-two-stage-with-review": {
         "note": note((0, 0), REVIEW_NOTE, (300, 190)),
         **released_loaders(),
         "text": encode(PROMPT),
-        **drafts({"seed": 1, "drafts": 2}, "review"),
-        **refining({}, {"seed": 1}, latent=("review", "latent")),
+        **draft_and_review({"seed": 1, "drafts": 2}, "review"),
+        **refine({"latent": ("review", "latent")}, {}, {"seed": 1}),
         "save": save((1620, 0), "FlashVideo/clip", ("decode", "video"), (400, 400)),
-        "save_draft": node(
+        "save_draft": NodeSpec(
             "SaveLatent",
             (1620, 450),
             {"filename_prefix": "latents/FlashVideo-draft"},
@@ -166,37 +200,43 @@ WORKFLOW_LISTS = {
             size=(400, 80),
             title="Save the chosen draft",
         ),
+        "weights": weights_note(),
     },
     "refine-a-video": {
         "note": note((0, 0), VIDEO_NOTE, (300, 280)),
         **released_loaders(stage1=False),
         "text": encode(PROMPT, (340, 440)),
-        "load": node("LoadVideo", (340, 0), {"file": "clip.mp4"}, size=(400, 380)),
-        "parts": node("GetVideoComponents", (780, 0), {}, {"video": ("load", "VIDEO")}, size=(220, 130)),
-        **refining({}, {"seed": 1}, images=("parts", "images"), x=1040),
-        "colours": node(
+        "load": NodeSpec("LoadVideo", (340, 0), {"file": "clip.mp4"}, size=(400, 380)),
+        "components": NodeSpec("GetVideoComponents", (780, 0), {}, {"video": ("load", "VIDEO")}, size=(220, 130)),
+        **refine({"images": ("components", "images")}, {}, {"seed": 1}, x=1040),
+        "colours": NodeSpec(
             "ColorTransfer",
             (1420, 0),
             {"method": "reinhard_lab", "source_stats": "uniform"},
-            {"image_target": ("decode", "images"), "image_ref": ("parts", "images")},
+            {"image_target": ("decode", "images"), "image_ref": ("components", "images")},
             size=(340, 150),
             title="Colours of the input",
         ),
-        "video": node(
+        "video": NodeSpec(
             "CreateVideo",
             (1420, 210),
             {},
-            {"images": ("colours", "image"), "fps": ("parts", "fps"), "audio": ("parts", "audio")},
+            {"images": ("colours", "image"), "fps": ("components", "fps"), "audio": ("components", "audio")},
             size=(340, 130),
         ),
         "save": save((1420, 400), "FlashVideo/refined", ("video", "VIDEO"), (340, 350)),
-        "first_before": node(
-            "ImageFromBatch", (1800, 0), {}, {"image": ("parts", "images")}, size=(400, 90), title="First frame before"
+        "first_before": NodeSpec(
+            "ImageFromBatch",
+            (1800, 0),
+            {},
+            {"image": ("components", "images")},
+            size=(400, 90),
+            title="First frame before",
         ),
-        "first_after": node(
+        "first_after": NodeSpec(
             "ImageFromBatch", (1800, 150), {}, {"image": ("colours", "image")}, size=(400, 90), title="and after"
         ),
-        "stitched": node(
+        "stitched": NodeSpec(
             "ImageStitch",
             (1800, 300),
             {},
@@ -204,22 +244,25 @@ WORKFLOW_LISTS = {
             size=(400, 150),
             title="Side by side",
         ),
-        "compare": node("PreviewImage", (1800, 510), {}, {"images": ("stitched", "IMAGE")}, size=(400, 240)),
+        "compare": NodeSpec("PreviewImage", (1800, 510), {}, {"images": ("stitched", "IMAGE")}, size=(400, 240)),
+        "weights": weights_note(),
     },
     "resume-from-draft": {
         "note": note((0, 0), RESUME_NOTE, (300, 280)),
         **released_loaders(stage1=False),
         "text": encode(PROMPT, (340, 200)),
-        "load": node("LoadLatent", (340, 0), {"latent": "FlashVideo-draft_00001_.latent"}, size=(400, 80)),
-        **refining({}, {"seed": 1}, latent=("load", "LATENT"), x=780),
+        "load": NodeSpec("LoadLatent", (340, 0), {"latent": "FlashVideo-draft_00001_.latent"}, size=(400, 80)),
+        **refine({"latent": ("load", "LATENT")}, {}, {"seed": 1}, x=780),
         "save": save((1160, 0), "FlashVideo/resumed", ("decode", "video"), (400, 400)),
+        "weights": weights_note(),
     },
     "low-memory": {
         "note": note((0, 0), LOW_NOTE, (300, 190)),
         **released_loaders("fp8_e4m3fn", "t5xxl_fp8_e4m3fn_scaled.safetensors"),
         "text": encode(PROMPT),
-        **drafts({"seed": 1}, "review"),
-        **refining({}, {"seed": 1}, latent=("review", "latent"), decode={"tiling": "small"}),
+        **draft_and_review({"seed": 1}, "review"),
+        **refine({"latent": ("review", "latent")}, {}, {"seed": 1}, decode={"tiling": "small"}),
         "save": save((1620, 0), "FlashVideo/clip", ("decode", "video"), (400, 400)),
+        "weights": weights_note(),
     },
 }
