@@ -2,15 +2,19 @@
 
 import itertools
 import json
+from typing import Any
 
 import pytest
-from support.comfy_server import requires_comfyui
+from support.comfyui import Workflow, requires_comfyui
 from support.editor import Editor, requires_browser
 from support.workflow_files import load_workflow, on_tiny
 
 from flashvideo_core.media.video_reader import read_video
 
 pytestmark = [pytest.mark.browser, pytest.mark.comfyui, requires_browser, requires_comfyui]
+
+Event = tuple[str, Any]
+"""Name and detail of a message of the server, as the editor's API hears it."""
 
 SEEDS = itertools.count(100, 10)  # new drafts for each test, or the server's cache would have them already
 EVENTS = ("execution_cached", "executing", "execution_success", "execution_error", "execution_interrupted")
@@ -41,13 +45,13 @@ class Review:
         editor.open(small(load_workflow("tiny-two-stage"), next(SEEDS)))
         editor.fit()
 
-    def press(self, name: str) -> list:
+    def press(self, name: str) -> list[Event]:
         """Presses a button of the panel by the mouse and waits for the run: its messages."""
         self.page.evaluate("() => heard.splice(0)")
         self.page.get_by_role("button", name=name, exact=True).click()
         return self.wait()
 
-    def wait(self) -> list:
+    def wait(self) -> list[Event]:
         self.page.wait_for_function(
             "() => heard.some(([name, node]) => name === 'executing' && node === null)", timeout=300_000
         )
@@ -55,21 +59,21 @@ class Review:
         assert "execution_success" in [name for name, _ in heard], heard
         return heard
 
-    def executed(self, heard: list) -> set:
+    def executed(self, heard: list[Event]) -> set[str]:
         """The types of the nodes that ran."""
         types = self.page.evaluate("() => Object.fromEntries(app.graph.nodes.map((n) => [n.id, n.type]))")
         return {types[str(node)] for name, node in heard if name == "executing" and node is not None}
 
-    def value(self, type: str, widget: str):
+    def value(self, type: str, widget: str) -> str | float:
         script = """([type, name]) =>
           app.graph.nodes.find((n) => n.type === type).widgets.find((w) => w.name === name).value"""
         return self.page.evaluate(script, [type, widget])
 
-    def sources(self) -> list:
+    def sources(self) -> list[str]:
         return self.page.locator(".flashvideo-review video").evaluate_all("(all) => all.map((v) => v.src)")
 
 
-def small(graph: dict, seed: int) -> dict:
+def small(graph: Workflow, seed: int) -> Workflow:
     """The UI form with a shorter way: 2 steps, 5 frames, drafts of 48x32 refined to 96x64.
 
     cfg 1: strong guidance over so few steps drives several seeds into the same plain white, hence the same file.

@@ -1,9 +1,10 @@
 """Every workflow in the real editor in Chromium: with a live server, and without ComfyUI on recorded definitions."""
 
 import contextlib
+from typing import Any
 
 import pytest
-from support.comfy_server import requires_comfyui
+from support.comfyui import Workflow, requires_comfyui
 from support.editor import Editor, requires_browser
 from support.editor_server import EditorServer, requires_frontend
 from support.workflow_files import NAMES, load_prompt, load_workflow
@@ -44,7 +45,8 @@ def test_saved_again_it_is_the_same(editor, name):
     assert essence(editor.to_workflow()) == essence(load_workflow(name))
 
 
-def essence(graph: dict) -> tuple:
+def essence(graph: Workflow) -> tuple[dict[int, Any], list[Any]]:
+    """Types and values of the nodes, and the links."""
     nodes = {n["id"]: (n["type"], n.get("widgets_values")) for n in graph["nodes"]}
     return nodes, sorted(tuple(link) for link in graph["links"])
 

@@ -2,8 +2,9 @@
 
 import pytest
 from support.comfy_models import two_stage_prompt
+from support.comfyui import Prompt
 
 
 @pytest.fixture
-def prompt() -> dict:
+def prompt() -> Prompt:
     return two_stage_prompt()

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from support.comfy_server import requires_comfyui, run_in_comfyui
+from support.comfyui import requires_comfyui, run_in_comfyui
 
 SCRIPT = Path(__file__).with_name("checks")
 FILES = sorted(SCRIPT.glob("*.py"))

@@ -4,11 +4,12 @@ import base64
 import copy
 import io
 import time
+from typing import Any
 
 import pytest
 from PIL import Image
 from support.comfy_models import with_saved_latents
-from support.comfy_server import requires_comfyui
+from support.comfyui import requires_comfyui
 
 pytestmark = [pytest.mark.comfyui, requires_comfyui]
 
@@ -24,7 +25,7 @@ def test_progress_counts_evaluations_and_previews_are_pictures(server, prompt):
     assert set(sizes) == {(512, 341)}  # the server enlarges 6x4 and 12x8 latents alike
 
 
-def picture(message: dict) -> Image.Image | None:
+def picture(message: dict[str, Any]) -> Image.Image | None:
     """The picture of a preview message: kind 1 has a four-byte type before it, kind 4 metadata."""
     data = base64.b64decode(message["data"])
     if message["kind"] not in (1, 4):

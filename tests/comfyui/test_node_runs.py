@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from support.comfy_models import with_saved_latents
-from support.comfy_server import requires_comfyui
+from support.comfyui import requires_comfyui
 
 pytestmark = [pytest.mark.comfyui, requires_comfyui]
 

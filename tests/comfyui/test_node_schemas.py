@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from support.comfy_server import requires_comfyui
+from support.comfyui import requires_comfyui
 
 pytestmark = [pytest.mark.comfyui, requires_comfyui]
 

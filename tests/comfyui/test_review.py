@@ -1,19 +1,20 @@
 """The review node in a real server, without a browser: what it holds back, what approving runs, what it shows."""
 
 import json
+from pathlib import Path
 
 import av
 import pytest
 import torch
 from support.comfy_models import two_stage_prompt
-from support.comfy_server import requires_comfyui
+from support.comfyui import Prompt, requires_comfyui
 
 pytestmark = [pytest.mark.comfyui, requires_comfyui]
 
 BEHIND = {"handoff", "stage2", "decode", "save"}
 
 
-def graph(seed: int, decision: str = "review", choice: int = 0) -> dict:
+def graph(seed: int, decision: str = "review", choice: int = 0) -> Prompt:
     """Two drafts, decoded and reviewed; the drafts and the chosen one are also saved as latents."""
     out = two_stage_prompt()
     out["stage1"]["inputs"].update(drafts=2, steps=2, seed=seed)
@@ -26,7 +27,7 @@ def graph(seed: int, decision: str = "review", choice: int = 0) -> dict:
     return out
 
 
-def previews(server, result) -> list:
+def previews(server, result) -> list[Path]:
     return [server.base / "temp" / entry["filename"] for entry in result.outputs["review"]["drafts"]]
 
 

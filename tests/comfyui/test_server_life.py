@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from support.comfy_server import PACK, ComfyServer, requires_comfyui
+from support.comfy_server import ComfyServer
+from support.comfyui import PACK, requires_comfyui
 
 pytestmark = [pytest.mark.comfyui, requires_comfyui]
 

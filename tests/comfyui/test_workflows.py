@@ -2,12 +2,13 @@
 
 import copy
 import urllib.request
+from pathlib import Path
 
 import av
 import pytest
 import torch
 from PIL import Image
-from support.comfy_server import requires_comfyui
+from support.comfyui import NodeInfo, Prompt, requires_comfyui
 from support.editor_server import FILE_INPUTS, recorded
 from support.make_workflows import select_nodes
 from support.workflow_files import NAMES, inputs_of, load_prompt, on_tiny
@@ -19,7 +20,7 @@ from flashvideo_core.media.video_writer import write_video
 pytestmark = [pytest.mark.comfyui, requires_comfyui]
 
 
-def with_pngs(prompt: dict) -> dict:
+def with_pngs(prompt: Prompt) -> Prompt:
     """The same graph, which also saves the finished clip's frames without loss."""
     images = [inputs_of(prompt, "SaveVideo")["video"][0], 0]
     return prompt | {"png": {"class_type": "SaveImage", "inputs": {"filename_prefix": "frames", "images": images}}}
@@ -30,7 +31,7 @@ def pngs(server, result) -> list[bytes]:
     return [Image.open(path).tobytes() for path in sorted(files(server, result)) if path.suffix == ".png"]
 
 
-def files(server, result) -> list:
+def files(server, result) -> list[Path]:
     """The files that the output nodes name, in the server's output folder."""
     out = []
     for output in result.outputs.values():
@@ -40,7 +41,7 @@ def files(server, result) -> list:
     return out
 
 
-def clip(server, result):
+def clip(server, result) -> Path:
     assert result.error is None, (result.error_node, result.error)
     (path,) = [path for path in files(server, result) if path.suffix == ".mp4"]
     return path
@@ -110,7 +111,7 @@ def test_resume_from_a_draft_saved_by_save_latent(server):
     assert pngs(server, again) == pngs(server, first)
 
 
-def without_files(info: dict) -> dict:
+def without_files(info: NodeInfo) -> NodeInfo:
     """A node's definition without the lists of files, which differ between machines."""
     info = copy.deepcopy(info)
     for group in info["input"].values():

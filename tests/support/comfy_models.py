@@ -5,9 +5,13 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from support.comfyui import Prompt
 
 from flashvideo_core.checkpoint import MODELS, metadata_for
 from flashvideo_core.config import STAGE1, STAGE2, SamplingDefaults, TextConfig, VAEConfig
+
+Link = list[str | int]
+"""[node id, index of the output]."""
 
 WORDS = ["a", "red", "blue", "green", "ball", "square", "moves", "left", "right", "up", "down", "on", "white"]
 _SIZES = {"layers": 2, "hidden": 64, "time_dim": 32, "text_dim": 64, "text_length": 8}
@@ -39,7 +43,7 @@ def _filled(key: str, value: torch.Tensor) -> torch.Tensor:
     return torch.randn_like(value) if key == "slots" else value
 
 
-def two_stage_prompt() -> dict:
+def two_stage_prompt() -> Prompt:
     """An API-form graph from a prompt to a saved clip; nodes by role, values of small models."""
     load = "FlashVideoModelLoader"
     return {
@@ -108,7 +112,7 @@ def two_stage_prompt() -> dict:
     }
 
 
-def with_saved_latents(prompt: dict, **links: list) -> dict:
+def with_saved_latents(prompt: Prompt, **links: Link) -> Prompt:
     """The prompt with a Save Latent node for each name=[node, output] instead of the saved clip."""
     out = {name: node for name, node in prompt.items() if name != "save"}
     for name, link in links.items():

@@ -1,10 +1,9 @@
-"""A real ComfyUI for the tests: where it is, a server of our own with this pack in it, and its messages.
+"""A real ComfyUI server for the tests, with this pack in it, and its messages.
 
     with ComfyServer() as server:
         result = server.run(prompt)      # API-form graph, with validation and to the end
         result.cached, result.executed, result.outputs, result.error
 
-`$COMFYUI_PATH` (default ~/comfy/ComfyUI) and `$COMFYUI_PYTHON` (default .venv in there) name the installation.
 The websocket is listened to by ComfyUI's own Python (it has aiohttp).
 """
 
@@ -20,24 +19,13 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import pytest
 import torch
 from safetensors.torch import load_file
-
-from flashvideo_core.bench.comfyui import comfyui_path, comfyui_python
-
-PACK = Path(__file__).resolve().parents[2]
-COMFYUI_PATH, COMFYUI_PYTHON = comfyui_path(), comfyui_python()
-AVAILABLE = (COMFYUI_PATH / "main.py").is_file() and COMFYUI_PYTHON.is_file()
-REASON = f"NO COMFYUI: no main.py in {COMFYUI_PATH} or no Python at {COMFYUI_PYTHON}; set COMFYUI_PATH, COMFYUI_PYTHON"
-
-if not AVAILABLE:
-    warnings.warn(f"{REASON}. Every test marked comfyui is skipped.", stacklevel=1)
-
-requires_comfyui = pytest.mark.skipif(not AVAILABLE, reason=REASON)
+from support.comfyui import COMFYUI_PATH, COMFYUI_PYTHON, PACK, Prompt
 
 _LISTENER = """
 import asyncio, base64, json, sys, aiohttp
@@ -54,7 +42,10 @@ asyncio.run(main())
 """
 
 
-FORGET = {
+Data = dict[str, Any]
+"""A JSON object of the server."""
+
+FORGET: Prompt = {
     "black": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
     "show": {"class_type": "PreviewImage", "inputs": {"images": ["black", 0]}},
 }
@@ -66,14 +57,14 @@ class Result:
     """What became of one prompt. `error` is the node's message, "interrupted" or None."""
 
     prompt_id: str
-    outputs: dict
+    outputs: dict[str, Data]
     cached: list[str]
     executed: list[str]
     error: str | None
     error_node: str | None
-    messages: list[dict]
+    messages: list[Data]
 
-    def previews(self) -> list[dict]:
+    def previews(self) -> list[Data]:
         return [m for m in self.messages if m["type"] == "binary"]
 
     def progress(self, node: str) -> list[tuple[float, float]]:
@@ -149,7 +140,7 @@ class ComfyServer:
 
     def _listen(self) -> None:
         url = f"http://127.0.0.1:{self.port}/ws?clientId={self.client_id}"
-        self.messages: list[dict] = []
+        self.messages: list[Data] = []
         self.listener = subprocess.Popen([str(COMFYUI_PYTHON), "-c", _LISTENER, url], stdout=subprocess.PIPE, text=True)
         threading.Thread(target=self._collect, daemon=True).start()
         self.wait_for(lambda m: m["type"] == "status")
@@ -158,7 +149,7 @@ class ComfyServer:
         for line in self.listener.stdout:
             self.messages.append(json.loads(line))
 
-    def wait_for(self, condition, start: int = 0, timeout: float = 300) -> dict:
+    def wait_for(self, condition: Callable[[Data], bool], start: int = 0, timeout: float = 300) -> Data:
         """The first websocket message from index `start` on that meets the condition."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
@@ -171,11 +162,11 @@ class ComfyServer:
             time.sleep(0.02)
         raise TimeoutError(f"no such message within {timeout} s:\n{self.log()[-4000:]}")
 
-    def get(self, path: str):
+    def get(self, path: str) -> Any:
         with urllib.request.urlopen(self.url + path, timeout=30) as response:
             return json.load(response)
 
-    def post(self, path: str, body: dict) -> tuple[int, dict | None]:
+    def post(self, path: str, body: Data) -> tuple[int, Data | None]:
         data = json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
         try:
@@ -185,7 +176,7 @@ class ComfyServer:
             status, text = error.code, error.read()
         return status, json.loads(text) if text else None
 
-    def submit(self, prompt: dict, targets: list[str] | None = None, extra_data: dict | None = None) -> str:
+    def submit(self, prompt: Prompt, targets: list[str] | None = None, extra_data: Data | None = None) -> str:
         """Queues an API-form graph. Raises ValueError with the server's reasons if it is refused."""
         body = {"prompt": prompt, "client_id": self.client_id, "prompt_id": str(uuid.uuid4())}
         if targets is not None:
@@ -200,7 +191,7 @@ class ComfyServer:
     def wait(self, prompt_id: str, start: int = 0, timeout: float = 300) -> Result:
         """Waits until the prompt is through (history is written just before `executing` None)."""
 
-        def ended(m: dict) -> bool:
+        def ended(m: Data) -> bool:
             data = m.get("data")
             return m["type"] == "executing" and data["node"] is None and data.get("prompt_id") == prompt_id
 
@@ -217,13 +208,13 @@ class ComfyServer:
         return Result(prompt_id, history["outputs"], cached, executed, error, node, messages)
 
     def run(
-        self, prompt: dict, targets: list[str] | None = None, extra_data: dict | None = None, timeout: float = 600
+        self, prompt: Prompt, targets: list[str] | None = None, extra_data: Data | None = None, timeout: float = 600
     ) -> Result:
         """Queues a prompt and waits until it is through, with or without an error."""
         start = len(self.messages)
         return self.wait(self.submit(prompt, targets, extra_data), start, timeout)
 
-    def complete(self, prompt: dict, targets: list[str] | None = None, extra_data: dict | None = None) -> Result:
+    def complete(self, prompt: Prompt, targets: list[str] | None = None, extra_data: Data | None = None) -> Result:
         """run(), for a prompt that has to end without an error."""
         result = self.run(prompt, targets, extra_data)
         assert result.error is None, (result.error_node, result.error)
@@ -253,16 +244,6 @@ class ComfyServer:
         """Resident memory of the server process in bytes."""
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def run_in_comfyui(script: str | Path, *args: str, timeout: float = 1800) -> str:
-    """Runs a script file with ComfyUI's Python and ComfyUI importable; its output, or an error with all of it."""
-    environment = {**os.environ, "COMFYUI_PATH": str(COMFYUI_PATH), "PYTHONPATH": str(COMFYUI_PATH)}
-    command = [str(COMFYUI_PYTHON), str(script), *args]
-    done = subprocess.run(command, cwd=COMFYUI_PATH, env=environment, capture_output=True, text=True, timeout=timeout)
-    if done.returncode:
-        raise RuntimeError(f"{script} ended with code {done.returncode}:\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}")
-    return done.stdout
 
 
 def _free_port() -> int:

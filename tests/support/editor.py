@@ -16,13 +16,13 @@ import warnings
 from pathlib import Path
 
 import pytest
+from support.comfyui import PACK, Prompt, Workflow
 
 try:
     from playwright.sync_api import sync_playwright
 except ImportError:
     sync_playwright = None
 
-PACK = Path(__file__).resolve().parents[2]
 ARTEFACTS = PACK / "test-artefacts"
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 AVAILABLE = sync_playwright is not None and CHROMIUM is not None
@@ -87,14 +87,14 @@ class Editor:
         """The complaints so far, without those that come with every page."""
         return [text for text in self.complaints if not any(word in text for word in NORMAL)]
 
-    def open(self, workflow: dict) -> None:
+    def open(self, workflow: Workflow) -> None:
         self.page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
         self.page.wait_for_function("count => app.graph.nodes.length >= count", arg=len(workflow["nodes"]))
 
-    def to_prompt(self) -> dict:
+    def to_prompt(self) -> Prompt:
         return self.page.evaluate("async () => (await app.graphToPrompt()).output")
 
-    def to_workflow(self) -> dict:
+    def to_workflow(self) -> Workflow:
         return self.page.evaluate("async () => (await app.graphToPrompt()).workflow")
 
     def missing_nodes(self) -> list[str]:

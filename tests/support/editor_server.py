@@ -11,13 +11,13 @@ import threading
 from pathlib import Path
 
 import pytest
+from support.comfyui import PACK, NodeInfo
 
 try:
     from aiohttp import web
 except ImportError:
     web = None
 
-PACK = Path(__file__).resolve().parents[2]
 RECORDING = PACK / "tests" / "data" / "object_info.json"
 PACKAGE = importlib.util.find_spec("comfyui_frontend_package")
 AVAILABLE = web is not None and PACKAGE is not None
@@ -112,5 +112,6 @@ def serve(path: Path):
     return handler
 
 
-def recorded() -> dict:
+def recorded() -> dict[str, NodeInfo]:
+    """Node definitions by node id."""
     return json.loads(RECORDING.read_text())

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
-from support.comfy_server import PACK, ComfyServer
+from support.comfy_server import ComfyServer
+from support.comfyui import PACK
 from support.editor import Editor
 from support.workflow_files import load_workflow
 

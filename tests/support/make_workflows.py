@@ -16,15 +16,13 @@ from typing import Any
 
 import torch
 from support.comfy_server import ComfyServer
+from support.comfyui import NodeInfo
 from support.editor import Editor
 from support.editor_server import RECORDING
 from support.workflow_files import WORKFLOWS, load_workflow
 from support.workflow_lists import WORKFLOW_LISTS
 
 from flashvideo_core.media.video_writer import write_video
-
-ObjectInfo = dict[str, dict[str, Any]]
-"""Node definitions by node id, as ComfyUI's /object_info gives them."""
 
 BUILD = """(list) => {
   app.graph.clear();
@@ -95,7 +93,7 @@ def record_object_info(url: str) -> None:
         write_json(RECORDING, select_nodes(json.load(response)))
 
 
-def select_nodes(object_info: ObjectInfo) -> ObjectInfo:
+def select_nodes(object_info: dict[str, NodeInfo]) -> dict[str, NodeInfo]:
     """Of /object_info what is kept: our nodes and those that the workflows use."""
     used = {spec.type for nodes in WORKFLOW_LISTS.values() for spec in nodes.values()}
     return {name: info for name, info in sorted(object_info.items()) if name in used or name.startswith("FlashVideo")}

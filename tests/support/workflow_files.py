@@ -2,30 +2,31 @@
 
 import copy
 import json
+from typing import Any
 
-from support.comfy_server import PACK
+from support.comfyui import PACK, Prompt, Workflow
 
 WORKFLOWS = PACK / "workflows"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 
 
-def load_workflow(name: str) -> dict:
+def load_workflow(name: str) -> Workflow:
     """The UI form of a shipped workflow."""
     return json.loads((WORKFLOWS / f"{name}.json").read_text())
 
 
-def load_prompt(name: str) -> dict:
+def load_prompt(name: str) -> Prompt:
     """The API form of a shipped workflow."""
     return json.loads((WORKFLOWS / "api" / f"{name}.json").read_text())
 
 
-def inputs_of(prompt: dict, class_type: str) -> dict:
+def inputs_of(prompt: Prompt, class_type: str) -> dict[str, Any]:
     """The inputs of the only node of a class."""
     (node,) = [node for node in prompt.values() if node["class_type"] == class_type]
     return node["inputs"]
 
 
-def on_tiny(prompt: dict) -> dict:
+def on_tiny(prompt: Prompt) -> Prompt:
     """The same graph with the embedded tiny model and small, short clips."""
     prompt = copy.deepcopy(prompt)
     for node in prompt.values():

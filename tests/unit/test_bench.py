@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 from support.cli_run import run
-from support.comfy_server import AVAILABLE, REASON
+from support.comfyui import AVAILABLE, REASON
 from support.golden import ONE_PASS
 from torch.utils.flop_counter import FlopCounterMode
 

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 from support.comfy_models import two_stage_prompt
-from support.comfy_server import requires_comfyui
+from support.comfyui import requires_comfyui
 
 from flashvideo_core.cli.client import Job, fill, fingerprint, run_queue
 from flashvideo_core.cli.queue import load_workflow, read_jobs

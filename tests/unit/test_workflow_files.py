@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 from safetensors import safe_open
-from support.comfy_server import PACK
+from support.comfyui import PACK
 from support.editor_server import FILE_INPUTS, recorded
 from support.workflow_files import NAMES, WORKFLOWS, inputs_of, load_prompt, load_workflow
 

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
@@ -25,7 +26,7 @@ import torch  # noqa: E402
 from checks.setting import Skipped, load_pack  # noqa: E402
 
 
-def checks() -> dict:
+def find_checks() -> dict[str, Callable[[], None]]:
     found = {}
     for path in sorted(FOLDER.glob("[a-z]*.py")):
         module = importlib.import_module(f"checks.{path.stem}")
@@ -36,7 +37,7 @@ def checks() -> dict:
 def main(results: str, names: list[str]) -> None:
     torch.set_num_threads(2)
     load_pack()
-    found, out = checks(), {}
+    found, out = find_checks(), {}
     for name in names or found:
         torch.manual_seed(0)
         try:

@@ -66,7 +66,7 @@ def check_diffusers_lora_on_stage1():
     assert (halved - wanted).abs().max() > 0.01
 
 
-def with_lora(tensors: dict, strength: float = 1.0) -> torch.Tensor:
+def with_lora(tensors: dict[str, torch.Tensor], strength: float = 1.0) -> torch.Tensor:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "lora.safetensors"
         save_file({name: t.contiguous() for name, t in tensors.items()}, path)

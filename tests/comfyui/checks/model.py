@@ -129,7 +129,7 @@ def check_broken_weights_are_reported_after_one_evaluation():
     assert len(calls) == 2, "two blocks of one evaluation"
 
 
-def count_calls(calls: list):
+def count_calls(calls: list[int]):
     def override(function, *args, **kwargs):
         calls.append(1)
         return function(*args, **kwargs)

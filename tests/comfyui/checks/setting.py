@@ -10,6 +10,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import comfy.sample
 import torch
@@ -39,7 +40,8 @@ def recorded(name: str) -> dict[str, torch.Tensor]:
     raise Skipped(f"GOLDEN DATA ABSENT: {name}.safetensors is neither in {DATA} nor in {SHARED}")
 
 
-def conditioning(txt: torch.Tensor) -> list:
+def conditioning(txt: torch.Tensor) -> list[Any]:
+    """Text embeddings as ComfyUI's CONDITIONING."""
     return [[txt, {}]]
 
 
