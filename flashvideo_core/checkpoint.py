@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from .config import TextConfig, TransformerConfig, VAEConfig, from_json, to_json
 from .dit import Transformer
-from .errors import InputError
+from .errors import InputError, first_sentence
 from .text import WordEncoder
 from .vae import VAE
 from .weights import keys
-from .weights.reader import one_line, open_file
+from .weights.reader import open_file
 
 MODELS = {TransformerConfig: Transformer, VAEConfig: VAE, TextConfig: WordEncoder}
 LISTED = 8  # problems that an error message names
@@ -91,7 +91,7 @@ def skeleton(weights: Weights) -> nn.Module:
         with torch.device("meta"):
             return MODELS[type(weights.config)](weights.config)
     except (TypeError, ValueError, IndexError, ZeroDivisionError, RuntimeError) as error:
-        raise InputError(f"{weights.path} describes a model that cannot be built: {one_line(error)}") from None
+        raise InputError(f"{weights.path} describes a model that cannot be built: {first_sentence(error)}") from None
 
 
 def plan(weights: Weights, model: nn.Module) -> dict[str, keys.Recipe]:

@@ -1,9 +1,9 @@
-"""The parts of a pipeline: which files they are, what those hold, and the loaded modules.
+"""The components of a pipeline (stage1, stage2, vae, text): their files, what those hold, and the loaded modules.
 
-A part is stage1, stage2, vae or text. Files are looked at (`read_component_configs`) before gigabytes are loaded.
+Files are looked at (`read_component_configs`) before gigabytes are loaded.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,42 +12,56 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from .attention import attention
+from .attention import attention as default_attention
 from .checkpoint import load_text, load_transformer, load_vae, open_weights
 from .config import TextConfig, TransformerConfig, VAEConfig
-from .errors import InputError
+from .dit import Transformer
+from .errors import InputError, first_sentence
 from .kernels import choose_attention
 from .text import check_t5, t5_encoder, word_encoder
-from .weights.reader import one_line, open_file
+from .types import AttentionFn, TextEncoder
+from .vae import VAE
+from .weights.reader import open_file
 
 TINY = Path(__file__).parent / "tiny"
-PARTS = ("stage1", "stage2", "vae", "text")
+COMPONENTS = ("stage1", "stage2", "vae", "text")
+_NAMES = {VAEConfig: "vae", TextConfig: "text"}
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """The loaded parts. A part that a run does not need may be None. `files` are the parts' paths."""
+    """The loaded components. One that a run does not need may be None. `files` are the components' paths.
 
-    stage1: nn.Module | None
-    stage2: nn.Module | None
-    vae: nn.Module | None
-    text: Callable[[str], Tensor] | None
+    `embeddings` (by stage, [1, L, text_dim]) replace `text`. Modules are in the CPU's memory between the phases of a
+    run and on `device` while they are at work.
+    """
+
+    stage1: Transformer | None
+    stage2: Transformer | None
+    vae: VAE | None
+    text: TextEncoder | None
     embeddings: dict[str, Tensor] = field(default_factory=dict)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32
     files: dict[str, Path] = field(default_factory=dict)
-    attention: Callable = attention
+    attention: AttentionFn = default_attention
 
 
 def load_pipeline(
-    stage1=None, stage2=None, vae=None, text=None, device=None, dtype=None, attention: str | Callable = "auto"
+    stage1: str | Path | None = None,
+    stage2: str | Path | None = None,
+    vae: str | Path | None = None,
+    text: str | Path | TextEncoder | None = None,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    attention: str | AttentionFn = "auto",
 ) -> Pipeline:
-    """Loads the parts from their files; without any, the embedded tiny model.
+    """Loads the components from their files; without any, the embedded tiny model.
 
     text: a folder with a T5 encoder, a .safetensors of embeddings (keys stage1, stage2: [1, L, text_dim]) or
     of a word-level encoder, or a function prompt -> [1, L, text_dim]. device and dtype default to the best
-    available; attention is a name of kernels.py or such a function. Raises ValueError for a file that is not what its
-    place needs.
+    available; attention is a name of kernels.py or such a function. Raises InputError for a file that does not hold
+    the component that it is given for.
     """
     device = pick_device(device)
     dtype = dtype or pick_dtype(device)
@@ -68,19 +82,24 @@ def load_pipeline(
     )
 
 
-def component_files(stage1=None, stage2=None, vae=None, text=None) -> dict[str, Path]:
-    """The file (or folder) of each part that is given; those of the embedded model when none is."""
-    given = dict(zip(PARTS, (stage1, stage2, vae, text), strict=True))
+def component_files(
+    stage1: str | Path | None = None,
+    stage2: str | Path | None = None,
+    vae: str | Path | None = None,
+    text: str | Path | TextEncoder | None = None,
+) -> dict[str, Path]:
+    """The file (or folder) of each component that is given; those of the embedded model when none is."""
+    given = dict(zip(COMPONENTS, (stage1, stage2, vae, text), strict=True))
     if all(path is None for path in given.values()):
-        return {name: TINY / f"{name}.safetensors" for name in PARTS}
+        return {name: TINY / f"{name}.safetensors" for name in COMPONENTS}
     return {name: Path(path) for name, path in given.items() if isinstance(path, str | Path)}
 
 
 def read_component_configs(files: dict[str, Path]) -> dict[str, TransformerConfig | VAEConfig]:
-    """The configs of the stages and the VAE, read without their weights. Raises ValueError for a wrong file."""
+    """The configs of the stages and the VAE, read without their weights. Raises InputError for a wrong file."""
     configs = {name: open_weights(path).config for name, path in files.items() if name != "text"}
     for name, config in configs.items():
-        found = f"stage{config.stage}" if isinstance(config, TransformerConfig) else _KINDS[type(config)]
+        found = f"stage{config.stage}" if isinstance(config, TransformerConfig) else _NAMES[type(config)]
         if found != name:
             raise InputError(f"{files[name]} holds the weights of {found}; {name} is needed here")
     if "text" in files and files["text"].suffix != ".safetensors":
@@ -93,16 +112,13 @@ def read_component_configs(files: dict[str, Path]) -> dict[str, TransformerConfi
 
 
 def check_width(txt: Tensor, config: TransformerConfig) -> None:
-    """Raises ValueError when text embeddings [B, L, text_dim] are not of the width that a stage needs."""
+    """Raises InputError when text embeddings [B, L, text_dim] are not of the width that a stage needs."""
     if txt.shape[-1] != config.text_dim:
         raise InputError(f"the text has width {txt.shape[-1]}; stage {config.stage} needs {config.text_dim}")
 
 
-_KINDS = {VAEConfig: "vae", TextConfig: "text"}
-
-
-def load_text_component(path: Path | None, device: torch.device) -> tuple[Callable | None, dict[str, Tensor]]:
-    """(encoder, {}) or (None, embeddings), by what lies at the path."""
+def load_text_component(path: Path | None, device: torch.device) -> tuple[TextEncoder | None, dict[str, Tensor]]:
+    """(encoder, {}) or (None, embeddings by stage), by what lies at the path."""
     if path is None:
         return None, {}
     if path.suffix != ".safetensors":
@@ -121,7 +137,7 @@ def load_embeddings(path: str | Path) -> dict[str, Tensor]:
     try:
         found = load_file(path)
     except Exception as error:  # safetensors raises many types
-        raise InputError(f"{path} cannot be read as embeddings: {one_line(error)}") from None
+        raise InputError(f"{path} cannot be read as embeddings: {first_sentence(error)}") from None
     for name in ("stage1", "stage2"):
         if name not in found:
             raise InputError(f"{path} holds no {name}; embeddings are stage1 and stage2, each [1, L, text_dim]")
@@ -132,8 +148,8 @@ def load_embeddings(path: str | Path) -> dict[str, Tensor]:
     return {name: tensor.float() for name, tensor in found.items()}
 
 
-def pick_device(name=None) -> torch.device:
-    """The named device, or the best there is. Raises ValueError for one that this machine or torch lacks."""
+def pick_device(name: str | torch.device | None = None) -> torch.device:
+    """The named device, or the best there is. Raises InputError for one that this machine or torch lacks."""
     if name is None:
         mps = torch.backends.mps.is_available()
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
@@ -141,11 +157,12 @@ def pick_device(name=None) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(f"device {name} cannot be used: {one_line(error)}") from None
+        raise InputError(f"device {name} cannot be used: {first_sentence(error)}") from None
     return device
 
 
 def pick_dtype(device: torch.device) -> torch.dtype:
+    """bf16 on CUDA, as the released code runs; float32 elsewhere."""
     return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
@@ -160,7 +177,8 @@ def on_device(model: nn.Module, device: torch.device) -> Iterator[nn.Module]:
             model.to("cpu")
 
 
-def part(pipe: Pipeline, name: str) -> nn.Module:
+def require_component(pipe: Pipeline, name: str) -> nn.Module:
+    """The component stage1, stage2 or vae. Raises InputError when it is not loaded."""
     model = getattr(pipe, name)
     if model is None:
         raise InputError(f"{name} is not loaded: give its weights with --{name}")

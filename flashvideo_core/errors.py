@@ -1,5 +1,15 @@
-"""What is raised for bad input. Everything else that is raised is a bug, or the machine's."""
+"""What is raised for bad input, and how an exception is said in one line."""
 
 
 class InputError(ValueError):
     """A value that the user gave and that cannot be used; the message names the value and the rule."""
+
+
+def one_line(error: BaseException) -> str:
+    """The whole message, line breaks as spaces; the exception's name where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def first_sentence(error: BaseException) -> str:
+    """The first sentence of another library's message, at most 160 characters."""
+    return one_line(error).split(". ")[0][:160]

@@ -4,38 +4,46 @@
     d = draft(pipe, "a red ball moves left")
     c = refine(pipe, d)
 
-`draft` and `refine` name every step; `generate` is one after the other.
+`draft`, `refine` and `generate` take numbers, None for the weights' defaults; `run_draft` and `run_refine` take them as
+settings, as the command line and the nodes have them.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from .components import TINY, Pipeline, check_width, load_pipeline, on_device, part
+from .components import TINY, Pipeline, check_width, load_pipeline, on_device, require_component
+from .dit import Transformer
 from .errors import InputError
-from .handoff import resize_to_target
-from .memory import Cut, free_memory, is_tiled, plan_branches, plan_vae_split, tile_overlap
-from .sampling import check_finite, make_draw_noise, sample_stage1, sample_stage2
-from .settings import draft_settings, refine_settings
+from .memory import free_memory, plan_branches
+from .sampling import make_draw_noise, sample_stage1, sample_stage2
+from .settings import DraftPlan, DraftSettings, RefinePlan, RefineSettings
 from .sizes import trimmed_count
 from .text import with_motion
-from .tiling import tiled
+from .types import ProgressCallback
+from .vae_passes import crop_to_1080, decode, encode, plan_split
 
 __all__ = ["TINY", "Clip", "Draft", "Pipeline", "draft", "generate", "load_pipeline", "refine"]
+Plan = TypeVar("Plan", DraftPlan, RefinePlan)
 
 
 @dataclass(frozen=True)
 class Draft:
-    """Stage 1's result, or any clip to refine. frames float32 [F, H, W, 3] in 0..1; latent in VAE units."""
+    """Stage 1's result, or any clip to refine. frames float32 [F, H, W, 3] in 0..1; latent in VAE units.
+
+    A clip that stage 1 did not make has no latent, settings or plan.
+    """
 
     prompt: str
     frames: Tensor
     latent: Tensor | None = None
     seed: int = 0
-    fps: float = 8
-    settings: dict = field(default_factory=dict)
+    fps: float | Fraction = 8
+    settings: DraftSettings | None = None
+    plan: DraftPlan | None = None
 
 
 @dataclass(frozen=True)
@@ -45,8 +53,9 @@ class Clip:
     draft: Draft
     frames: Tensor
     latent: Tensor
-    fps: float
-    settings: dict
+    fps: float | Fraction
+    settings: RefineSettings
+    plan: RefinePlan
 
 
 def draft(
@@ -61,30 +70,17 @@ def draft(
     steps: int | None = None,
     cfg: float | None = None,
     guidance: str | None = None,
-    callback: Callable | None = None,
-    tiles: dict | None = None,
+    callback: ProgressCallback | None = None,
 ) -> Draft:
     """Stage 1: a cheap draft that follows the prompt. None takes the default stored beside the weights.
 
-    Sizes are pixels, floored to multiples of 16; frames 4n+1. tiles {"decode": cut, "branches": 1 or 2} repeats what an
-    earlier run did for memory (memory.py), which otherwise follows from what is free. Raises ValueError for bad input.
+    Sizes are pixels, floored to multiples of 16; frames 4n+1. Raises InputError for bad input.
     """
-    default = part(pipe, "stage1").config.defaults
-    sampling = {"steps": steps, "cfg": cfg, "guidance": guidance}
-    settings = draft_settings(default, frames=frames, height=height, width=width, **sampling)
-    txt, neg = embed(pipe, prompt, negative, 1, callback)
-    draw = make_draw_noise(seed)
-    shape = (1, 16, (settings["frames"] + 3) // 4, settings["height"] // 8, settings["width"] // 8)
-    sampling = {name: settings[name] for name in sampling}
-    clip = tuple(settings[name] for name in ("frames", "height", "width"))
-    tiles = dict(tiles or plan_vae_splits(pipe, clip, "decode"))
-    with on_device(pipe.stage1, pipe.device) as dit:
-        noise = draw(torch.empty(shape, device=pipe.device))
-        how = sampling | {"callback": callback} | evaluated(pipe, dit, shape, tiles)
-        latent = sample_stage1(dit, noise, txt, draw_noise=draw, negative=neg, **how).cpu()
-    settings |= {"seed": seed, "negative": negative, "tiles": tiles}
-    images = decode(pipe, latent, "draft_decode", callback, settings["tiles"]["decode"])
-    return Draft(prompt, images, latent, seed, default.fps, settings)
+    defaults = require_component(pipe, "stage1").config.defaults
+    size = {"frames": frames, "height": height, "width": width}
+    sampling = {"steps": steps, "cfg": cfg, "guidance": guidance, "seed": seed, "negative": negative}
+    settings = DraftSettings.from_defaults(defaults, **size, **sampling)
+    return run_draft(pipe, prompt, settings, callback=callback)
 
 
 def refine(
@@ -97,29 +93,18 @@ def refine(
     cfg: float | None = None,
     shift: float | None = None,
     ref_step: int | None = None,
-    callback: Callable | None = None,
-    tiles: dict | None = None,
+    callback: ProgressCallback | None = None,
 ) -> Clip:
     """Stage 2: the draft, or any clip with a prompt, becomes a large, detailed clip in a few evaluations.
 
-    size (height, width) is floored to multiples of 16; a clip is trimmed at its end to 4n+1 frames. The seed
-    defaults to the draft's. tiles {"encode": ..., "decode": ...} as in `draft`. Raises ValueError for bad input.
+    size (height, width) is floored to multiples of 16; a clip is trimmed at its end to 4n+1 frames. Seed and negative
+    prompt default to the draft's. Raises InputError for bad input.
     """
-    default = part(pipe, "stage2").config.defaults
+    defaults = require_component(pipe, "stage2").config.defaults
     sampling = {"steps": steps, "cfg": cfg, "shift": shift, "ref_step": ref_step}
-    settings = refine_settings(default, size=size, **sampling)
-    seed = d.seed if seed is None else seed
-    large = (settings["height"], settings["width"])
-    tiles = dict(tiles or plan_vae_splits(pipe, (trimmed_count(len(d.frames)), *large), "encode", "decode"))
-    txt, neg = embed(pipe, d.prompt, d.settings.get("negative"), 2, callback)
-    z_ref = encode(pipe, d.frames, large, callback, tiles["encode"])
-    sampling = {name: settings[name] for name in sampling}
-    with on_device(pipe.stage2, pipe.device) as dit:
-        noise = make_draw_noise(seed)(z_ref)
-        how = sampling | {"callback": callback} | evaluated(pipe, dit, z_ref.shape, tiles)
-        latent = sample_stage2(dit, z_ref, txt, noise=noise, negative=neg, **how).cpu()
-    frames = crop_to_1080(decode(pipe, latent, "decode", callback, tiles["decode"]))
-    return Clip(d, frames, latent, d.fps, settings | {"seed": seed, "tiles": tiles})
+    from_draft = {"seed": d.seed if seed is None else seed, "negative": d.settings and d.settings.negative}
+    settings = RefineSettings.from_defaults(defaults, size=size, **sampling, **from_draft)
+    return run_refine(pipe, d, settings, callback=callback)
 
 
 def generate(
@@ -140,18 +125,104 @@ def generate(
     refine_cfg: float | None = None,
     shift: float | None = None,
     ref_step: int | None = None,
-    callback: Callable | None = None,
+    callback: ProgressCallback | None = None,
 ) -> Clip:
-    """A draft, then its refinement. steps and cfg are stage 1's, refine_steps and refine_cfg stage 2's."""
-    first = {"seed": seed, "negative": negative, "frames": frames, "height": height, "width": width}
-    d = draft(pipe, prompt, **first, steps=steps, cfg=cfg, guidance=guidance, callback=callback)
-    second = {"size": size, "seed": refine_seed, "steps": refine_steps, "cfg": refine_cfg}
-    return refine(pipe, d, **second, shift=shift, ref_step=ref_step, callback=callback)
+    """A draft, then its refinement. steps and cfg are stage 1's, refine_steps and refine_cfg stage 2's.
+
+    Every number is checked before anything is sampled.
+    """
+    first, second = (require_component(pipe, stage).config.defaults for stage in ("stage1", "stage2"))
+    seed2 = seed if refine_seed is None else refine_seed
+    of_draft = {"frames": frames, "height": height, "width": width, "steps": steps, "cfg": cfg, "guidance": guidance}
+    of_clip = {"steps": refine_steps, "cfg": refine_cfg, "shift": shift, "ref_step": ref_step}
+    draft_settings = DraftSettings.from_defaults(first, seed=seed, negative=negative, **of_draft)
+    refine_settings = RefineSettings.from_defaults(second, size=size, seed=seed2, negative=negative, **of_clip)
+    d = run_draft(pipe, prompt, draft_settings, callback=callback)
+    return run_refine(pipe, d, refine_settings, callback=callback)
 
 
-def embed(pipe: Pipeline, prompt: str, negative: str | None, stage: int, callback: Callable | None = None):
-    """(positive, negative) embeddings for a stage on the pipe's device; negative None means zeros."""
-    config = part(pipe, f"stage{stage}").config
+def run_draft(
+    pipe: Pipeline,
+    prompt: str,
+    settings: DraftSettings,
+    *,
+    plan: DraftPlan | None = None,
+    callback: ProgressCallback | None = None,
+) -> Draft:
+    """prompt -> text embeddings -> stage 1 -> draft latent -> frames to look at.
+
+    plan repeats what an earlier run did for memory; None plans with what is free now. Raises InputError for a missing
+    component, an empty prompt, and weights that give NaN.
+    """
+    defaults = require_component(pipe, "stage1").config.defaults
+    txt, negative = embed(pipe, prompt, settings.negative, 1, callback)
+    plan = plan or DraftPlan(decode=plan_split(pipe, "decode", (settings.frames, *settings.size)))
+    shape = (1, pipe.stage1.config.latent_channels, *settings.latent_shape)
+    draw_noise = make_draw_noise(settings.seed)
+    with on_device(pipe.stage1, pipe.device) as dit:
+        plan = plan_guidance(pipe, dit, shape, plan)
+        latent = sample_stage1(
+            dit,
+            noise=draw_noise(torch.empty(shape, device=pipe.device)),
+            txt=txt,
+            steps=settings.steps,
+            cfg=settings.cfg,
+            guidance=settings.guidance,
+            draw_noise=draw_noise,
+            negative=negative,
+            callback=callback,
+            attention=pipe.attention,
+            sequential=plan.branches == 1,
+        ).cpu()
+    frames = decode(pipe, latent, "draft_decode", callback, plan.decode)
+    return Draft(prompt, frames, latent, settings.seed, defaults.fps, settings, plan)
+
+
+def run_refine(
+    pipe: Pipeline,
+    d: Draft,
+    settings: RefineSettings,
+    *,
+    plan: RefinePlan | None = None,
+    callback: ProgressCallback | None = None,
+) -> Clip:
+    """draft frames -> hand-off (resize, encode) -> reference latent -> stage 2 -> latent -> decode -> frames.
+
+    plan and errors as in `run_draft`.
+    """
+    require_component(pipe, "stage2")
+    plan = plan or plan_refine(pipe, len(d.frames), settings)
+    txt, negative = embed(pipe, d.prompt, settings.negative, 2, callback)
+    z_ref = encode(pipe, d.frames, settings.size, callback, plan.encode)
+    with on_device(pipe.stage2, pipe.device) as dit:
+        plan = plan_guidance(pipe, dit, z_ref.shape, plan)
+        latent = sample_stage2(
+            dit,
+            z_ref,
+            txt,
+            noise=make_draw_noise(settings.seed)(z_ref),
+            steps=settings.steps,
+            cfg=settings.cfg,
+            shift=settings.shift,
+            ref_step=settings.ref_step,
+            negative=negative,
+            callback=callback,
+            attention=pipe.attention,
+            sequential=plan.branches == 1,
+        ).cpu()
+    frames = crop_to_1080(decode(pipe, latent, "decode", callback, plan.decode))
+    return Clip(d, frames, latent, d.fps, settings, plan)
+
+
+def embed(
+    pipe: Pipeline, prompt: str, negative: str | None, stage: int, callback: ProgressCallback | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """(positive, negative) text embeddings [1, L, text_dim] for a stage, on the pipe's device.
+
+    The negative one is None, which samplers take as zeros, without a negative prompt. Raises InputError for an empty
+    prompt, without a text encoder, and for embeddings of another width than the stage's.
+    """
+    config = require_component(pipe, f"stage{stage}").config
     if pipe.embeddings:
         if negative:
             raise InputError("a negative prompt needs a text encoder; with --embeddings there is none")
@@ -167,58 +238,15 @@ def embed(pipe: Pipeline, prompt: str, negative: str | None, stage: int, callbac
     return txt[:, : config.text_length].to(pipe.device), neg
 
 
-def evaluated(pipe: Pipeline, dit, shape: tuple[int, ...], tiles: dict) -> dict:
-    """How the sampler evaluates a network that is on its device already; what memory asks for is added to tiles."""
-    if "branches" not in tiles:
-        where = (pipe.dtype.itemsize, free_memory(pipe.device))
-        tiles["branches"] = plan_branches(dit.config, tuple(shape[2:]), *where)
-    return {"attention": pipe.attention, "sequential": tiles["branches"] == 1}
+def plan_refine(pipe: Pipeline, frames: int, settings: RefineSettings) -> RefinePlan:
+    """Both VAE passes over the refined clip, with the memory now free. frames: of the draft, before trimming."""
+    clip = (trimmed_count(frames), *settings.size)
+    return RefinePlan(plan_split(pipe, "encode", clip), plan_split(pipe, "decode", clip))
 
 
-def plan_vae_splits(pipe: Pipeline, clip: tuple[int, int, int], *kinds: str) -> dict[str, Cut]:
-    """How memory asks for each VAE pass over a clip (frames, height, width) to be cut."""
-    where = (pipe.dtype, pipe.device, free_memory(pipe.device))
-    return {kind: plan_vae_split(part(pipe, "vae").config, kind, clip, *where) for kind in kinds}
-
-
-def decode(pipe: Pipeline, z: Tensor, phase: str, callback: Callable | None = None, cut: Cut = None) -> Tensor:
-    """Latent [1, 16, T, h, w] -> frames [F, H, W, 3] in 0..1 on the CPU, cut as memory.py says."""
-    with on_device(part(pipe, "vae"), pipe.device) as vae:
-        if is_tiled(cut):
-            report = None if callback is None else lambda i, n: callback(phase, i, n, None)
-            run = lambda piece: vae.decode(piece.to(pipe.device))  # noqa: E731
-            frames = to_image_range(tiled(run, z.cpu(), cut, tile_overlap(cut), (8, 1), report))
-        else:
-            frames = to_image_range(vae.decode(z.to(pipe.device), callback, phase, pixels=cut))
-    check_finite(frames.sum(), pipe.dtype)  # of the sum, which needs no mask as large as the clip
-    return frames
-
-
-def encode(pipe: Pipeline, frames: Tensor, size: tuple, callback: Callable | None = None, cut: Cut = None) -> Tensor:
-    """Frames [F, h, w, 3] in 0..1 -> reference latent [1, 16, T, H/8, W/8] on the pipe's device."""
-    frames = to_model_range(frames)
-    with on_device(part(pipe, "vae"), pipe.device) as vae:
-        if not is_tiled(cut):
-            z = vae.encode(resize_to_target(frames.to(pipe.device), size), callback=callback, pixels=cut)
-        else:
-            report = None if callback is None else lambda i, n: callback("handoff", i, n, None)
-            run = lambda piece: vae.encode(piece.to(pipe.device))  # noqa: E731
-            tile, overlap = (8 * cut[0], 8 * cut[1]), 8 * tile_overlap(cut)
-            z = tiled(run, resize_to_target(frames, size), tile, overlap, (1, 8), report).to(pipe.device)
-    check_finite(z, pipe.dtype)
-    return z
-
-
-def to_model_range(frames: Tensor) -> Tensor:
-    """[F, H, W, 3] in 0..1 -> [1, 3, F, H, W] in -1..1."""
-    return (frames.float().permute(3, 0, 1, 2) * 2 - 1)[None]
-
-
-def to_image_range(frames: Tensor) -> Tensor:
-    """[1, 3, F, H, W] in -1..1 -> [F, H, W, 3] in 0..1 on the CPU."""
-    return (frames[0].permute(1, 2, 3, 0).float().cpu() + 1) / 2
-
-
-def crop_to_1080(frames: Tensor) -> Tensor:
-    """The 16:9 preset's 1088 rows lose four above and four below; any other size stays."""
-    return frames[:, 4:-4] if frames.shape[1:3] == (1088, 1920) else frames
+def plan_guidance(pipe: Pipeline, dit: Transformer, shape: tuple[int, ...], plan: Plan) -> Plan:
+    """The plan with the branches of guidance to evaluate at once, for a network that is on its device already."""
+    if plan.branches is not None:
+        return plan
+    free = free_memory(pipe.device)
+    return replace(plan, branches=plan_branches(dit.config, tuple(shape[2:]), pipe.dtype.itemsize, free))

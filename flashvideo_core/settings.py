@@ -10,7 +10,7 @@ option in cli/options.py and an input in nodes/stages.py.
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import TypeVar
 
 from .config import SamplingDefaults
@@ -31,23 +31,34 @@ class Settings:
     """What the settings of both stages have in common: where their values come from and go to."""
 
     @classmethod
-    def from_defaults(cls: type[S], defaults: SamplingDefaults, **given: Value) -> S:
-        """`given` by field name; None, or a field not named, takes the weights' default. Sides are floored to
-        multiples of 16. Raises InputError."""
+    def from_defaults(
+        cls: type[S], defaults: SamplingDefaults, *, size: tuple[int, int] | None = None, **given: Value
+    ) -> S:
+        """`given` by field name; None, or a field not named, takes the weights' default.
+
+        size (height, width) stands for both sides. Sides are floored to multiples of 16. Raises InputError.
+        """
         height, width = defaults.size
         stored = {**vars(defaults), "height": height, "width": width}
         values = {field.name: stored[field.name] for field in fields(cls) if field.name in stored}
         values |= {name: value for name, value in given.items() if value is not None}
+        values |= {} if size is None else {"height": size[0], "width": size[1]}
         values["height"], values["width"] = floor_size((values["height"], values["width"]))
         return cls(**values)
 
     @classmethod
     def from_json(cls: type[S], values: Mapping[str, Value]) -> S:
-        """What `to_json` gave. Raises InputError for a field too few or too many, and for a value that cannot be."""
+        """What `to_json` gave. Raises InputError without a subject, for the caller to put a file's name before it."""
+        lacking = [field.name for field in fields(cls) if field.default is MISSING and field.name not in values]
+        unknown = values.keys() - {field.name for field in fields(cls)}
+        if lacking:
+            raise InputError(f"is incomplete: it lacks settings of the clip ({', '.join(lacking)})")
+        if unknown:
+            raise InputError(f"has settings that are unknown here: {', '.join(sorted(unknown))}")
         try:
             return cls(**values)
-        except TypeError as error:
-            raise InputError(f"{cls.__name__} cannot be read: {error}") from None
+        except (TypeError, InputError) as error:
+            raise InputError(f"has settings that cannot be used: {error}") from None
 
     def to_json(self) -> dict[str, Value]:
         return asdict(self)
@@ -111,11 +122,10 @@ class SavedPlan:
 
     @classmethod
     def from_json(cls: type[P], values: Mapping[str, int | list[int] | None]) -> P:
-        """What `to_json` gave, from JSON too, which has lists for tuples. Raises InputError."""
-        try:
-            return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-        except TypeError as error:
-            raise InputError(f"{cls.__name__} cannot be read: {error}") from None
+        """What `to_json` gave, from JSON too, which has lists for tuples. Raises InputError as Settings.from_json."""
+        if unknown := values.keys() - {field.name for field in fields(cls)}:
+            raise InputError(f"has a memory plan that is unknown here: {', '.join(sorted(unknown))}")
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
     def to_json(self) -> dict[str, int | tuple[int, int] | None]:
         return asdict(self)
@@ -151,18 +161,3 @@ def _check_size(size: tuple[int, int]) -> None:
 def _check_cfg(cfg: float) -> None:
     if not math.isfinite(cfg):
         raise InputError(f"cfg is {cfg}; it must be a finite number")
-
-
-def draft_settings(defaults: SamplingDefaults, **given: Value) -> dict[str, Value]:
-    return _sampling(DraftSettings.from_defaults(defaults, **given))
-
-
-def refine_settings(
-    defaults: SamplingDefaults, *, size: tuple[int, int] | None = None, **given: Value
-) -> dict[str, Value]:
-    height, width = size or (None, None)
-    return _sampling(RefineSettings.from_defaults(defaults, height=height, width=width, **given))
-
-
-def _sampling(settings: Settings) -> dict[str, Value]:
-    return {name: value for name, value in settings.to_json().items() if name not in ("seed", "negative")}

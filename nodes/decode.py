@@ -5,7 +5,7 @@ from fractions import Fraction
 import torch
 from comfy_api.latest import InputImpl, Types, io
 
-from ..flashvideo_core.pipeline import crop_to_1080, to_image_range
+from ..flashvideo_core.vae_passes import crop_to_1080, to_image_range
 from .bridge.progress import make_phase_callbacks
 from .bridge.types import VAE, Latent
 from .bridge.vae_fallback import TILINGS, FallbackVAE

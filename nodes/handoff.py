@@ -6,8 +6,8 @@ from torch import Tensor
 
 from ..flashvideo_core.errors import InputError
 from ..flashvideo_core.handoff import prepare_reference
-from ..flashvideo_core.pipeline import to_model_range
 from ..flashvideo_core.sizes import floor_size
+from ..flashvideo_core.vae_passes import to_model_range
 from .bridge.progress import make_phase_callbacks, route_phases
 from .bridge.types import VAE, Latent
 from .bridge.vae_fallback import FallbackVAE

@@ -12,7 +12,7 @@ from ..tiny.report import table
 from .progress import Reporter
 
 
-def run_bench(args: argparse.Namespace, reporter: Reporter) -> None:
+def run(args: argparse.Namespace, reporter: Reporter) -> None:
     """Lines for people, and on the last line all figures as JSON."""
     device = pick_device(args.device)
     dtype = args.dtype or ("bf16" if device.type == "cuda" else "float32")

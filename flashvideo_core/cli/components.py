@@ -1,75 +1,90 @@
-"""What every command that samples needs first: the parts, their configs and hashes, device, dtype, checks."""
+"""What every command that samples needs first: the components' files, their configs and hashes, device and dtype."""
 
-import argparse
-from collections.abc import Callable, Iterator
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from ..components import (
-    PARTS,
-    Pipeline,
-    component_files,
-    load_pipeline,
-    pick_device,
-    pick_dtype,
-    read_component_configs,
-)
+from ..components import TINY, Pipeline, component_files, load_pipeline, pick_device, pick_dtype, read_component_configs
+from ..config import TransformerConfig, VAEConfig
 from ..errors import InputError
 from ..kernels import choose_attention
-from .record import recorded_path, weight_hashes
+from ..types import AttentionFn, Notify, ProgressCallback
+from ..weights.reader import file_sha256, open_file
+from .options import ComponentOptions
+from .record import WeightsHash
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 DTYPES |= {"fp32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-TEXT_OPTIONS = ("t5", "embeddings", "text")
-CRF, MAX_CRF = 17, 51
+EMBEDDED = "embedded"  # what a record has in place of the file names of the embedded model
+KNOWN_BY_SOURCE_ABOVE = 1 << 30  # bytes; a file above it that carries its source's hash is known by that
 
 
 @dataclass(frozen=True)
-class Parts:
-    """Files, configs (not of text) and hashes by part; nothing is loaded yet."""
+class Components:
+    """The components of a run by name, looked at and not loaded yet. configs: not of text."""
 
     files: dict[str, Path]
-    configs: dict
-    weights: dict[str, dict]
+    configs: dict[str, TransformerConfig | VAEConfig]
+    hashes: dict[str, WeightsHash]
     device: torch.device
     dtype: torch.dtype
-    attention: Callable
+    attention: AttentionFn
 
-    def load(self, callback: Callable) -> Pipeline:
+    @property
+    def dtype_name(self) -> str:
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """Absolute paths of the files that are not embedded, for the sidecar alone."""
+        return {name: str(path.resolve()) for name, path in self.files.items() if path.parent != TINY}
+
+    def load(self, callback: ProgressCallback) -> Pipeline:
         pipe = load_pipeline(**self.files, device=self.device, dtype=self.dtype, attention=self.attention)
         callback("load", 1, 1, None)
         return pipe
 
 
-def find_parts(args: argparse.Namespace, needed: tuple[str, ...], record: dict | None, note: Callable) -> Parts:
-    """The needed parts: as named, as in the record, or (when none is named) embedded. Raises ValueError."""
-    device = pick_device(args.device)
-    files = given_parts(args)
-    if record:
-        files = {name: files.get(name) or recorded_path(record, name) for name in needed}
-    files = {name: path for name, path in component_files(**files).items() if name in needed}
+def find_components(
+    options: ComponentOptions, needed: Iterable[str], notify: Notify, fallback: dict[str, Path] | None = None
+) -> Components:
+    """The needed components: as named, else of the fallback, or (when there is neither) embedded.
+
+    Raises InputError for one that is missing, a file that holds something else, and a device that cannot be used.
+    """
+    device = pick_device(options.device)
+    files = component_files(**((fallback or {}) | options.named_files()))
+    files = {name: path for name, path in files.items() if name in needed}
     for name in needed:
         if name not in files:
             option = "--t5 or --embeddings" if name == "text" else f"--{name}"
             raise InputError(f"{name} is not given; name it with {option} (or name no part, for the embedded model)")
     configs = read_component_configs(files)
-    dtype = DTYPES[args.dtype] if args.dtype else pick_dtype(device)
-    attention = choose_attention(getattr(args, "attention", None) or "auto", device, dtype)
-    return Parts(files, configs, weight_hashes(files, note), device, dtype, attention)
+    dtype = DTYPES[options.dtype] if options.dtype else pick_dtype(device)
+    attention = choose_attention(options.attention or "auto", device, dtype)
+    hashes = {name: hash_weights(path, notify) for name, path in files.items()}
+    return Components(files, configs, hashes, device, dtype, attention)
 
 
-def given_parts(args: argparse.Namespace) -> dict[str, str]:
-    """The parts that the command line names."""
-    texts = [value for name in TEXT_OPTIONS if (value := getattr(args, name)) is not None]
-    if len(texts) > 1:
-        raise InputError("give one of --t5, --embeddings and --text, not several")
-    given = {name: getattr(args, name, None) for name in PARTS} | {"text": texts[0] if texts else None}
-    if args.embeddings and getattr(args, "negative", None):
-        raise InputError("a negative prompt needs a text encoder; with --embeddings there is none")
-    return {name: path for name, path in given.items() if path is not None}
+def hash_weights(path: Path, notify: Notify) -> WeightsHash:
+    """The file's name and SHA-256; for a large file of ours the SHA-256 of its source."""
+    if path.is_dir():  # a T5 encoder, 9.5 GB in several files
+        listing = sorted((file.name, file.stat().st_size) for file in path.iterdir())
+        return {"file": path.name, "listing_sha256": hashlib.sha256(json.dumps(listing).encode()).hexdigest()}
+    name = EMBEDDED if path.parent == TINY else path.name
+    size = path.stat().st_size
+    if size > KNOWN_BY_SOURCE_ABOVE and path.suffix == ".safetensors":
+        metadata = open_file(path)[2]
+        if "source_sha256" in metadata:
+            return {"file": name, "bytes": size, "source_sha256": metadata["source_sha256"]}
+    if size > KNOWN_BY_SOURCE_ABOVE:
+        notify(f"hashing {path.name} ({size / 1e9:.1f} GB); a converted file is known by its source's hash")
+    return {"file": name, "sha256": file_sha256(path)}
 
 
 @contextmanager
@@ -79,16 +94,3 @@ def resumable(folder: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"the same command goes on from the last state in {folder}") from None
-
-
-def crf_of(args: argparse.Namespace) -> float:
-    crf = CRF if args.crf is None else args.crf
-    if not 0 <= crf <= MAX_CRF:
-        raise InputError(f"crf is {crf:g}; it must be 0 (lossless) to {MAX_CRF}")
-    return crf
-
-
-def say_floored(asked: dict[str, int | None], used: dict, note: Callable[[str], None]) -> None:
-    for name, value in asked.items():
-        if value is not None and value != used[name]:
-            note(f"{name} {value} is floored to {used[name]}, a multiple of 16")

@@ -1,54 +1,70 @@
 """`generate --from`: the options of an earlier clip, below those that the command line names anew."""
 
-import argparse
+from dataclasses import replace
+from pathlib import Path
 
 import torch
 
+from ..components import TINY
 from ..errors import InputError
-from .progress import Reporter
-from .record import software
+from ..types import Notify
+from .components import EMBEDDED
+from .jobs import ClipOptions
+from .options import NamedSettings
+from .record import Record, WeightsHash, this_software
 
-STAGE1 = ("negative", "frames", "height", "width", "steps", "cfg", "guidance")
-STAGE2 = {"refine_steps": "steps", "refine_cfg": "cfg", "shift": "shift", "noise_step": "ref_step"}
 
-
-def with_record(args: argparse.Namespace, record: dict) -> argparse.Namespace:
-    """The options, with the record's value for each that is not given. Raises ValueError."""
-    if "source" in record:
-        source = record["source"]["file"]
-        raise InputError(f"that clip was refined from {source}; repeat it with: refine {source} --prompt ...")
-    if args.prompts is not None:
+def add_record(options: ClipOptions, record: Record) -> ClipOptions:
+    """The options, with the record's value for each that is not named. Raises InputError."""
+    if record.source:
+        file = record.source["file"]
+        raise InputError(f"that clip was refined from {file}; repeat it with: refine {file} --prompt ...")
+    if options.prompts.prompts is not None:
         raise InputError("give --from or --prompts, not both")
-    try:
-        old = options_of(record)
-    except (KeyError, TypeError):
-        raise InputError(f"{args.recorded} is incomplete: it lacks settings of the clip") from None
-    new = {name: value for name, value in vars(args).items() if value is not None}
-    return argparse.Namespace(**{**vars(args), **old, **new})
+    components = options.components
+    return replace(
+        options,
+        prompts=replace(options.prompts, prompt=options.prompts.prompt or record.prompt),
+        draft=record.draft.to_json() | options.draft,
+        refine=refine_settings(record, options.draft) | options.refine,
+        components=replace(
+            components,
+            device=components.device or record.device,
+            dtype=components.dtype or record.dtype,
+            attention=components.attention or record.attention,
+        ),
+        output=replace(options.output, crf=record.crf if options.output.crf is None else options.output.crf),
+    )
 
 
-def options_of(record: dict) -> dict:
-    """The record as options of the command line."""
-    first, second = record["stage1"], record["stage2"]
-    old = {name: first[name] for name in STAGE1} | {name: second[key] for name, key in STAGE2.items()}
-    old |= {name: record[name] for name in ("prompt", "crf", "dtype", "device")}
-    old |= {"attention": record.get("attention")}
-    old |= {"seed": first["seed"], "size": (second["height"], second["width"])}
-    return old if second["seed"] == first["seed"] else old | {"refine_seed": second["seed"]}
+def refine_settings(record: Record, named: NamedSettings) -> NamedSettings:
+    """Stage 2's numbers of the record, without seed and negative prompt where they are to follow the draft's."""
+    settings = record.refine.to_json()
+    if record.refine.seed == record.draft.seed:
+        del settings["seed"]
+    if record.refine.negative == record.draft.negative or "negative" in named:
+        del settings["negative"]
+    return settings
 
 
-def old_tiles(record: dict | None, stage: str, new: dict | None) -> dict | None:
-    """How that clip was tiled, if this one has its size: a seam elsewhere would change bits."""
-    if not record or not new or any(record[stage][side] != new[side] for side in ("height", "width")):
-        return None
-    return record[stage].get("tiles")
+def recorded_files(record: Record) -> dict[str, Path]:
+    """Where the record's clip had its components from, as far as it tells."""
+    paths = {name: Path(path) for name, path in (record.paths or {}).items()}
+    embedded = [name for name, known in record.weights.items() if known.get("file") == EMBEDDED]
+    return paths | {name: TINY / f"{name}.safetensors" for name in embedded}
 
 
-def repeat_machine(record: dict, reporter: Reporter) -> None:
+def check_same_weights(record: Record, hashes: dict[str, WeightsHash], named: set[str]) -> None:
+    """Raises InputError when a component that was not named anew is not what the record says."""
+    for name, known in record.weights.items():
+        if name not in named and hashes.get(name) != known:
+            raise InputError(f"{name} has changed since the clip was made; name the weights to use with --{name}")
+
+
+def repeat_threads(record: Record, notify: Notify) -> None:
     """Sums are formed in the order that the number of threads gives, so that is repeated, too."""
-    now = software()
-    was = now | record.get("software", {})
-    if record["device"] == "cpu" and was["threads"] != now["threads"]:
+    now, was = this_software(), record.software
+    if record.device == "cpu" and was["threads"] != now["threads"]:
         torch.set_num_threads(was["threads"])
     if was["torch"] != now["torch"]:
-        reporter.note(f"the clip was made with torch {was['torch']}, this is {now['torch']}: last bits may differ")
+        notify(f"the clip was made with torch {was['torch']}, this is {now['torch']}: last bits may differ")

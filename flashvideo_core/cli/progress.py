@@ -2,14 +2,23 @@
 
 On a terminal a bar with the time left, otherwise plain lines; for programs (`--json`) one JSON object a line
 on stdout, each with an "event", the last one being "result", "error" or "interrupted".
+
+Written here and not taken from tqdm, which the core does not require: a phase is first heard of when its first step is
+done, and began where the one before ended, which is how long that step took; tqdm's clock starts at the bar's making.
+It has no plain lines at intervals for logs, and its bar would have to be closed around every note all the same.
 """
+
+from __future__ import annotations
 
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:  # imports torch, which --help does without
+    from ..types import Clock, Preview
 
 LABELS = {
     "text": "prompt",
@@ -18,57 +27,64 @@ LABELS = {
     "handoff": "hand-off",
     "stage2": "stage 2",
 }
-BAR = 24
+BAR_WIDTH = 24
+LINE_WIDTH = 78  # covers what a longer line before left
 PLAIN_SECONDS = 10.0  # between two plain lines of one phase
 
 
 class Reporter:
     """`progress` is the callback of the core; the other methods are what a command says itself."""
 
-    def __init__(self, out: TextIO, err: TextIO, as_json: bool = False, clock: Callable[[], float] = time.monotonic):
-        self.out, self.err, self.json, self.clock = out, err, as_json, clock
-        self.bars = not as_json and err.isatty()
-        self.bar_open = False
-        self.began = self.heard = self.said = clock()
+    def __init__(self, out: TextIO, err: TextIO, as_json: bool = False, clock: Clock = time.monotonic):
+        self.out, self.err, self.as_json, self.clock = out, err, as_json, clock
+        self.shows_bars = not as_json and err.isatty()
+        self.is_bar_open = False
+        self.phase_start = self.last_report = self.last_line = clock()
 
-    def progress(self, phase: str, step: int, total: int, preview: Callable | None = None) -> None:
-        """Called after each step of a phase. A phase begins where the one before ended."""
+    def progress(self, phase: str, step: int, total: int, preview: Preview | None = None) -> None:
+        """Called after each step of a phase (types.ProgressCallback). A phase begins where the one before ended."""
         now = self.clock()
         if step == 1:
-            self.began = self.heard
-        left = (now - self.began) / step * (total - step)
-        if self.json:
+            self.phase_start = self.last_report
+        left = (now - self.phase_start) / step * (total - step)
+        if self.as_json:
             self._emit("progress", phase=phase, step=step, total=total, seconds_left=round(left, 1))
-        elif self.bars:
-            self._draw(phase, step, total, f"{clock_time(left)} left" if step < total else clock_time(now - self.began))
+        elif self.shows_bars:
+            self._draw(
+                phase, step, total, f"{clock_time(left)} left" if step < total else clock_time(now - self.phase_start)
+            )
         elif step == total:
-            self._write(f"{LABELS.get(phase, phase)}: {total}/{total} in {clock_time(now - self.began)}")
-        elif now - max(self.said, self.began) >= PLAIN_SECONDS:
+            self._write(f"{LABELS.get(phase, phase)}: {total}/{total} in {clock_time(now - self.phase_start)}")
+        elif now - max(self.last_line, self.phase_start) >= PLAIN_SECONDS:
             self._write(f"{LABELS.get(phase, phase)}: {step}/{total}, {clock_time(left)} left")
-        self.heard = now
+        self.last_report = now
+
+    def training_progress(self, model: str, step: int, total: int, loss: float) -> None:
+        """Called after each step of a training; the loss goes into the run's folder."""
+        self.progress(model, step, total)
 
     def note(self, text: str) -> None:
         """Something that the user should know and that stops nothing."""
-        if self.json:
+        if self.as_json:
             self._emit("note", message=text)
         else:
             self._write(text)
-        self.heard = self.clock()
+        self.last_report = self.clock()
 
-    def step(self, event: str, text: str, **fields) -> None:
+    def step(self, event: str, text: str, **fields: object) -> None:
         """Something is done: a line on stdout, or an event of that name with its fields."""
         self.close()
-        if self.json:
+        if self.as_json:
             self._emit(event, **fields)
         else:
             self.out.write(text + "\n")
             self.out.flush()
-        self.heard = self.clock()
+        self.last_report = self.clock()
 
-    def finish(self, result: dict, lines: Iterable[str] = ()) -> None:
+    def finish(self, result: Mapping[str, object], lines: Iterable[str] = ()) -> None:
         """The last word of a command that succeeded."""
         self.close()
-        if self.json:
+        if self.as_json:
             self._emit("result", **result)
         else:
             self.out.writelines(line + "\n" for line in lines)
@@ -77,23 +93,23 @@ class Reporter:
     def fail(self, event: str, text: str) -> None:
         """The last word of a command that did not: one line on stderr, for people and programs alike."""
         self.close()
-        if self.json:
+        if self.as_json:
             self._emit(event, message=text)
         self.err.write(f"{event}: {text}\n")
         self.err.flush()
 
     def close(self) -> None:
         """Ends an open bar, so that what follows begins on a line of its own."""
-        if self.bar_open:
+        if self.is_bar_open:
             self.err.write("\n")
-            self.bar_open = False
+            self.is_bar_open = False
 
     def _draw(self, phase: str, step: int, total: int, right: str) -> None:
-        filled = BAR * step // total
-        bar = "#" * filled + "." * (BAR - filled)
+        filled = BAR_WIDTH * step // total
+        bar = "#" * filled + "." * (BAR_WIDTH - filled)
         line = f"{LABELS.get(phase, phase):<13}[{bar}] {step}/{total}  {right}"
-        self.err.write("\r" + line.ljust(78))
-        self.bar_open = True
+        self.err.write("\r" + line.ljust(LINE_WIDTH))
+        self.is_bar_open = True
         if step == total:
             self.close()
         self.err.flush()
@@ -102,9 +118,9 @@ class Reporter:
         self.close()
         self.err.write(line + "\n")
         self.err.flush()
-        self.said = self.clock()
+        self.last_line = self.clock()
 
-    def _emit(self, event: str, **fields) -> None:
+    def _emit(self, event: str, **fields: object) -> None:
         self.out.write(json.dumps({"event": event, **fields}) + "\n")
         self.out.flush()
 

@@ -9,7 +9,7 @@ from .client import Job, run_queue
 from .progress import Reporter
 
 
-def queue(args: Namespace, reporter: Reporter) -> None:
+def run(args: Namespace, reporter: Reporter) -> None:
     """Raises ValueError when a clip failed; all others are finished by then."""
     jobs, graph = read_jobs(args.prompts), load_workflow(args.workflow)
     how = {"drafts": args.drafts, "progress": reporter.progress, "note": reporter.note}

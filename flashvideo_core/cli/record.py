@@ -1,73 +1,52 @@
-"""What a clip was made with, as JSON: prompt, both stages' settings and seeds, weight hashes.
+"""What a clip was made with: prompt, both stages' settings, weight hashes; as JSON beside it and in its videos.
 
-The same record lies in the sidecar clip.json, in the container of every video and (its first half) in the saved
-draft. `generate --from` reads it back. Beside what was asked for it keeps what the machine added (tiling,
-versions, paths); `asked` leaves that out, so a finished clip is found again by what it is.
+The same record lies in the sidecar clip.json, in the container of every video and (its first half) in the saved draft.
+`generate --from` reads it back. What the machine added (memory plans, versions) is kept too, and left out of the
+comparison of two records, so a finished clip is found again by what it is.
 """
 
-import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any, TypedDict
 
 import torch
 
-from ..components import TINY
 from ..errors import InputError
 from ..media.video_reader import read_video
-from ..weights.reader import file_sha256, open_file
+from ..settings import DraftPlan, DraftSettings, RefinePlan, RefineSettings
 
-KEY = "flashvideo"  # of the record in a video's metadata
-EMBEDDED = "embedded"
-LARGE = 1 << 30  # a file above it that carries its source's hash is known by that
+METADATA_KEY = "flashvideo"  # of the record in a video's metadata
 
 
-def clip_record(prompt: str, stage1: dict, stage2: dict | None, weights: dict, run: dict) -> dict:
-    """stage1 and stage2 are complete settings with their seeds; run holds dtype, device, fps, crf."""
-    stages = {"stage1": stage1} | ({"stage2": stage2} if stage2 else {})
-    return {"prompt": prompt, **stages, "weights": weights, **run, "software": software()}
+class WeightsHash(TypedDict, total=False):
+    """How a record knows a component: its file's name, and one of the hashes."""
+
+    file: str
+    sha256: str
+    source_sha256: str  # of what a large file of ours was converted from
+    bytes: int
+    listing_sha256: str  # of a folder: names and sizes
 
 
-def draft_record(record: dict) -> dict:
-    """The part of a clip's record that tells how its draft was made."""
-    kept = {name: record[name] for name in ("prompt", "stage1", "dtype", "device", "fps", "software")}
-    kept |= {"attention": record["attention"]} if "attention" in record else {}
-    return kept | {"weights": {name: record["weights"][name] for name in ("stage1", "text")}}
+class SourceFile(TypedDict):
+    """What was refined, where it is no draft that the record alone could make again."""
+
+    file: str
+    sha256: str
 
 
-def asked(record: dict) -> dict:
-    """The record without what the machine added to it."""
-    kept = {name: value for name, value in record.items() if name not in ("software", "paths")}
-    for stage in ("stage1", "stage2"):
-        if stage in kept:
-            kept[stage] = {name: value for name, value in kept[stage].items() if name != "tiles"}
-    return kept
+class Software(TypedDict):
+    flashvideo: str
+    torch: str
+    threads: int
 
 
-def weight_hashes(files: dict[str, Path], note: Callable[[str], None]) -> dict[str, dict]:
-    """For each part its file name and SHA-256; for a large file of ours the SHA-256 of its source."""
-    return {name: weight_hash(path, note) for name, path in files.items()}
-
-
-def weight_hash(path: Path, note: Callable[[str], None]) -> dict:
-    if path.is_dir():  # a T5 encoder, 9.5 GB in several files
-        listing = sorted((file.name, file.stat().st_size) for file in path.iterdir())
-        return {"file": path.name, "listing_sha256": hashlib.sha256(json.dumps(listing).encode()).hexdigest()}
-    name = EMBEDDED if path.parent == TINY else path.name
-    size = path.stat().st_size
-    if size > LARGE and path.suffix == ".safetensors":
-        metadata = open_file(path)[2]
-        if "source_sha256" in metadata:
-            return {"file": name, "bytes": size, "source_sha256": metadata["source_sha256"]}
-    if size > LARGE:
-        note(f"hashing {path.name} ({size / 1e9:.1f} GB); a converted file is known by its source's hash")
-    return {"file": name, "sha256": file_sha256(path)}
-
-
-def software() -> dict:
+def this_software() -> Software:
     try:
         own = version("flashvideo")
     except PackageNotFoundError:  # run from a checkout
@@ -75,51 +54,119 @@ def software() -> dict:
     return {"flashvideo": own, "torch": torch.__version__, "threads": torch.get_num_threads()}
 
 
-def run_of(
-    device: torch.device, dtype: torch.dtype, fps, crf: float | None = None, attention: str | None = None
-) -> dict:
-    """The rest of a record. fps is a number, or "24000/1001" where that is exact; attention where it was chosen."""
-    rate = Fraction(fps).limit_denominator(1001)
-    run = {"dtype": str(dtype).removeprefix("torch."), "device": device.type}
-    run["fps"] = rate.numerator if rate.denominator == 1 else str(rate)
-    return run | {name: value for name, value in (("crf", crf), ("attention", attention)) if value is not None}
+@dataclass(frozen=True)
+class Record:
+    """Two records are equal when they ask for the same clip.
+
+    A draft's record has no refine and no crf. draft is None for what was refined from a clip that stage 1 did not make.
+    """
+
+    prompt: str
+    draft: DraftSettings | None
+    refine: RefineSettings | None
+    weights: dict[str, WeightsHash]  # by component
+    dtype: str
+    device: str
+    fps: Fraction
+    crf: float | None = None
+    attention: str | None = None  # where it was chosen
+    source: SourceFile | None = None
+    draft_plan: DraftPlan | None = field(default=None, compare=False)
+    refine_plan: RefinePlan | None = field(default=None, compare=False)
+    software: Software = field(default_factory=this_software, compare=False)
+    paths: dict[str, str] | None = field(default=None, compare=False)  # by component; in the sidecar alone
+
+    def of_draft(self) -> "Record":
+        """The half that tells how the draft was made."""
+        weights = {name: self.weights[name] for name in ("stage1", "text")}
+        return replace(self, refine=None, weights=weights, crf=None, source=None, refine_plan=None, paths=None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Stage 2's negative prompt is left out where it is the draft's."""
+        negative = self.refine.negative if self.refine else None
+        stage1 = self.draft.to_json() if self.draft else {"seed": 0, "negative": negative}
+        stages = {"stage1": stage1 | plan_to_json(self.draft_plan)}
+        if self.refine:
+            stage2 = self.refine.to_json()
+            if negative == stage1["negative"]:
+                del stage2["negative"]
+            stages["stage2"] = stage2 | plan_to_json(self.refine_plan)
+        fps = self.fps.numerator if self.fps.denominator == 1 else str(self.fps)
+        optional = {"crf": self.crf, "attention": self.attention, "software": self.software}
+        optional |= {"source": self.source, "paths": self.paths}
+        run = {"dtype": self.dtype, "device": self.device, "fps": fps}
+        run |= {name: value for name, value in optional.items() if value is not None}
+        return {"prompt": self.prompt, **stages, "weights": self.weights, **run}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Record":
+        """What `to_json` gave. Raises InputError without a subject, for the caller to put a file's name before it."""
+        try:
+            draft, draft_plan = split_plan(values["stage1"], DraftPlan)
+            refine, refine_plan = split_plan(values["stage2"], RefinePlan) if "stage2" in values else (None, None)
+            is_ours = "source" not in values or "frames" in draft
+            inherited = {"negative": draft.get("negative")}
+            return cls(
+                prompt=values["prompt"],
+                draft=DraftSettings.from_json(draft) if is_ours else None,
+                refine=None if refine is None else RefineSettings.from_json(inherited | refine),
+                weights=values["weights"],
+                dtype=values["dtype"],
+                device=values["device"],
+                fps=Fraction(values["fps"]),
+                crf=values.get("crf"),
+                attention=values.get("attention"),
+                source=values.get("source"),
+                draft_plan=draft_plan,
+                refine_plan=refine_plan,
+                software=this_software() | values.get("software", {}),
+                paths=values.get("paths"),
+            )
+        except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+            raise InputError(f"is incomplete: it lacks settings of the clip ({error})") from None
 
 
-def read_record(path: str | Path) -> dict:
-    """The record in a clip.json, in the folder of a clip, or in a video of ours. Raises ValueError."""
+def plan_to_json(plan: DraftPlan | RefinePlan | None) -> dict[str, Any]:
+    return {"tiles": plan.to_json()} if plan else {}
+
+
+def split_plan(
+    stage: Mapping[str, Any], cls: type[DraftPlan] | type[RefinePlan]
+) -> tuple[dict[str, Any], DraftPlan | RefinePlan | None]:
+    """The settings of a stage's record, and the plan that lies among them."""
+    settings = {name: value for name, value in stage.items() if name != "tiles"}
+    return settings, cls.from_json(stage["tiles"]) if "tiles" in stage else None
+
+
+def exact_fps(fps: float | Fraction) -> Fraction:
+    """A rate as records keep it: 24000/1001 stays exact."""
+    return Fraction(fps).limit_denominator(1001)
+
+
+def read_record(path: str | Path) -> Record:
+    """The record of a clip of ours. Raises InputError."""
+    values = read_record_json(path)
+    try:
+        return Record.from_json(values)
+    except InputError as error:
+        raise InputError(f"{path} {error}") from None
+
+
+def read_record_json(path: str | Path) -> dict[str, Any]:
+    """The record in a clip.json, in the folder of a clip, or in a video of ours. Raises InputError."""
     path = Path(path)
     path = path / "clip.json" if path.is_dir() else path
     with suppress(json.JSONDecodeError, AttributeError):
-        record = json.loads(record_text(path))
+        record = json.loads(read_record_text(path))
         if {"prompt", "stage1", "stage2", "weights"} <= record.keys():
             return record
     raise InputError(f"{path} holds no record of a clip of ours")
 
 
-def record_text(path: Path) -> str:
+def read_record_text(path: Path) -> str:
     if path.suffix != ".json":
-        return read_video(path, max_frames=1).metadata.get(KEY, "")
+        return read_video(path, max_frames=1).metadata.get(METADATA_KEY, "")
     try:
         return path.read_text("utf-8", errors="replace")
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def recorded_path(record: dict, part: str) -> Path | None:
-    """Where the record's clip had this part from; None when it does not tell."""
-    if record["weights"].get(part, {}).get("file") == EMBEDDED:
-        return TINY / f"{part}.safetensors"
-    path = record.get("paths", {}).get(part)
-    return Path(path) if path else None
-
-
-def check_same_weights(record: dict, weights: dict, given: set[str]) -> None:
-    """Raises ValueError when a part that was not named anew (`given`) is not what the record says."""
-    for name, hashes in record["weights"].items():
-        if name not in given and weights.get(name) != hashes:
-            raise InputError(f"{name} has changed since the clip was made; name the weights to use with --{name}")
-
-
-def paths_of(files: dict[str, Path]) -> dict[str, str]:
-    """Absolute paths of the parts that are not embedded, for the sidecar alone."""
-    return {name: str(path.resolve()) for name, path in files.items() if path.parent != TINY}

@@ -1,28 +1,45 @@
-"""The options of `train`: what can be trained, and how. What the commands do is in cli_tiny.py and cli_train.py."""
+"""The options of `train`: what can be trained, and how (train_tiny.py, train_ablation.py, train.py,
+preview_degradation.py)."""
 
 import argparse
-from collections.abc import Callable
+
+from .options import add_component_options, parse_size
+
+WITHOUT_WEIGHTS = "Without --plan and without weights the embedded model's are used."
 
 
-def train_commands(command: Callable, lazily: Callable, size: Callable, parts: argparse.ArgumentParser) -> None:
+def add_train(train: argparse.ArgumentParser) -> None:
     """`train tiny`, `train ablation`, `train stage1`, `train stage2`, `train preview-degradation`."""
-    train = command("train", None, "train the embedded model, or a stage on your own clips")
     kinds = train.add_subparsers(dest="model", required=True, metavar="WHAT", parser_class=type(train))
 
-    def kind(name: str, run: tuple[str, str], summary: str, *parents: argparse.ArgumentParser) -> Callable:
-        epilog = "Without --plan and without weights the embedded model's are used." if parents else None
-        how = {"help": summary, "description": summary, "epilog": epilog, "parents": parents, "allow_abbrev": False}
-        added = kinds.add_parser(name, **how)
+    def add(name: str, module: str, summary: str, *, with_components: bool = False) -> argparse.ArgumentParser:
+        epilog = WITHOUT_WEIGHTS if with_components else None
+        added = kinds.add_parser(name, help=summary, description=summary, epilog=epilog, allow_abbrev=False)
+        if with_components:
+            add_component_options(added)
         added.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="one JSON object a line")
-        added.set_defaults(run=lazily(*run))
-        return added.add_argument
+        added.set_defaults(module=module)
+        return added
 
-    add = kind("tiny", ("tiny", "train"), "train the embedded model from nothing, or go on with it")
+    add_tiny_options(add("tiny", "train_tiny", "train the embedded model from nothing, or go on with it"))
+    summary = "train stage 2 of the embedded model with no, pixel, and pixel and latent degradation, and compare"
+    add_ablation_options(add("ablation", "train_ablation", summary))
+    for stage in (1, 2):
+        summary = f"train stage {stage} on your own clips, or go on with it"
+        add_stage_options(add(f"stage{stage}", "train", summary, with_components=True), stage)
+    summary = "a picture of clips and degraded drafts"
+    add_preview_options(add("preview-degradation", "preview_degradation", summary))
+
+
+def add_tiny_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--folder", required=True, help="where it goes; what is done there already is kept")
     add("--seed", type=int, default=0, help="of weights and data")
     add("--device", help="cuda, cpu, ... (default: the best there is)")
-    summary = "train stage 2 of the embedded model with no, pixel, and pixel and latent degradation, and compare"
-    add = kind("ablation", ("tiny", "ablation"), summary)
+
+
+def add_ablation_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--folder", required=True, help="where it goes; what is done there already is kept")
     add("--parts", metavar="FOLDER", help="vae, text and stage1.safetensors, as of train tiny (default: embedded)")
     add("--from-stage2", action="store_true", help="go on from the stage2.safetensors there, not from nothing")
@@ -33,22 +50,11 @@ def train_commands(command: Callable, lazily: Callable, size: Callable, parts: a
     add("--drafts", type=int, default=12, metavar="N", help="of stage 1, refined and measured (default: 12)")
     add("--seed", type=int, default=0, help="of weights and steps")
     add("--device", help="cuda, cpu, ... (default: the best there is)")
-    for stage in (1, 2):
-        summary = f"train stage {stage} on your own clips, or go on with it"
-        stage_options(kind(f"stage{stage}", ("train", "train_stage"), summary, parts), stage, size)
-    add = kind("preview-degradation", ("train", "preview_degradation"), "a picture of clips and degraded drafts")
-    add("--data", required=True, metavar="PATH", help="a folder of clips with captions, or a CSV")
-    add("--out", required=True, metavar="FILE", help="the .png to write")
-    add("--clips", type=int, default=4, metavar="N", help="(default: 4)")
-    add("--variants", type=int, default=4, metavar="N", help="degraded drafts of each clip (default: 4)")
-    add("--frames", type=int, default=17, help="4n+1 (default: 17)")
-    add("--fps", type=float, default=8, help="(default: 8)")
-    add("--size", type=size, metavar="HEIGHTxWIDTH", help="of training; drafts are a quarter (default: 1072x1920)")
-    add("--seed", type=int, default=0, help="of the degradations")
 
 
-def stage_options(add: Callable, stage: int, size: Callable) -> None:
-    """None stands for what options.py takes from the weights."""
+def add_stage_options(parser: argparse.ArgumentParser, stage: int) -> None:
+    """None stands for what training/options.py takes from the weights."""
+    add = parser.add_argument
     add("--data", metavar="PATH", help="a folder of clips with .txt captions, or a CSV with the columns video, caption")
     add("--folder", help="where the run goes; the same command goes on with it")
     add("--cache", metavar="FOLDER", help="latents and text, to share between runs (default: cache in --folder)")
@@ -62,13 +68,27 @@ def stage_options(add: Callable, stage: int, size: Callable) -> None:
     add("--accumulate", type=int, metavar="N", help="batches a step (default: 1)")
     add("--frames", type=int, help="of a clip, 4n+1 (default: of the weights)")
     add("--fps", type=float, help="at which clips are cut (default: of the weights)")
-    add("--size", type=size, metavar="HEIGHTxWIDTH", help="of a clip (default: of the weights)")
+    add("--size", type=parse_size, metavar="HEIGHTxWIDTH", help="of a clip (default: of the weights)")
     add("--curriculum", choices=("paper", "patches", "full"), help="order of pictures, patches and whole clips")
     if stage == 2:
-        add("--patch", type=size, metavar="HEIGHTxWIDTH", help="(default: half the size)")
+        add("--patch", type=parse_size, metavar="HEIGHTxWIDTH", help="(default: half the size)")
         add("--variants", type=int, metavar="N", help="degraded drafts of each clip (default: 4)")
     add("--checkpointing", action="store_true", help="compute activations again: less memory, a third more time")
     add("--save-every", type=int, metavar="STEPS", help="(default: 200)")
     add("--sample-every", type=int, metavar="STEPS", help="with the next saved state; 0: never (default: 200)")
     add("--keep", type=int, metavar="N", help="states that stay (default: 2)")
     add("--seed", type=int, default=0, help="of the LoRA, the data and the noise (default: 0)")
+
+
+def add_preview_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--data", required=True, metavar="PATH", help="a folder of clips with captions, or a CSV")
+    add("--out", required=True, metavar="FILE", help="the .png to write")
+    add("--clips", type=int, default=4, metavar="N", help="(default: 4)")
+    add("--variants", type=int, default=4, metavar="N", help="degraded drafts of each clip (default: 4)")
+    add("--frames", type=int, default=17, help="4n+1 (default: 17)")
+    add("--fps", type=float, default=8, help="(default: 8)")
+    add(
+        "--size", type=parse_size, metavar="HEIGHTxWIDTH", help="of training; drafts are a quarter (default: 1072x1920)"
+    )
+    add("--seed", type=int, default=0, help="of the degradations")

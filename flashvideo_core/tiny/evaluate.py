@@ -14,11 +14,12 @@ from pathlib import Path
 from torch import Tensor
 
 from ..checkpoint import load_transformer
-from ..components import Pipeline, on_device, part
+from ..components import Pipeline, on_device, require_component
 from ..errors import InputError
-from ..pipeline import Draft, decode, draft, embed, encode
+from ..pipeline import Draft, draft, embed
 from ..sampling import make_draw_noise, sample_stage2
-from ..settings import refine_settings
+from ..settings import RefineSettings
+from ..vae_passes import decode, encode
 from .ablation import ARMS
 from .detectors import edge_sharpness
 from .report import CLEAN, order, verdicts
@@ -71,7 +72,7 @@ def evaluate(
     variants = [*([] if ablation is None else ablated(pipe, ablation)), Variant("stage 2", pipe)]
     asked, drafts = asked_drafts(pipe, prompts, callback)
     result = {
-        "settings": {"draft": vars(part(pipe, "stage1").config.defaults), "refine": default_of(pipe)},
+        "settings": {"draft": vars(require_component(pipe, "stage1").config.defaults), "refine": default_of(pipe)},
         "drafts": score_drafts(asked, (d.frames for d in drafts)),
         "refined": measure_refined(asked[:clips], drafts[:clips], variants, callback),
         "held_out": measure_held_out(pipe, held_out(clips, CLIP_SEED), callback),
@@ -164,8 +165,8 @@ def rendered_clip(pipe: Pipeline, a: Asked, seed: int, settings: set[Setting]) -
     The draft is the original reduced by area averaging, through the VAE as every draft is. Bilinear upsampling and
     stage 2 get the same; and once more the clean frames that the VAE has not touched, as a video to refine.
     """
-    size, small = full_size(pipe), part(pipe, "stage1").config.defaults.size
-    original = rendered(a.scene, size, part(pipe, "stage2").config.defaults.frames)
+    size, small = full_size(pipe), require_component(pipe, "stage1").config.defaults.size
+    original = rendered(a.scene, size, require_component(pipe, "stage2").config.defaults.frames)
     clean = area_downsampled(original, small)
     seen = decode(pipe, encode(pipe, clean, small), "draft_decode")
     n = measured_frames(pipe)
@@ -189,7 +190,7 @@ def refined(pipe: Pipeline, z_ref: Tensor, prompt: str, seed: int, latent_frames
     settings = default_of(pipe, **how)
     txt, _ = embed(pipe, prompt, None, 2)
     sampling = {name: settings[name] for name in ("steps", "cfg", "shift", "ref_step")}
-    with on_device(part(pipe, "stage2"), pipe.device) as dit:
+    with on_device(require_component(pipe, "stage2"), pipe.device) as dit:
         z = sample_stage2(
             dit, z_ref, txt, noise=make_draw_noise(seed)(z_ref), attention=pipe.attention, **sampling
         ).cpu()
@@ -197,7 +198,8 @@ def refined(pipe: Pipeline, z_ref: Tensor, prompt: str, seed: int, latent_frames
 
 
 def default_of(pipe: Pipeline, **how) -> dict:
-    return refine_settings(part(pipe, "stage2").config.defaults, **how)
+    settings = RefineSettings.from_defaults(require_component(pipe, "stage2").config.defaults, **how).to_json()
+    return {name: value for name, value in settings.items() if name not in ("seed", "negative")}
 
 
 def full_size(pipe: Pipeline) -> tuple[int, int]:
@@ -205,7 +207,7 @@ def full_size(pipe: Pipeline) -> tuple[int, int]:
 
 
 def measured_frames(pipe: Pipeline) -> int:
-    return min(4 * LATENT_FRAMES - 3, part(pipe, "stage2").config.defaults.frames)
+    return min(4 * LATENT_FRAMES - 3, require_component(pipe, "stage2").config.defaults.frames)
 
 
 def named(setting: Setting) -> dict[str, int]:

@@ -12,8 +12,8 @@ from ..checkpoint import load_vae
 from ..components import Pipeline, check_width, load_text_component
 from ..config import TransformerConfig
 from ..errors import InputError
-from ..pipeline import encode, plan_vae_splits
 from ..text import with_motion
+from ..vae_passes import encode, plan_split
 from .cache import Entry, Recipe, build_latents, build_text, plan_latents
 from .data import Span, find_sources, find_spans
 from .options import Options
@@ -75,8 +75,8 @@ def fill_latents(latents: dict[Span, tuple[Path, ...]], recipe: Recipe, place: P
     pipe = Pipeline(None, None, vae, None, device=place.device, dtype=place.dtype)
 
     def to_latent(frames: Tensor, size: tuple[int, int]) -> Tensor:
-        cut = plan_vae_splits(pipe, (frames.shape[1], *size), "encode")["encode"]
-        return encode(pipe, (frames.permute(1, 2, 3, 0) + 1) / 2, size, cut=cut)[0].float().cpu()
+        split = plan_split(pipe, "encode", (frames.shape[1], *size))
+        return encode(pipe, (frames.permute(1, 2, 3, 0) + 1) / 2, size, split=split)[0].float().cpu()
 
     return build_latents(missing, recipe, to_latent, lambda done, count: progress("latents", done, count))
 

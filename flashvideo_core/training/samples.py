@@ -10,9 +10,9 @@ from ..attention import attention, plain_attention
 from ..checkpoint import load_vae
 from ..components import Pipeline
 from ..media.video_writer import write_video
-from ..pipeline import decode, plan_vae_splits
 from ..sampling import make_draw_noise, sample_stage1, sample_stage2
 from ..sizes import clip_size
+from ..vae_passes import decode, plan_split
 from .cache import Entry, read
 from .data import middle
 from .distributed import World
@@ -34,8 +34,8 @@ def write_sample(path: Path, model: nn.Module, entry: Entry, options: Options, p
         pipe = Pipeline(
             None, None, load_vae(place.files["vae"], dtype=place.dtype), None, {}, place.device, place.dtype
         )
-        cuts = plan_vae_splits(pipe, clip_size(*latent.shape[2:]), "decode")
-        frames = decode(pipe, latent, "decode", cut=cuts["decode"])
+        split = plan_split(pipe, "decode", clip_size(*latent.shape[2:]))
+        frames = decode(pipe, latent, "decode", split=split)
         write_video(path, frames, options.fps)
 
 

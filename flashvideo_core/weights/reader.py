@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, first_sentence
 from . import keys
 
 
@@ -80,7 +80,7 @@ def _open_safetensors(path: Path) -> LazyTensors:
     try:
         return LazyTensors(path)
     except (SafetensorError, OSError, ValueError, OverflowError) as error:
-        raise InputError(f"{path} is cut off or damaged: {one_line(error)}") from None
+        raise InputError(f"{path} is cut off or damaged: {first_sentence(error)}") from None
 
 
 def _open_pt(path: Path) -> dict[str, Tensor]:
@@ -89,9 +89,9 @@ def _open_pt(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         if found := re.search(r"GLOBAL (\S+)", str(error)):
             raise InputError(f"{path} carries code or objects ({found[1]}), which are never executed") from None
-        raise InputError(f"{path} is damaged: {one_line(error)}") from None
+        raise InputError(f"{path} is damaged: {first_sentence(error)}") from None
     except Exception as error:  # torch and the unpickler raise many types here
-        raise InputError(f"{path} is cut off or damaged: {one_line(error)}") from None
+        raise InputError(f"{path} is cut off or damaged: {first_sentence(error)}") from None
     for outer in keys.RELEASED_OUTER:
         if isinstance(content, dict) and isinstance(content.get(outer), dict):
             content = content[outer]
@@ -101,9 +101,3 @@ def _open_pt(path: Path) -> dict[str, Tensor]:
     if strange:
         raise InputError(f"{path} holds {strange[0]} as a {type(content[strange[0]]).__name__}, not a tensor")
     return {name: value for name, value in content.items() if isinstance(value, Tensor)}
-
-
-def one_line(error: Exception) -> str:
-    """The first sentence of an error message, at most 160 characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text.split(". ")[0][:160]

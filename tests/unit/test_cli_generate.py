@@ -8,7 +8,7 @@ import torch
 from support.cli_run import SMALL, STAGE1, STAGE2, VAE, events, interrupt_when, names, run, same_frames, weights
 
 from flashvideo_core.cli.main import main
-from flashvideo_core.cli.record import draft_record
+from flashvideo_core.cli.record import Record
 from flashvideo_core.media.draft_file import load_draft
 from flashvideo_core.media.video_reader import read_video
 from flashvideo_core.media.video_writer import put_side_by_side
@@ -58,7 +58,7 @@ def test_the_videos_show_the_clip_and_carry_its_record(clip):
     assert final.frames.shape == (5, 64, 96, 3)
     assert drawn.fps == final.fps == both.fps == 8
     assert json.loads(final.metadata["flashvideo"]) == json.loads(both.metadata["flashvideo"]) == record
-    assert json.loads(drawn.metadata["flashvideo"]) == draft_record(record)
+    assert json.loads(drawn.metadata["flashvideo"]) == Record.from_json(record).of_draft().to_json()
     assert final.metadata["comment"] == PROMPT
     expected = put_side_by_side(drawn.frames, final.frames)
     assert both.frames.shape == expected.shape == (5, 64, 192, 3)

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 from support.cli_run import events, interrupt_when, names, run
 
-from flashvideo_core.components import PARTS, TINY
+from flashvideo_core.components import COMPONENTS, TINY
 from flashvideo_core.media.video_reader import read_video
 from flashvideo_core.pipeline import load_pipeline
 
 embedded = pytest.mark.skipif(
-    not all((TINY / f"{part}.safetensors").exists() for part in PARTS), reason="the embedded weights are not there yet"
+    not all((TINY / f"{name}.safetensors").exists() for name in COMPONENTS),
+    reason="the embedded weights are not there yet",
 )
 SHORT = ["--frames", "5", "--steps", "4", "--size", "128x192", "--refine-steps", "2"]
 
@@ -49,8 +50,23 @@ def test_a_negative_prompt_changes_the_draft(tmp_path, capsys):
 
 
 @embedded
+def test_a_negative_prompt_of_the_refinement_alone_is_repeated(tmp_path, capsys):
+    """The draft was made without it, so a draft made anew must be, too."""
+    small = ["--frames", "1", "--steps", "2"]
+    assert run(capsys, "draft", "a red circle", *small, "--output", tmp_path / "c")[0] == 0
+    refine = ["refine", tmp_path / "c", "--negative", "a blue star", "--size", "64x96", "--refine-cfg", "3"]
+    assert run(capsys, *refine)[0] == 0
+    record = json.loads((tmp_path / "c/clip.json").read_text())
+    assert (record["stage1"]["negative"], record["stage2"]["negative"]) == (None, "a blue star")
+    code, _, err = run(capsys, "generate", "--from", tmp_path / "c", "--output", tmp_path / "again")
+    assert code == 0, err
+    for name in names(tmp_path / "c") | names(tmp_path / "again"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "c" / name).read_bytes()
+
+
+@embedded
 def test_info_names_the_embedded_files(capsys):
-    code, out, _ = run(capsys, "info", *(TINY / f"{part}.safetensors" for part in PARTS), "--json")
+    code, out, _ = run(capsys, "info", *(TINY / f"{name}.safetensors" for name in COMPONENTS), "--json")
     found = [facts["kind"] for facts in events(out)[-1]["files"].values()]
     assert code == 0 and found == ["transformer of stage 1", "transformer of stage 2", "VAE", "text encoder"]
 

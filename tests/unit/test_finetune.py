@@ -18,7 +18,7 @@ from support.own_clips import data_set, parts
 from test_distributed import FLOAT32, difference
 
 from flashvideo_core.checkpoint import load_transformer, open_weights
-from flashvideo_core.cli.main import PATIENCE, main
+from flashvideo_core.cli.main import TORCHRUN_GRACE, main
 from flashvideo_core.media.video_reader import read_video
 from flashvideo_core.training import prepare
 from flashvideo_core.training.batches import Batch
@@ -300,4 +300,4 @@ def test_what_only_another_process_meets_that_one_says(monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert run(capsys, "info", "nowhere.mp4")[::2] == (2, "error: nowhere.mp4: there is no such file\n")
-    assert waited == [PATIENCE]
+    assert waited == [TORCHRUN_GRACE]

@@ -9,10 +9,10 @@ from support.golden import CHECKPOINTS, SAMPLING, error, recorded
 
 from flashvideo_core.attention import chunked_attention
 from flashvideo_core.components import Pipeline, component_files
-from flashvideo_core.config import STAGE1, STAGE2
-from flashvideo_core.pipeline import Draft, crop_to_1080, decode, draft, encode, generate, load_pipeline, refine
+from flashvideo_core.pipeline import Draft, draft, generate, load_pipeline, refine, run_refine
 from flashvideo_core.sampling import make_draw_noise, sample_stage1, sample_stage2
-from flashvideo_core.settings import draft_settings, refine_settings
+from flashvideo_core.settings import DraftPlan, RefinePlan
+from flashvideo_core.vae_passes import crop_to_1080, decode, encode
 
 SMALL = {"frames": 5, "height": 32, "width": 48, "steps": 3}
 LARGE = {"size": (64, 96), "steps": 2}
@@ -51,7 +51,7 @@ def test_a_refinement_is_the_handoff_the_sampler_and_the_vae(pipe, drawn):
     assert torch.equal(clip.latent, z)
     assert torch.equal(clip.frames, decode(pipe, z, "decode"))
     assert clip.frames.shape == (5, 64, 96, 3) and clip.draft is drawn
-    assert clip.settings["seed"] == 5 and clip.settings["ref_step"] == 675
+    assert clip.settings.seed == 5 and clip.settings.ref_step == 675
 
 
 def test_generate_is_a_draft_then_its_refinement(pipe, drawn):
@@ -72,7 +72,7 @@ def test_text_reaches_both_stages_and_negative_replaces_the_zeros(pipe, drawn):
     assert not torch.equal(draft(pipe, "a blue ball", seed=5, **SMALL).latent, drawn.latent)
     blurry = draft(pipe, "a red ball", seed=5, negative="blurry", **SMALL)
     assert not torch.equal(blurry.latent, drawn.latent)
-    with_it, without = refine(pipe, blurry, **LARGE), refine(pipe, replace(blurry, settings={}), **LARGE)
+    with_it, without = refine(pipe, blurry, **LARGE), refine(pipe, replace(blurry, settings=None), **LARGE)
     assert not torch.equal(with_it.latent, without.latent)
 
 
@@ -113,14 +113,15 @@ def test_raising_in_the_callback_stops_at_once(pipe, phase):
     assert seen.count(phase) == 1 and seen[-1] == phase
 
 
-def test_tiles_of_an_earlier_run_are_repeated(pipe, drawn):
-    """Where memory decides, another moment could decide otherwise; the settings keep what was chosen."""
-    assert drawn.settings["tiles"] == {"decode": None, "branches": 2}
-    tiles = {"encode": (6, 8), "decode": [6, 8], "branches": 1}  # as JSON gives it back
-    clip = refine(pipe, drawn, **LARGE, tiles=tiles)
-    assert clip.settings["tiles"] == tiles
-    assert torch.equal(clip.frames, refine(pipe, drawn, **LARGE, tiles=clip.settings["tiles"]).frames)
-    assert not torch.equal(clip.frames, refine(pipe, drawn, **LARGE).frames)
+def test_the_plan_of_an_earlier_run_is_repeated(pipe, drawn):
+    """Where memory decides, another moment could decide otherwise; draft and clip keep what was chosen."""
+    assert drawn.plan == DraftPlan(decode=None, branches=2)
+    plan = RefinePlan(encode=(6, 8), decode=(6, 8), branches=1)
+    whole = refine(pipe, drawn, **LARGE)
+    clip = run_refine(pipe, drawn, whole.settings, plan=plan)
+    assert clip.plan == plan
+    assert torch.equal(clip.frames, run_refine(pipe, drawn, whole.settings, plan=clip.plan).frames)
+    assert not torch.equal(clip.frames, whole.frames)
     assert clip.frames.shape == (5, 64, 96, 3)
 
 
@@ -129,13 +130,13 @@ def test_guidance_takes_two_passes_where_one_batch_does_not_fit(pipe, drawn, mon
     batches = []
     hook = pipe.stage2.register_forward_pre_hook(lambda _, args: batches.append(len(args[0])))
     wanted = refine(pipe, drawn, **LARGE)
-    monkeypatch.setattr("flashvideo_core.pipeline.plan_vae_splits", lambda *args: {"encode": None, "decode": None})
+    monkeypatch.setattr("flashvideo_core.pipeline.plan_refine", lambda *args: RefinePlan())
     monkeypatch.setattr("flashvideo_core.pipeline.free_memory", lambda device: 300_000)
     clip = refine(pipe, drawn, **LARGE)
-    refine(pipe, drawn, **LARGE, tiles=wanted.settings["tiles"])
+    run_refine(pipe, drawn, wanted.settings, plan=wanted.plan)
     hook.remove()
     assert batches == [2, 2, 1, 1, 1, 1, 2, 2]
-    assert (wanted.settings["tiles"]["branches"], clip.settings["tiles"]["branches"]) == (2, 1)
+    assert (wanted.plan.branches, clip.plan.branches) == (2, 1)
     assert error(clip.latent, wanted.latent) < SAMPLING
 
 
@@ -153,12 +154,9 @@ def test_tiled_passes_report_their_tiles(pipe, drawn):
     assert steps == [("decode", i, 4, None) for i in (1, 2, 3, 4)]
 
 
-def test_defaults_are_those_beside_the_weights():
-    first, second = draft_settings(STAGE1.defaults), refine_settings(STAGE2.defaults)
-    assert first == {"frames": 49, "height": 256, "width": 480, "steps": 51, "cfg": 8.0, "guidance": "released"}
-    assert second == {"height": 1072, "width": 1920, "steps": 4, "cfg": 13.0, "shift": 2.5, "ref_step": 675}
-    tiny = replace(STAGE1.defaults, size=(64, 96), frames=17, cfg=4.0)
-    assert draft_settings(tiny, steps=20)["frames"] == 17 and draft_settings(tiny, steps=20)["steps"] == 20
+def test_defaults_are_those_beside_the_weights(pipe, drawn):
+    assert (drawn.settings.cfg, drawn.settings.guidance) == (8.0, "released")
+    assert refine(pipe, drawn, **LARGE).settings.shift == 2.5
 
 
 def test_the_16_to_9_preset_is_cropped_to_1080():
@@ -176,6 +174,13 @@ def test_bad_numbers_are_found_before_the_text_is_read(pipe, drawn):
         refine(bad, drawn, ref_step=1000)
 
 
+def test_every_number_is_checked_before_the_draft(pipe):
+    seen = []
+    with pytest.raises(ValueError, match="noise step is 1000"):
+        generate(pipe, "x", **SMALL, ref_step=1000, callback=lambda *step: seen.append(step))
+    assert seen == []
+
+
 def test_what_is_missing_is_named(pipe, drawn):
     with pytest.raises(ValueError, match="stage2 is not loaded: give its weights with --stage2"):
         refine(replace(pipe, stage2=None), drawn)
@@ -191,7 +196,7 @@ def test_embeddings_replace_the_encoder(tmp_path):
     txt = {f"stage{i}": recorded(f"stage{i}_sampler")["context_cond"] for i in (1, 2)}
     save_file(txt, tmp_path / "e.safetensors")
     names = {"stage1": "stage1.pt", "stage2": "stage2.pt", "vae": "3d-vae.pt"}
-    files = {part: CHECKPOINTS / name for part, name in names.items()}
+    files = {component: CHECKPOINTS / name for component, name in names.items()}
     loaded = load_pipeline(**files, text=tmp_path / "e.safetensors", device="cpu")
     assert loaded.text is None and loaded.dtype == torch.float32
     d = draft(loaded, "any words", **SMALL)
@@ -199,7 +204,7 @@ def test_embeddings_replace_the_encoder(tmp_path):
     assert torch.equal(d.latent, known.latent)
 
 
-def test_parts_are_the_embedded_ones_only_when_none_is_named():
+def test_components_are_the_embedded_ones_only_when_none_is_named():
     assert set(component_files()) == {"stage1", "stage2", "vae", "text"}
     assert component_files(vae="a.pt").keys() == {"vae"}
     assert component_files(text=text_of) == {}

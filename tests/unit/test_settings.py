@@ -68,12 +68,25 @@ def test_the_order_in_a_record():
     assert list(REFINE.to_json()) == ["height", "width", "steps", "cfg", "shift", "ref_step", "seed", "negative"]
 
 
-@pytest.mark.parametrize("change", [{"steps": "many"}, {"cfg": None}, {"brightness": 1}])
-def test_json_that_is_no_settings_is_refused(change):
-    with pytest.raises(InputError, match="RefineSettings cannot be read"):
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"steps": "many"}, "has settings that cannot be used"),
+        ({"cfg": None}, "has settings that cannot be used"),
+        ({"ref_step": 1000}, "has settings that cannot be used: noise step is 1000"),
+        ({"brightness": 1, "contrast": 2}, "has settings that are unknown here: brightness, contrast"),
+    ],
+)
+def test_json_that_is_no_settings_is_refused(change, rule):
+    with pytest.raises(InputError, match=rule):
         RefineSettings.from_json(REFINE.to_json() | change)
-    with pytest.raises(InputError, match="missing"):
+
+
+def test_json_with_something_missing_is_refused():
+    with pytest.raises(InputError, match=r"is incomplete: it lacks settings of the clip \(height, width, .*ref_step\)"):
         RefineSettings.from_json({})
+    with pytest.raises(InputError, match="has a memory plan that is unknown here: stage3"):
+        DraftPlan.from_json({"stage3": None})
 
 
 @pytest.mark.parametrize("plan", [DraftPlan((6, 8), 1), DraftPlan(None, 2), RefinePlan((6, 8), 1536, 1)])

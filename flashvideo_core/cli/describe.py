@@ -1,0 +1,78 @@
+"""What a file is, as JSON: weights, a draft, embeddings, a clip of ours or any video."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..checkpoint import Weights, open_weights, plan, skeleton, stored_dtype
+from ..components import load_embeddings
+from ..config import TextConfig, TransformerConfig
+from ..errors import InputError
+from ..media.draft_file import load_draft
+from ..media.video_reader import probe_video
+from ..sizes import clip_size
+from ..weights.keys import Recipe
+from ..weights.reader import open_file
+from .record import read_record_json
+from .tables import Facts
+
+LATENT, EMBEDDING = "latent_tensor", "stage1"  # names of tensors that tell a draft and embeddings from weights
+WEIGHTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
+
+
+def describe_file(path: Path) -> Facts:
+    """The kind of a file and what is in it. Raises InputError for one that cannot be used."""
+    if path.is_dir() or path.suffix == ".json":
+        return {"kind": "clip", **read_record_json(path)}
+    if path.suffix == ".safetensors":
+        names = open_file(path)[1]
+        if LATENT in names:
+            return describe_draft(path)
+        if EMBEDDING in names:
+            return {"kind": "embeddings", **{name: list(t.shape) for name, t in load_embeddings(path).items()}}
+    if path.suffix.lower() in WEIGHTS:
+        return describe_weights(open_weights(path))
+    return describe_video(path)
+
+
+def describe_weights(weights: Weights) -> Facts:
+    """The model, complete (a file with something missing is an InputError), and how it is stored."""
+    model, config = skeleton(weights), weights.config
+    recipes = plan(weights, model)
+    kinds = {TransformerConfig: f"transformer of stage {getattr(config, 'stage', '')}", TextConfig: "text encoder"}
+    facts = {"kind": kinds.get(type(config), "VAE"), "origin": weights.origin}
+    if isinstance(config, TransformerConfig):
+        facts |= {"stage": config.stage, "layers": config.layers, "hidden": config.hidden, "heads": config.heads}
+        facts |= {"text_dim": config.text_dim, "text_length": config.text_length, "time_dim": config.time_dim}
+        facts |= {"latent_scale": config.latent_scale, "lora": describe_lora(weights, recipes.values())}
+        facts["defaults"] = vars(config.defaults)
+    else:
+        facts |= vars(config)
+    facts["parameters"] = sum(parameter.numel() for parameter in model.parameters())
+    is_fp8 = any(recipe.scale for recipe in recipes.values())
+    facts["dtype"] = "fp8" if is_fp8 else str(stored_dtype(weights)).removeprefix("torch.")
+    facts["bytes"] = weights.path.stat().st_size
+    return facts | {name: value for name, value in weights.metadata.items() if name == "source_sha256"}
+
+
+def describe_lora(weights: Weights, recipes: Iterable[Recipe]) -> str | None:
+    adapted = [recipe.lora for recipe in recipes if recipe.lora]
+    if not adapted:
+        return None
+    return f"rank {weights.shapes[adapted[0][0][0]][0]} on {len(adapted)} layers, merged when loaded"
+
+
+def describe_draft(path: Path) -> Facts:
+    latent, record = load_draft(path)
+    frames, height, width = clip_size(*latent.shape[2:])
+    return {"kind": "draft", "frames": frames, "height": height, "width": width, **record}
+
+
+def describe_video(path: Path) -> Facts:
+    """A clip of ours where the container holds its record."""
+    found = probe_video(path)
+    facts = {"kind": "video", "frames": found.frames, "height": found.height, "width": found.width}
+    facts |= {"fps": float(found.fps), "sound": found.has_audio}
+    try:
+        return facts | read_record_json(path) | {"kind": "clip"}
+    except InputError:
+        return facts

@@ -1,0 +1,195 @@
+"""The clips of `generate` and `draft`: what is asked for, every clip with all its numbers, and its making."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..errors import InputError
+from ..pipeline import Draft, Pipeline, run_draft, run_refine
+from ..settings import DraftSettings, RefineSettings
+from ..text import length_hint, with_motion
+from ..types import Notify
+from ..weights.atomic import check_writable
+from .components import Components
+from .options import ComponentOptions, NamedSettings, OutputOptions, PromptOptions
+from .outputs import (
+    ClipFiles,
+    clip_name,
+    find_draft,
+    folder_files,
+    vbench_files,
+    write_clip,
+    write_draft,
+    write_draft_video,
+)
+from .progress import Reporter
+from .record import Record, exact_fps
+
+DEFAULT_FOLDER = "clips"
+
+
+@dataclass(frozen=True)
+class ClipOptions:
+    """What the command line asks for. Settings as far as they are named."""
+
+    prompts: PromptOptions
+    draft: NamedSettings
+    refine: NamedSettings
+    components: ComponentOptions
+    output: OutputOptions
+    layout: str = "folders"  # or "vbench"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One clip to make: its record as far as it is known before, plans of an earlier run among it, and its files."""
+
+    record: Record
+    files: ClipFiles
+
+
+def plan_jobs(
+    options: ClipOptions, prompts: list[str], components: Components, earlier: Record | None, notify: Notify
+) -> list[Job]:
+    """Every clip of the command, with all its numbers checked. earlier: what is to be made again. Raises InputError."""
+    record = first_record(options, prompts[0], components, earlier, notify)
+    if options.components.t5 and (hint := length_hint(min(prompts, key=len))):
+        notify(hint)
+    jobs = []
+    for prompt in dict.fromkeys(prompts):  # the same line twice is the same clip
+        for index in range(options.prompts.samples):
+            draft = replace(record.draft, seed=record.draft.seed + index)
+            refine = record.refine and replace(record.refine, seed=record.refine.seed + index)
+            made = replace(record, prompt=prompt, draft=draft, refine=refine)
+            jobs.append(Job(made, choose_files(options, prompt, draft.seed, index)))
+    return jobs
+
+
+def first_record(
+    options: ClipOptions, prompt: str, components: Components, earlier: Record | None, notify: Notify
+) -> Record:
+    """What the first sample of a prompt is made with; of the others prompt and seeds differ."""
+    defaults = components.configs["stage1"].defaults
+    draft = DraftSettings.from_defaults(defaults, **options.draft)
+    note_floored(options.draft, draft, notify)
+    refine = None
+    if "stage2" in components.configs:
+        inherited = {"seed": draft.seed, "negative": draft.negative}
+        refine = resolve_refine(inherited | options.refine, components, notify)
+    return Record(
+        prompt=prompt,
+        draft=draft,
+        refine=refine,
+        weights=components.hashes,
+        dtype=components.dtype_name,
+        device=components.device.type,
+        fps=exact_fps(defaults.fps),
+        crf=options.output.checked_crf(),
+        attention=options.components.attention,
+        draft_plan=earlier.draft_plan if earlier and draft.size == earlier.draft.size else None,
+        refine_plan=earlier.refine_plan if earlier and refine.size == earlier.refine.size else None,
+    )
+
+
+def resolve_refine(named: NamedSettings, components: Components, notify: Notify) -> RefineSettings:
+    """Stage 2's settings, and a note of what became of an impossible size."""
+    settings = RefineSettings.from_defaults(components.configs["stage2"].defaults, **named)
+    note_floored(named, settings, notify)
+    return settings
+
+
+def note_floored(named: NamedSettings, settings: DraftSettings | RefineSettings, notify: Notify) -> None:
+    sides = dict(zip(("height", "width"), named["size"], strict=True)) if "size" in named else named
+    for name in ("height", "width"):
+        if name in sides and sides[name] != getattr(settings, name):
+            notify(f"{name} {sides[name]} is floored to {getattr(settings, name)}, a multiple of 16")
+
+
+def read_prompts(options: ClipOptions) -> list[str]:
+    """The prompt, or the lines of the prompt file that are not empty. Raises InputError."""
+    asked = options.prompts
+    if asked.samples < 1:
+        raise InputError(f"samples is {asked.samples}; it must be at least 1")
+    if (asked.prompt is None) == (asked.prompts is None):
+        embeddings = options.components.embeddings
+        if asked.prompt is None and embeddings:  # they say what is shown; the clip still needs a name
+            return [f"embeddings {Path(embeddings).stem}"]
+        raise InputError("give either a prompt or --prompts FILE")
+    if asked.prompt is not None:
+        return [with_motion(asked.prompt, "none")]
+    return read_prompt_file(Path(asked.prompts))
+
+
+def read_prompt_file(path: Path) -> list[str]:
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is no text file in UTF-8") from None
+    prompts = [line.strip() for line in lines if line.strip()]
+    if not prompts:
+        raise InputError(f"{path} has no prompt in it")
+    return prompts
+
+
+def choose_files(options: ClipOptions, prompt: str, seed: int, index: int) -> ClipFiles:
+    """In the output folder itself for a single clip, else in a folder of its own below."""
+    folder = Path(options.output.output or DEFAULT_FOLDER)
+    if options.layout == "vbench":
+        return vbench_files(folder, prompt, index)
+    if options.output.output and not options.prompts.are_many:
+        return folder_files(folder)
+    return folder_files(folder / clip_name(prompt, seed))
+
+
+def check_folders(jobs: Iterable[Job]) -> None:
+    for folder in sorted({folder for job in jobs for folder in job.files.folders()}):
+        check_writable(folder)
+
+
+def make_clip(pipe: Pipeline, job: Job, paths: dict[str, str], reporter: Reporter) -> None:
+    """The draft is on disk before stage 2 begins; Ctrl-C then leaves it there for the next run."""
+    d = resume_draft(pipe, job, reporter) or make_draft(pipe, job, reporter)
+    record = job.record
+    try:
+        clip = run_refine(pipe, d, record.refine, plan=record.refine_plan, callback=reporter.progress)
+        record = replace(record, draft_plan=d.plan, refine_plan=clip.plan)
+        write_clip(job.files, clip, record, paths, callback=reporter.progress)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"the finished draft is kept in {job.files.draft}") from None
+
+
+def make_draft(pipe: Pipeline, job: Job, reporter: Reporter) -> Draft:
+    record = job.record
+    d = run_draft(pipe, record.prompt, record.draft, plan=record.draft_plan, callback=reporter.progress)
+    record = replace(record, draft_plan=d.plan)
+    write_draft(job.files, d, record)
+    write_draft_video(job.files, d, record)
+    return d
+
+
+def resume_draft(pipe: Pipeline, job: Job, reporter: Reporter) -> Draft | None:
+    """This very draft from an earlier run that was stopped before its end."""
+    saved = find_draft(job.files, job.record)
+    if saved is None:
+        return None
+    reporter.note(f"going on from the finished draft {job.files.draft}")
+    d = saved.decode(pipe, reporter.progress)
+    if job.files.draft_video is not None and not job.files.draft_video.is_file():
+        write_draft_video(job.files, d, replace(job.record, draft_plan=d.plan))
+    return d
+
+
+def note_number(job: Job, number: int, total: int, reporter: Reporter) -> None:
+    if total > 1:
+        reporter.note(f"{number} of {total}: {job.record.prompt}")
+
+
+def report_clip(prompt: str, seed: int, path: Path, skipped: bool, reporter: Reporter) -> dict[str, str | int | bool]:
+    """One clip is there: its path on stdout, and what a program wants to know of it."""
+    if skipped:
+        reporter.note(f"already finished: {path}")
+    fields = {"prompt": prompt, "seed": seed, "path": str(path), "skipped": skipped}
+    reporter.step("clip", str(path), **fields)
+    return fields

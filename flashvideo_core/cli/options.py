@@ -1,0 +1,162 @@
+"""The options that commands share, and the typed objects that they become.
+
+An `add_` function adds a group to a parser, `parse_options` reads it back: argparse's namespace goes no further than a
+command's own function. An option for a number of a run is added by `add_setting` under the name of its field in
+settings.py, by which `named_settings` hands it on; None stands for the default that the weights carry. Nothing here
+imports torch, so that --help is immediate.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TypeVar
+
+from ..errors import InputError
+
+NamedSettings = dict[str, int | float | str | tuple[int, int]]
+"""The numbers of a stage that the command line names, by the fields of its settings (and size, for both sides)."""
+
+T = TypeVar("T")
+DRAFT, REFINE = "draft", "refine"
+COMPONENT_EPILOG = "Without --stage1, --stage2, --vae and a text encoder the embedded tiny model is used."
+CRF, MAX_CRF = 17, 51
+
+
+def parse_options(cls: type[T], args: argparse.Namespace) -> T:
+    """An options object from the attributes of the same names."""
+    return cls(**{field.name: getattr(args, field.name) for field in fields(cls)})
+
+
+def add_setting(
+    parser: argparse.ArgumentParser,
+    option: str,
+    field: str,
+    *,
+    type: Callable[[str], object] = str,
+    help: str,
+    metavar: str | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> None:
+    """An option for "draft.FIELD" or "refine.FIELD", a field of DraftSettings or RefineSettings."""
+    if choices is None:
+        metavar = metavar or option.removeprefix("--").upper().replace("-", "_")
+    parser.add_argument(option, dest=field, type=type, help=help, metavar=metavar, choices=choices)
+
+
+def named_settings(args: argparse.Namespace, stage: str) -> NamedSettings:
+    """The numbers of a stage (DRAFT or REFINE) that are named."""
+    named = {name: value for name, value in vars(args).items() if value is not None}
+    return {name.removeprefix(f"{stage}."): value for name, value in named.items() if name.startswith(f"{stage}.")}
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(height, width) from "1072x1920"."""
+    try:
+        height, width = text.lower().split("x")
+        return int(height), int(width)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write HEIGHTxWIDTH, e.g. 1072x1920") from None
+
+
+@dataclass(frozen=True)
+class PromptOptions:
+    """What clips show, and how many there are of each prompt."""
+
+    prompt: str | None
+    prompts: str | None
+    samples: int
+
+    @property
+    def are_many(self) -> bool:
+        """Whether each clip gets a folder of its own."""
+        return self.prompts is not None or self.samples > 1
+
+
+def add_prompt_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("prompt", nargs="?", help="what the clip shows")
+    parser.add_argument("--prompts", metavar="FILE", help="a text file with a prompt a line")
+    add_setting(parser, "--seed", "draft.seed", type=int, help="of the first sample (default: 0)")
+    parser.add_argument("--samples", type=int, default=1, help="clips of each prompt, with seeds that count up")
+    help = "what to keep away from (default: nothing)"
+    add_setting(parser, "--negative", "draft.negative", help=help, metavar="PROMPT")
+
+
+def add_draft_options(parser: argparse.ArgumentParser) -> None:
+    add_setting(parser, "--frames", "draft.frames", type=int, help="4n+1")
+    add_setting(parser, "--width", "draft.width", type=int, help="of the draft, floored to a multiple of 16")
+    add_setting(parser, "--height", "draft.height", type=int, help="of the draft, floored to a multiple of 16")
+    add_setting(parser, "--steps", "draft.steps", type=int, help="of stage 1")
+    add_setting(parser, "--cfg", "draft.cfg", type=float, help="guidance scale of stage 1")
+    scales = ("released", "constant")
+    add_setting(parser, "--guidance", "draft.guidance", choices=scales, help="how the scale goes over the steps")
+
+
+def add_refine_options(parser: argparse.ArgumentParser) -> None:
+    help = "of the refined clip, e.g. 1072x1920"
+    add_setting(parser, "--size", "refine.size", type=parse_size, help=help, metavar="HEIGHTxWIDTH")
+    add_setting(parser, "--refine-steps", "refine.steps", type=int, help="evaluations of stage 2")
+    add_setting(parser, "--refine-cfg", "refine.cfg", type=float, help="guidance scale of stage 2")
+    add_setting(parser, "--shift", "refine.shift", type=float, help="time shift of stage 2")
+    add_setting(parser, "--noise-step", "refine.ref_step", type=int, help="noise that stage 2 starts from, 0..999")
+
+
+@dataclass(frozen=True)
+class ComponentOptions:
+    """Which weights a command uses, and where and how they run."""
+
+    stage1: str | None
+    stage2: str | None
+    vae: str | None
+    t5: str | None
+    embeddings: str | None
+    text: str | None
+    device: str | None
+    dtype: str | None
+    attention: str | None
+
+    def named_files(self) -> dict[str, Path]:
+        """The files that are named, by component. Raises InputError for more than one text encoder."""
+        texts = [path for path in (self.t5, self.embeddings, self.text) if path is not None]
+        if len(texts) > 1:
+            raise InputError("give one of --t5, --embeddings and --text, not several")
+        named = {"stage1": self.stage1, "stage2": self.stage2, "vae": self.vae, "text": texts[0] if texts else None}
+        return {name: Path(path) for name, path in named.items() if path is not None}
+
+    def check_negative(self, negative: object) -> None:
+        """Raises InputError for a negative prompt where there is no text encoder."""
+        if self.embeddings and negative:
+            raise InputError("a negative prompt needs a text encoder; with --embeddings there is none")
+
+
+def add_component_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    for name in ("stage1", "stage2", "vae"):
+        add(f"--{name}", metavar="FILE", help=f"weights of {name}, .safetensors or released .pt")
+    add("--t5", metavar="FOLDER", help="T5-XXL encoder with tokenizer (needs transformers)")
+    add("--embeddings", metavar="FILE", help="safetensors with stage1 and stage2 instead of a text encoder")
+    add("--text", metavar="FILE", help="word-level text encoder of a tiny model")
+    add("--device", help="cpu, cuda, mps (default: the best there is)")
+    add("--dtype", choices=("float32", "bf16", "fp16"), help="(default: bf16 on cuda, else float32)")
+    kernels = ("auto", "fused", "chunked", "sage")
+    add("--attention", choices=kernels, help="fused or chunked: exact; sage: quicker (default: auto)")
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """Where clips go and how well their videos are compressed."""
+
+    output: str | None
+    crf: float | None
+
+    def checked_crf(self) -> float:
+        """The quality to encode with. Raises InputError."""
+        crf = CRF if self.crf is None else self.crf
+        if not 0 <= crf <= MAX_CRF:
+            raise InputError(f"crf is {crf:g}; it must be 0 (lossless) to {MAX_CRF}")
+        return crf
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", metavar="FOLDER", help="where to write (default: a folder in clips/)")
+    parser.add_argument("--crf", type=float, help="H.264 quality, 0 (lossless) to 51 (default: 17)")

@@ -1,0 +1,125 @@
+"""Every command with its options. None stands for the default that the weights carry."""
+
+import argparse
+from collections.abc import Callable
+from typing import NoReturn
+
+from ..errors import InputError
+from .options import (
+    COMPONENT_EPILOG,
+    add_component_options,
+    add_draft_options,
+    add_output_options,
+    add_prompt_options,
+    add_refine_options,
+    add_setting,
+    parse_size,
+)
+from .train_options import add_train
+
+AddOptions = Callable[[argparse.ArgumentParser], None]
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are InputErrors, which `main` says in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
+def build_parser() -> Parser:
+    """The parser of `python -m flashvideo_core`; `command` is the module of this package whose `run` does the work."""
+    top = Parser(prog="python -m flashvideo_core", description="FlashVideo: a draft, then its refinement.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+
+    def add(name: str, summary: str, *groups: AddOptions) -> Parser:
+        """A command with shared groups of options, --json, and those that follow."""
+        epilog = COMPONENT_EPILOG if add_component_options in groups else None
+        added = commands.add_parser(name, help=summary, description=summary, epilog=epilog, allow_abbrev=False)
+        for add_group in groups:
+            add_group(added)
+        added.add_argument("--json", action="store_true", help="one JSON object a line on stdout, the result last")
+        added.set_defaults(module=name)
+        return added
+
+    drafting = (add_prompt_options, add_draft_options)
+    running = (add_component_options, add_output_options)
+    generate = "make a draft of each prompt and refine it"
+    add_generate_options(add("generate", generate, *drafting, add_refine_options, *running))
+    add("draft", "make drafts only, to choose from", *drafting, *running)
+    add_source_options(add("refine", "refine a saved draft or any video", add_refine_options, *running))
+    add_convert_options(add("convert", "write weights as safetensors"))
+    add_info_options(add("info", "say what files are, or what a run needs", add_component_options))
+    add_train(add("train", "train the embedded model, or a stage on your own clips"))
+    add_evaluate_options(add("evaluate", "measure the embedded model", add_component_options))
+    add_bench_options(add("bench", "measure time and memory, beside other implementations"))
+    add_queue_options(add("queue", "run prompts through a workflow of a ComfyUI server"))
+    return top
+
+
+def add_generate_options(parser: argparse.ArgumentParser) -> None:
+    add_setting(parser, "--refine-seed", "refine.seed", type=int, help="seed of stage 2 (default: the draft's)")
+    add = parser.add_argument
+    add("--layout", choices=("folders", "vbench"), default="folders", help="vbench: PROMPT-INDEX.mp4")
+    add("--from", dest="recorded", metavar="CLIP", help="clip.json (or a video) to make again")
+
+
+def add_source_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", help="draft.safetensors, the folder of a draft, or a video")
+    parser.add_argument("--prompt", help="what the video shows (default: the draft's prompt)")
+    add_setting(parser, "--seed", "refine.seed", type=int, help="seed of stage 2 (default: the draft's)")
+    add_setting(parser, "--negative", "refine.negative", help="what to keep away from", metavar="PROMPT")
+    parser.add_argument("--frames", type=int, help="use the first 4n+1 frames of a video")
+
+
+def add_convert_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("source", help="released .pt, diffusers' VAE, or our safetensors")
+    add("target", help="the .safetensors to write")
+    formats = ("stored", "float32", "bf16", "fp16", "fp8")
+    add("--dtype", choices=formats, default="stored", help="(default: as stored)")
+    add("--lora", metavar="FILE", help="a LoRA to merge into the weights")
+    add("--lora-strength", type=float, default=1.0, metavar="X", help="(default: 1)")
+
+
+def add_info_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("files", nargs="*", metavar="FILE", help="weights, a draft, a clip, any video")
+    add("--plan", action="store_true", help="the memory that each phase takes (released sizes by default)")
+    for name in ("frames", "height", "width"):
+        add_setting(parser, f"--{name}", f"draft.{name}", type=int, help="of the draft, for --plan")
+    help = "of the refined clip, for --plan"
+    add_setting(parser, "--size", "refine.size", type=parse_size, help=help, metavar="HEIGHTxWIDTH")
+
+
+def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--prompts", type=int, default=60, metavar="N", help="drafts to judge (default: 60)")
+    add("--clips", type=int, default=12, metavar="N", help="clips to refine (default: 12)")
+    add("--ablation", metavar="FOLDER", help="that of train ablation: its rows too")
+
+
+def add_bench_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    parts = ("vae-decode", "vae-encode", "dit", "stage1", "stage2", "end-to-end")
+    add("--part", choices=parts, default="vae-decode", help="what to run (peers have the first three)")
+    sizes = ("tiny", "narrow", "small", "medium", "released")
+    add("--size", choices=sizes, default="small", help="see flashvideo_core/bench/sizes.py")
+    add("--latent", metavar="TxHxW", help="in place of the one that the size gives to the part")
+    growth = "measure every network's growth with frames and resolution instead, and draw it (use --size narrow)"
+    add("--growth", metavar="PNG", help=growth)
+    peers = ("diffusers", "comfyui")
+    add("--peer", choices=peers, action="append", default=[], help="measured alternately with ours")
+    add("--repeats", type=int, default=3, metavar="N", help="rounds, of which the medians (default: 3)")
+    add("--threads", type=int, metavar="N", help="of the CPU (default: torch's)")
+    add("--device", help="cpu, cuda (default: the best there is)")
+    add("--dtype", choices=("float32", "bf16", "fp16"), help="(default: bf16 on cuda, else float32)")
+
+
+def add_queue_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("prompts", metavar="FILE", help="a prompt a line, or JSON lines with overrides")
+    add("--workflow", required=True, metavar="FILE", help="in API form, e.g. one of workflows/api")
+    add("--server", default="127.0.0.1:8188", help="(default: 127.0.0.1:8188)")
+    add("--output", default="clips", metavar="FOLDER", help="where to write (default: clips)")
+    add("--drafts", action="store_true", help="drafts only, to choose from")

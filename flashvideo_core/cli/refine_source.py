@@ -1,0 +1,69 @@
+"""What `refine` refines: a saved draft, or the frames of any video with its rate and sound."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from torch import Tensor
+
+from ..media.audio import Audio
+from ..media.video_reader import probe_video, read_video
+from ..sizes import MAX_FRAMES, check_frame_count, trimmed_count
+from ..types import Notify
+from .record import METADATA_KEY, Record
+from .saved_draft import SavedDraft
+
+
+@dataclass(frozen=True)
+class Source:
+    """Either a saved draft, or frames [F, H, W, 3] in 0..1 of a video. size is (height, width) of its frames."""
+
+    path: Path
+    size: tuple[int, int]
+    prompt: str  # "" where it does not tell
+    fps: Fraction | None = None
+    draft: SavedDraft | None = None
+    frames: Tensor | None = None
+    audio: Audio | None = None
+
+    @property
+    def record(self) -> Record | None:
+        """How the draft was made, where we made it."""
+        return self.draft.record if self.draft else None
+
+
+def open_source(path: Path, frames: int | None, notify: Notify) -> Source:
+    """A saved draft (or the folder of one), else a video, cut to 4n+1 frames. Raises InputError."""
+    path = path / "draft.safetensors" if path.is_dir() else path
+    if path.suffix == ".safetensors":
+        saved = SavedDraft.load(path)
+        prompt, fps = (saved.record.prompt, saved.record.fps) if saved.record else ("", None)
+        return Source(path, saved.clip_size[1:], prompt, fps, draft=saved)
+    return open_video(path, frames, notify)
+
+
+def open_video(path: Path, frames: int | None, notify: Notify) -> Source:
+    """The first `frames` of a video (all up to MAX_FRAMES when None), cut at the end to 4n+1."""
+    if frames is not None:
+        check_frame_count(frames)
+    total = probe_video(path).frames
+    limit = min(total, MAX_FRAMES if frames is None else frames)
+    video = read_video(path, max_frames=limit if limit < total else None)
+    for text in video.notes:
+        notify(f"{path.name}: {text}")
+    count = trimmed_count(len(video.frames))
+    if count < max(total, len(video.frames)):
+        notify(f"{path.name}: {count} of its {total} frames are used (4n+1, at most {MAX_FRAMES})")
+    size = (video.frames.shape[1], video.frames.shape[2])
+    prompt = read_prompt(video.metadata)
+    return Source(path, size, prompt, video.fps, frames=video.frames[:count], audio=video.audio)
+
+
+def read_prompt(metadata: Mapping[str, str]) -> str:
+    """The prompt of a video that we made; "" for any other."""
+    try:
+        return str(json.loads(metadata.get(METADATA_KEY, ""))["prompt"])
+    except (ValueError, KeyError, TypeError):
+        return ""
