@@ -1,24 +1,24 @@
 """The transformer of both stages: text and video tokens in one sequence, modulated apart.
 
-Axes: B batch, T latent frames, H, W latent pixels, L text tokens, N = T*(H/2)*(W/2) video tokens,
-d hidden size. Names: `txt` text tokens [B, L, d], `img` video tokens [B, N, d], `vec` the summed time
-embedding [B, e]. Source: golden README 3.1-3.5.
+Axes: B batch, T latent frames, H, W latent pixels, L tokens of text and video, n heads, d hidden size, e width of the
+time embedding. Names: `x` the tokens [B, L, d], of which the first `text` are the text's and the other T*(H/2)*(W/2)
+the video's; `vec` the time embedding [B, e]. Source: docs/released-model.md 3.1-3.5.
 """
 
 import math
-from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .attention import HEAD_DIM, apply_rope, attention, rope_rotations
-from .config import TransformerConfig
+from .attention import apply_rope, attention, rope_rotations
+from .chunks import map_chunks, records_gradients, update_chunks
+from .config import HEAD_DIM, TransformerConfig
+from .types import AttentionFn, OnBlock
 
-# Video tokens that are projected at once. Only attention needs all of them: between the blocks a sequence is a list of
-# parts, so that what an MLP or rotary positions take beside it does not grow with the clip.
-PART = 8192
+CHUNK = 8192  # tokens: enough to keep a GPU busy, and a twelfth of a 1080p clip's
+VIDEO, TEXT = slice(0, 1), slice(1, 2)  # of a modulation [B, 2, d]
 
 
 class MLPEmbedder(nn.Module):
@@ -48,25 +48,31 @@ class Block(nn.Module):
         self.mlp_down = ops.Linear(4 * d, d, **kw)
 
     def forward(
-        self, parts: list[Tensor], length: int, vec: Tensor, ropes: Sequence[Tensor], attend: Callable
-    ) -> list[Tensor]:
-        """parts [B, l, d] of one sequence, `length` tokens of text at the head of the first; ropes of their videos."""
-        video, text = (m.chunk(6, dim=-1) for m in self.modulation(F.silu(vec))[:, None].chunk(2, dim=-1))
-        shift1, scale1, gate1, shift2, scale2, gate2 = zip(text, video, strict=True)
-        texts = [length] + [0] * (len(parts) - 1)
-        hidden = (modulated(self.norm1(x), n, shift1, scale1) for x, n in zip(parts, texts, strict=True))
-        q, k, v = map(joined, [list(pieces) for pieces in zip(*map(self.heads, hidden, ropes), strict=True)])
-        out = attend(q, k, v)
+        self, x: Tensor, text: int, vec: Tensor, rope: Tensor, attention: AttentionFn, chunk: int | None = None
+    ) -> Tensor:
+        """x [B, L, d] -> the same shape, and the same tensor unless chunk (see chunks.py) is None. rope [L, 32]."""
+        modulation = self.modulation(F.silu(vec)).unflatten(-1, (2, 6, -1))
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation.unbind(2)
+
+        def project(x: Tensor, i: slice) -> tuple[Tensor, Tensor, Tensor]:
+            return self.heads(modulate(self.norm1(x), text - i.start, shift1, scale1), rope[i])
+
+        def add_attention(x: Tensor, i: slice) -> Tensor:
+            h = self.attn_out(rearrange(y[:, :, i], "b n l c -> b l (n c)"))
+            return add_gated(x, h, text - i.start, gate1)
+
+        def add_mlp(x: Tensor, i: slice) -> Tensor:
+            h = self.mlp(modulate(self.norm2(x), text - i.start, shift2, scale2))
+            return add_gated(x, h, text - i.start, gate2)
+
+        q, k, v = map_chunks(project, x, chunk)
+        y = attention(q, k, v)
         del q, k, v
-        out = rearrange(out, "b n l c -> b l (n c)").split([x.shape[1] for x in parts], dim=1)
-        parts = [gated(x, self.attn_out(y), n, gate1) for x, y, n in zip(parts, out, texts, strict=True)]
-        return [
-            gated(x, self.mlp(modulated(self.norm2(x), n, shift2, scale2)), n, gate2)
-            for x, n in zip(parts, texts, strict=True)
-        ]
+        x = update_chunks(add_attention, x, chunk)
+        return update_chunks(add_mlp, x, chunk)
 
     def heads(self, h: Tensor, rope: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values [B, heads, l, 64] of a part."""
+        """Queries, keys and values [B, n, l, 64] of tokens h [B, l, d] at positions rope [l, 32]."""
         q, k, v = rearrange(self.qkv(h), "b l (s n c) -> s b n l c", s=3, c=HEAD_DIM)
         if not v.requires_grad:
             v = v.contiguous()  # so that the projection can go, which gradients keep anyway
@@ -103,36 +109,38 @@ class Transformer(nn.Module):
         txt: Tensor,
         ref_step: int | None = None,
         *,
-        attention: Callable = attention,
-        on_block: Callable[[int], None] | None = None,
+        attention: AttentionFn = attention,
+        on_block: OnBlock | None = None,
+        chunk: int = CHUNK,
     ) -> Tensor:
-        """The raw network output (stage 1: v; stage 2: dx/dt), same shape and dtype as x.
+        """The raw network output (objective "v": v; "flow": dx/dt), same shape and dtype as x.
 
         x [B, 16, T, H, W], scaled and noised, H and W even; timestep [B], 0..1000, may be fractional;
-        txt [B, L, text_dim]; ref_step 0..999, stage 2 only. `attention(q, k, v)` takes and returns
-        [B, heads, L+N, 64]; `on_block(i)` is called before block i and may raise to stop.
+        txt [B, l, text_dim]; ref_step 0..999, with a reference only. `attention(q, k, v)` takes and returns
+        [B, n, L, 64]; `on_block(i)` is called before block i and may raise to stop. `chunk` tokens are
+        projected at once (chunks.py).
         """
         t, h, w = x.shape[2], x.shape[3] // self.config.patch, x.shape[4] // self.config.patch
-        vec = self.embed_time(timestep, t, ref_step, x.dtype)
-        ropes = rope_rotations(t, h, w, x.device).split(PART)
-        img = self.patch_embed(rearrange(x, "b c t h w -> (b t) c h w"))
-        img = rearrange(img, "(b t) d h w -> b (t h w) d", t=t).split(PART, dim=1)
-        length = txt.shape[1]
-        parts = [torch.cat([self.text_embed(txt.to(x.dtype)), img[0]], dim=1), *img[1:]]
-        del img
+        text, vec = txt.shape[1], self.embed_time(timestep, t, ref_step, x.dtype)
+        rope = rope_rotations(t, h, w, x.device, text)
+        chunk = None if records_gradients(self, x, txt) else chunk
+        x = torch.cat([self.text_embed(txt.to(x.dtype)), self.embed_patches(x)], dim=1)
         for i, block in enumerate(self.blocks):
             if on_block is not None:
                 on_block(i)
-            parts = block(parts, length, vec, ropes, attention)
-        parts = [parts[0][:, length:], *parts[1:]]
+            x = block(x, text, vec, rope, attention, chunk)
         shift, scale = self.head_modulation(F.silu(vec))[:, None].chunk(2, dim=-1)
-        img = torch.cat([self.head(modulate(self.head_norm(self.norm_out(x)), shift, scale)) for x in parts], dim=1)
-        return rearrange(
-            img, "b (t h w) (c p q) -> b c t (h p) (w q)", t=t, h=h, w=w, p=self.config.patch, q=self.config.patch
-        )
+        x = self.head(modulate(self.head_norm(self.norm_out(x[:, text:])), 0, shift, scale))
+        p = self.config.patch
+        return rearrange(x, "b (t h w) (c p q) -> b c t (h p) (w q)", t=t, h=h, w=w, p=p, q=p)
+
+    def embed_patches(self, x: Tensor) -> Tensor:
+        """Video tokens [B, T*(H/2)*(W/2), d] of a latent [B, 16, T, H, W], in the order t, h, w."""
+        img = self.patch_embed(rearrange(x, "b c t h w -> (b t) c h w"))
+        return rearrange(img, "(b t) d h w -> b (t h w) d", t=x.shape[2])
 
     def embed_time(self, timestep: Tensor, latent_frames: int, ref_step: int | None, dtype: torch.dtype) -> Tensor:
-        """The time embedding [B, e]; stage 2 adds the latent frame count and the reference's noise step."""
+        """The time embedding [B, e]; with a reference also of the latent frame count and the reference's noise step."""
         d = self.config.hidden
         vec = self.time_embed(timestep_embedding(timestep, d).to(dtype))
         if self.config.reference:
@@ -146,37 +154,27 @@ class Transformer(nn.Module):
         return vec
 
 
-def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    return torch.addcmul(shift, x, 1 + scale)
+def modulate(x: Tensor, text: int, shift: Tensor, scale: Tensor) -> Tensor:
+    """x (1 + scale) + shift of tokens x [B, l, d], of which the first `text` (none if not positive) are the text's.
+
+    shift and scale are [B, 2, d], the video's and the text's, or [B, 1, d] where there is no text.
+    """
+    if text <= 0:
+        return torch.addcmul(shift[:, VIDEO], x, 1 + scale[:, VIDEO])
+    txt = torch.addcmul(shift[:, TEXT], x[:, :text], 1 + scale[:, TEXT])
+    return torch.cat([txt, modulate(x[:, text:], 0, shift, scale)], dim=1)
 
 
-def modulated(x: Tensor, length: int, shifts: tuple, scales: tuple) -> Tensor:
-    """`modulate` of a part whose first `length` tokens are text; shifts and scales are (text's, video's)."""
-    return by_kind(modulate, length, (x,), shifts, scales)
-
-
-def gated(x: Tensor, y: Tensor, length: int, gates: tuple) -> Tensor:
-    """x + gate * y, likewise."""
-    return by_kind(lambda x, y, gate: torch.addcmul(x, gate, y), length, (x, y), gates)
-
-
-def by_kind(call: Callable, length: int, parts: tuple, *pairs: tuple) -> Tensor:
-    """call(parts, one of each pair) for text tokens and for video tokens; [B, l, d] again."""
-    if length == 0:
-        return call(*parts, *(video for _, video in pairs))
-    text = call(*(x[:, :length] for x in parts), *(text for text, _ in pairs))
-    return torch.cat([text, call(*(x[:, length:] for x in parts), *(video for _, video in pairs))], dim=1)
-
-
-def joined(parts: list[Tensor]) -> Tensor:
-    """Queries, keys or values of all parts, which are let go."""
-    out = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
-    parts.clear()
-    return out
+def add_gated(x: Tensor, y: Tensor, text: int, gate: Tensor) -> Tensor:
+    """x + gate y of tokens [B, l, d], likewise."""
+    if text <= 0:
+        return torch.addcmul(x, gate[:, VIDEO], y)
+    txt = torch.addcmul(x[:, :text], gate[:, TEXT], y[:, :text])
+    return torch.cat([txt, add_gated(x[:, text:], y[:, text:], 0, gate)], dim=1)
 
 
 def timestep_embedding(t: Tensor, width: int) -> Tensor:
-    """[B] -> [B, width] in float32, cosines first (golden README 3.1)."""
+    """[B] -> [B, width] in float32, cosines first (docs/released-model.md 3.1)."""
     half = width // 2
     freqs = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
     angles = t.float()[:, None] * freqs

@@ -28,17 +28,16 @@ def trace(dit, x: Tensor, timesteps: Tensor, context: Tensor, ref_step: int) -> 
         return attention(q, k, v)
 
     def keep(name):
-        return lambda module, args, out: ours.__setitem__(name, out)
+        return lambda module, args, out: ours.__setitem__(name, out.clone())  # blocks work in place
 
     hooks = [
-        dit.blocks[0].register_forward_pre_hook(lambda module, args: ours.update(tokens_in=args[0][0])),
+        dit.blocks[0].register_forward_pre_hook(lambda module, args: ours.update(tokens_in=args[0].clone())),
         dit.norm_out.register_forward_hook(keep("final_layernorm_out")),
         *(block.register_forward_hook(keep(f"block{i}_out")) for i, block in enumerate(dit.blocks)),
     ]
     out = dit(x.transpose(1, 2), timesteps, context, ref_step, attention=attend)
     for hook in hooks:
         hook.remove()
-    ours |= {f"block{i}_out": ours[f"block{i}_out"][0] for i in range(len(dit.blocks))}
     text = ours["block1_out"][:, : context.shape[1]]  # dropped before the last norm; the recording kept it
     ours["final_layernorm_out"] = torch.cat([dit.norm_out(text), ours["final_layernorm_out"]], dim=1)
     cos, sin = rope_table(x.shape[1], x.shape[3] // 2, x.shape[4] // 2)

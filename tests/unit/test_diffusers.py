@@ -81,7 +81,7 @@ def test_block(stage, request):
     theirs = CogVideoXBlock(128, 2, 64, time_embed_dim=64, attention_bias=True).eval().requires_grad_(False)
     theirs.load_state_dict(block_weights(dit.blocks[1], "diffusers"))
     txt, img, vec, pe = randn(2, 5, 128), randn(2, 12, 128, seed=1), randn(2, 64, seed=2), rope_table(2, 2, 3)
-    (ours,) = dit.blocks[1]([torch.cat([txt, img], dim=1)], 5, vec, [rope_rotations(2, 2, 3)], attention)
+    ours = dit.blocks[1](torch.cat([txt, img], dim=1), 5, vec, rope_rotations(2, 2, 3, text=5), attention)
     our_txt, our_img = ours.split([5, 12], dim=1)
     their_img, their_txt = theirs(img, txt, vec, pe)
     assert error(our_img, their_img) < ONE_PASS

@@ -38,7 +38,7 @@ def test_the_saved_activations_of_a_block_are_counted(lora):
 
     x = torch.randn(1, tokens, d, dtype=torch.bfloat16, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x), torch.autocast("cpu", dtype=torch.bfloat16):
-        block([x], text, torch.randn(1, 64), [rope_rotations(t, h, w)], attention)
+        block(x, text, torch.randn(1, 64), rope_rotations(t, h, w, text=text), attention)
     counted = sum(x.untyped_storage().nbytes() for x in kept.values()) / (tokens * d)
     assert counted == pytest.approx(SAVED["cpu"] + (0 if lora else SAVED_FULL), rel=0.05)
 

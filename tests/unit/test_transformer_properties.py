@@ -67,22 +67,32 @@ def test_attention_kernels_agree(dit):
 
 
 @STAGES
-@pytest.mark.parametrize("part", [5, 6, 17])
-def test_parts_change_nothing(dit, part, monkeypatch):
-    """18 video tokens in two to four parts. Products of other shapes round otherwise."""
+@pytest.mark.parametrize("chunk", [5, 6, 17])
+def test_chunks_change_nothing(dit, chunk):
+    """7 tokens of text and 18 of video in two to five chunks. Products of other shapes round otherwise."""
     x, t, txt = example()
-    whole = dit(x, t, txt)
-    monkeypatch.setattr("flashvideo_core.dit.PART", part)
-    seen = []
-    hook = dit.blocks[0].register_forward_hook(lambda *args: seen.extend(y.shape[1] for y in args[2]))
-    assert error(dit(x, t, txt), whole) < ONE_PASS
+    whole, seen = dit(x, t, txt), []
+    hook = dit.blocks[0].qkv.register_forward_hook(lambda layer, args, out: seen.append(out.shape[1]))
+    assert error(dit(x, t, txt, chunk=chunk), whole) < ONE_PASS
     hook.remove()
-    assert seen[0] == 7 + part and sum(seen) == 7 + 18
+    assert seen[0] == chunk and sum(seen) == 7 + 18
+
+
+@STAGES
+def test_gradients_are_recorded_of_the_whole_sequence(dit):
+    """A chunk in place would spoil what they need."""
+    x, t, txt = example()
+
+    def gradient(chunk):
+        z = x.clone().requires_grad_(True)
+        return torch.autograd.grad(dit(z, t, txt, chunk=chunk).square().mean(), z)[0]
+
+    assert torch.equal(gradient(5), gradient(8192))
 
 
 @STAGES
 def test_gradients_do_not_change_the_result(dit):
-    """Without them the MLP works in place."""
+    """Without them blocks work in place."""
     x, t, txt = example()
     with torch.no_grad():
         plain = dit(x, t, txt)
@@ -131,7 +141,7 @@ def test_timesteps_may_be_fractional():
 
 
 def test_rope_sees_relative_positions_only():
-    """The dot product of a turned query and key depends on the distance, and text is left alone."""
+    """The dot product of a turned query and key depends on the distance alone, and text is not turned."""
     g = torch.Generator().manual_seed(3)
     q, k = torch.randn(1, 1, 1, 64, generator=g), torch.randn(1, 1, 1, 64, generator=g)
     rotations = rope_rotations(6, 5, 4)
@@ -144,7 +154,7 @@ def test_rope_sees_relative_positions_only():
     assert score((0, 0, 0), (2, 1, 3)) == pytest.approx(score((3, 3, 0), (5, 4, 3)), rel=1e-4)
     assert score((0, 0, 0), (2, 1, 3)) != pytest.approx(score((0, 0, 0), (1, 2, 3)), rel=1e-2)
     text = torch.randn(1, 1, 3, 64, generator=g)
-    mixed = apply_rope(torch.cat([text, q], dim=2), rope_rotations(1, 1, 1))
+    mixed = apply_rope(torch.cat([text, q], dim=2), rope_rotations(1, 1, 1, text=3))
     assert torch.equal(mixed[:, :, :3], text)
 
 
