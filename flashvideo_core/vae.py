@@ -1,12 +1,10 @@
 """The causal 3D VAE (CogVideoX's), 8x8 in space and 4 in time, as the released code runs it.
 
 Axes: B batch, C channels, T frames or latent frames, H, W. Frames are -1..1; latents are in VAE units.
-A clip goes through in temporal groups (17, 16, 16, ... frames; 3, 2, 2, ... latent frames). What a
-causal convolution needs of the group before is in `cache`, a dict that lives for one encode or decode.
-Source: golden README 3.10.
+A clip goes through in temporal groups (17, 16, 16, ... frames; 3, 2, 2, ... latent frames), and a group through each
+layer in chunks (vae_chunks.py). What a causal convolution needs of the frames before is in `cache`, a dict that lives
+for one encode or decode. Source: docs/released-model.md 3.10.
 """
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -14,23 +12,38 @@ from torch import Tensor, nn
 from .config import VAEConfig
 from .errors import InputError
 from .sizes import clip_size
-from .vae_layers import (
-    Cache,
-    CausalConv3d,
-    Downsample,
-    GroupNorm,
-    ResBlock,
-    SpatialNorm,
-    Upsample,
-    activated,
-    convolved,
-    entered,
-    join,
+from .types import DrawNoise, ProgressCallback
+from .vae_chunks import (
+    AUTO,
+    Chunks,
+    ChunkSize,
+    add_chunks,
+    convolve_input,
+    downsample_chunks,
+    join_frames,
+    norm_silu_conv,
+    upsample_chunks,
 )
+from .vae_layers import Cache, CausalConv3d, Downsample, GroupNorm, SpatialNorm, Upsample
+
+
+class ResBlock(nn.Module):
+    def __init__(self, cin: int, cout: int, norm: type, config: VAEConfig, ops=nn, **kw):
+        super().__init__()
+        self.norm1 = norm(cin, config, ops, **kw)
+        self.conv1 = CausalConv3d(cin, cout, ops, **kw)
+        self.norm2 = norm(cout, config, ops, **kw)
+        self.conv2 = CausalConv3d(cout, cout, ops, **kw)
+        self.skip = ops.Conv3d(cin, cout, 1, **kw) if cin != cout else nn.Identity()
+
+    def forward(self, x: Chunks, z: Tensor | None, cache: Cache, last: bool) -> Chunks:
+        h = norm_silu_conv(self.norm1, self.conv1, x, z, cache, last, residual=self.skip)
+        h = norm_silu_conv(self.norm2, self.conv2, h, z, cache, last)
+        return add_chunks(x, h)
 
 
 class Level(nn.Module):
-    """Residual blocks at one resolution, then (but for the last level) a change of resolution."""
+    """Residual blocks at one resolution, and (but for the last level) the change of resolution that follows them."""
 
     def __init__(self, cin: int, cout: int, count: int, norm: type, resample, config: VAEConfig, ops=nn, **kw):
         super().__init__()
@@ -53,19 +66,19 @@ class Encoder(nn.Module):
         self.norm_out = GroupNorm(widths[3], config, ops, **kw)
         self.conv_out = CausalConv3d(widths[3], 2 * config.latent_channels, ops, **kw)
 
-    def forward(self, x: Tensor, cache: Cache, last: bool = False, pixels: int | None = None) -> Tensor:
+    def forward(self, x: Tensor, cache: Cache, last: bool = False, chunk_size: ChunkSize = AUTO) -> Tensor:
         """One group of frames [B, 3, F, H, W] -> mean and log variance, [B, 2 * 16, T, H/8, W/8].
 
-        `last`: no group follows, and what only that one would need is freed. pixels: see vae_layers.split.
+        `last`: no group follows, and what only that one would need is freed.
         """
-        parts = entered(self.conv_in, x, cache, pixels)
+        x = convolve_input(self.conv_in, x, cache, chunk_size)
         for level in self.levels:
             for block in level.blocks:
-                parts = block(parts, None, cache, last)
-            parts = level.resample(parts, pixels) if level.resample is not None else parts
+                x = block(x, None, cache, last)
+            x = x if level.resample is None else downsample_chunks(level.resample, x, chunk_size)
         for block in self.mid:
-            parts = block(parts, None, cache, last)
-        return join(list(convolved(self.conv_out, activated(self.norm_out, parts, None), cache, last)))
+            x = block(x, None, cache, last)
+        return join_frames(norm_silu_conv(self.norm_out, self.conv_out, x, None, cache, last))
 
 
 class Decoder(nn.Module):
@@ -81,16 +94,18 @@ class Decoder(nn.Module):
         self.norm_out = SpatialNorm(widths[3], config, ops, **kw)
         self.conv_out = CausalConv3d(widths[3], 3, ops, **kw)
 
-    def forward(self, z: Tensor, cache: Cache, first: bool, last: bool = False, pixels: int | None = None) -> Tensor:
+    def forward(
+        self, z: Tensor, cache: Cache, first: bool, last: bool = False, chunk_size: ChunkSize = AUTO
+    ) -> Tensor:
         """One group of latent frames [B, 16, T, H, W] -> frames, not clamped; `first`, `last`: of the clip."""
-        parts = entered(self.conv_in, z, cache, pixels)
+        x = convolve_input(self.conv_in, z, cache, chunk_size)
         for block in self.mid:
-            parts = block(parts, z, cache, last)
+            x = block(x, z, cache, last)
         for level in self.levels:
             for block in level.blocks:
-                parts = block(parts, z, cache, last)
-            parts = level.resample(parts, pixels, first) if level.resample is not None else parts
-        return join(list(convolved(self.conv_out, activated(self.norm_out, parts, z), cache, last)))
+                x = block(x, z, cache, last)
+            x = x if level.resample is None else upsample_chunks(level.resample, x, chunk_size, first)
+        return join_frames(norm_silu_conv(self.norm_out, self.conv_out, x, z, cache, last))
 
 
 class VAE(nn.Module):
@@ -103,24 +118,23 @@ class VAE(nn.Module):
     def encode(
         self,
         frames: Tensor,
-        draw_noise: Callable[[Tensor], Tensor] | None = None,
-        callback: Callable | None = None,
+        draw_noise: DrawNoise | None = None,
+        callback: ProgressCallback | None = None,
         phase: str = "handoff",
-        pixels: int | None = None,
+        chunk_size: ChunkSize = AUTO,
     ) -> Tensor:
         """Frames [B, 3, 4n+1, 8H, 8W] in -1..1 -> latent [B, 16, n+1, H, W] in VAE units, float32.
 
         Groups of 17, 16, 16, ..., rest. Without `draw_noise` the posterior mean; with it a sample, one
-        draw a group (`draw_noise(mean)` returns noise like mean), as released. pixels: of the parts in which
-        feature maps are held (vae_layers.split). Raises ValueError for another frame count or sizes that are not
-        multiples of 8.
+        draw a group (`draw_noise(mean)` returns noise like mean), as released. Raises ValueError for another
+        frame count or sizes that are not multiples of 8.
         """
         check_frames(frames)
         cache, out = {}, []
         groups = encode_groups(frames.shape[2])
         for i, (start, stop) in enumerate(groups):
-            group, last = self.place(frames[:, :, start:stop]), stop == frames.shape[2]
-            moments = self.encoder(group, cache, last, pixels).float()
+            group, last = self.cast_input(frames[:, :, start:stop]), stop == frames.shape[2]
+            moments = self.encoder(group, cache, last, chunk_size).float()
             out.append(sample_posterior(moments, draw_noise).to(frames.device))
             if callback is not None:
                 callback(phase, i + 1, len(groups), None)
@@ -129,30 +143,30 @@ class VAE(nn.Module):
     def decode(
         self,
         z: Tensor,
-        callback: Callable | None = None,
+        callback: ProgressCallback | None = None,
         phase: str = "decode",
         out: Tensor | None = None,
-        pixels: int | None = None,
+        chunk_size: ChunkSize = AUTO,
     ) -> Tensor:
         """Latent [B, 16, T, H, W] in VAE units -> frames [B, 3, 4T-3, 8H, 8W], float32, clamped to -1..1.
 
         Odd T: groups of 3, 2, 2, ... latent frames, as released; even T: 2, 2, 2, ... Every group is copied
-        into `out` at once; one on the CPU keeps the frames out of the GPU's memory. pixels as in `encode`.
+        into `out` at once; one on the CPU keeps the frames out of the GPU's memory.
         """
         t = z.shape[2]
         if out is None:
             out = torch.empty(z.shape[0], 3, *clip_size(*z.shape[2:]), device=z.device)
         groups, done, cache = decode_groups(t), 0, {}
         for i, (start, stop) in enumerate(groups):
-            frames = self.decoder(self.place(z[:, :, start:stop]), cache, i == 0, stop == t, pixels)
+            frames = self.decoder(self.cast_input(z[:, :, start:stop]), cache, i == 0, stop == t, chunk_size)
             out[:, :, done : done + frames.shape[2]] = frames.clamp_(-1, 1)
             done += frames.shape[2]
             if callback is not None:
                 callback(phase, i + 1, len(groups), None)
         return out
 
-    def place(self, x: Tensor) -> Tensor:
-        """x where and as the network computes. ComfyUI, which moves weights about, overrides it."""
+    def cast_input(self, x: Tensor) -> Tensor:
+        """x on the device and in the dtype of the network. ComfyUI, which moves weights about, overrides it."""
         return x.to(self.encoder.conv_in.conv.weight)
 
 
@@ -168,7 +182,7 @@ def decode_groups(t: int) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], t], strict=True))
 
 
-def sample_posterior(moments: Tensor, draw_noise: Callable[[Tensor], Tensor] | None) -> Tensor:
+def sample_posterior(moments: Tensor, draw_noise: DrawNoise | None) -> Tensor:
     """The mean, or mean + std * noise, of moments [B, 2C, ...] whose halves are mean and log variance."""
     mean, logvar = moments.chunk(2, dim=1)
     if draw_noise is None:
