@@ -55,7 +55,8 @@ class Block(nn.Module):
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.unbind(2)
 
         def project(x: Tensor, i: slice) -> tuple[Tensor, Tensor, Tensor]:
-            return self.heads(modulate(self.norm1(x), text - i.start, shift1, scale1), rope[i])
+            qkv = self.qkv(modulate(self.norm1(x), text - i.start, shift1, scale1))
+            return self.split_heads(qkv, rope[i])
 
         def add_attention(x: Tensor, i: slice) -> Tensor:
             h = self.attn_out(rearrange(y[:, :, i], "b n l c -> b l (n c)"))
@@ -71,12 +72,11 @@ class Block(nn.Module):
         x = update_chunks(add_attention, x, chunk)
         return update_chunks(add_mlp, x, chunk)
 
-    def heads(self, h: Tensor, rope: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values [B, n, l, 64] of tokens h [B, l, d] at positions rope [l, 32]."""
-        q, k, v = rearrange(self.qkv(h), "b l (s n c) -> s b n l c", s=3, c=HEAD_DIM)
-        if not v.requires_grad:
-            v = v.contiguous()  # so that the projection can go, which gradients keep anyway
-        return apply_rope(self.q_norm(q), rope), apply_rope(self.k_norm(k), rope), v
+    def split_heads(self, qkv: Tensor, rope: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[B, l, 3 d] -> q, k and v [B, n, l, 64]; q and k normalized, and turned by rope [l, 32]."""
+        q, k, v = rearrange(qkv, "b l (s n c) -> s b n l c", s=3, c=HEAD_DIM)
+        q, k = apply_rope(self.q_norm(q), rope), apply_rope(self.k_norm(k), rope)
+        return q, k, v if v.requires_grad else v.contiguous()  # a view would keep qkv, which gradients keep anyway
 
     def mlp(self, h: Tensor) -> Tensor:
         h = self.mlp_up(h)

@@ -16,9 +16,9 @@ from .config import TransformerConfig, VAEConfig
 from .dit import Transformer
 from .meta_trace import MemoryTrace, trace_memory
 from .vae import VAE
-from .vae_layers import default_chunk_pixels
+from .vae_chunks import ChunkSize, default_chunk_pixels
 
-Cut = int | tuple[int, int] | None
+VAESplit = int | tuple[int, int] | None
 INDEX_LIMIT = 2**31 - 1  # elements of one tensor that every CUDA kernel can address
 SHARE = 0.7  # of the free memory; the rest is fragmentation and what others take
 TILE_OVERLAP = 1 / 4
@@ -29,7 +29,7 @@ BRANCH_BOUND = 20  # numbers per token, channel and batch: more than any evaluat
 BOUND = 5  # maps of a group, as if the widest were at full resolution: more than any pass takes (tests/test_memory.py)
 
 
-def is_tiled(cut: Cut) -> bool:
+def is_tiled(cut: VAESplit) -> bool:
     return isinstance(cut, (tuple, list))  # a list where a record gave it back
 
 
@@ -37,7 +37,7 @@ def is_tiled(cut: Cut) -> bool:
 class VAEPlan:
     """How a pass is cut, and its estimated peak in bytes beside weights and input."""
 
-    cut: Cut
+    cut: VAESplit
     peak: int
 
 
@@ -111,16 +111,16 @@ def trace_vae_pass(
             x = torch.empty(1, config.latent_channels, (frames + 3) // 4, height // 8, width // 8)
         else:
             x = torch.empty(1, 3, frames, height, width)
-    pixels = default_chunk_pixels(device, dtype) if pixels is None else pixels
+    chunk_size = ChunkSize(default_chunk_pixels(device, dtype) if pixels is None else pixels)
     run = getattr(vae, kind)
     # measured on a CPU and on an H200: within 5 % with the copies, up to 31 % too low without
     reordered = device.type in ("cpu", "cuda")
-    return trace_memory(lambda: run(x, pixels=pixels), x, *vae.parameters(), reordered=reordered)
+    return trace_memory(lambda: run(x, chunk_size=chunk_size), x, *vae.parameters(), reordered=reordered)
 
 
 def plan_vae_split(
     config: VAEConfig, kind: str, clip: tuple[int, int, int], dtype: torch.dtype, device: torch.device, free: int
-) -> Cut:
+) -> VAESplit:
     """The cut of `plan_vae`, without its counting (seconds, for a CPU's many parts) where all is sure to fit."""
     elements = MOST_GROUP * config.channels * max(config.multipliers) * clip[1] * clip[2]
     if elements <= INDEX_LIMIT and BOUND * elements * dtype.itemsize <= SHARE * free:
@@ -142,7 +142,7 @@ def plan_vae(
     return VAEPlan(cut, peak)
 
 
-def cuts(clip: tuple[int, int, int]) -> Iterator[Cut]:
+def cuts(clip: tuple[int, int, int]) -> Iterator[VAESplit]:
     """From the whole picture down to the smallest tile."""
     height, width = clip[1] // 8, clip[2] // 8
     yield None
@@ -154,7 +154,7 @@ def cuts(clip: tuple[int, int, int]) -> Iterator[Cut]:
         parts += 1
 
 
-def describe_split(cut: Cut) -> str:
+def describe_split(cut: VAESplit) -> str:
     """For people, sides as height x width."""
     if is_tiled(cut):
         return f"in tiles of {8 * cut[0]}x{8 * cut[1]} pixels"

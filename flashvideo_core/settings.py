@@ -16,7 +16,7 @@ from typing import TypeVar
 from .config import SamplingDefaults
 from .errors import InputError
 from .guidance import guidance_scale
-from .memory import Cut
+from .memory import VAESplit
 from .schedule import check_noise_step, stage1_schedule, stage2_times
 from .sizes import MULTIPLE, check_frame_count, floor_size
 
@@ -138,7 +138,7 @@ class DraftPlan(SavedPlan):
     branches is None until the network is on its device, since what is free then decides.
     """
 
-    decode: Cut = None
+    decode: VAESplit = None
     branches: int | None = None
 
 
@@ -146,8 +146,8 @@ class DraftPlan(SavedPlan):
 class RefinePlan(SavedPlan):
     """As DraftPlan, with the encoding of the hand-off."""
 
-    encode: Cut = None
-    decode: Cut = None
+    encode: VAESplit = None
+    decode: VAESplit = None
     branches: int | None = None
 
 

@@ -94,9 +94,7 @@ class Decoder(nn.Module):
         self.norm_out = SpatialNorm(widths[3], config, ops, **kw)
         self.conv_out = CausalConv3d(widths[3], 3, ops, **kw)
 
-    def forward(
-        self, z: Tensor, cache: Cache, first: bool, last: bool = False, chunk_size: ChunkSize = AUTO
-    ) -> Tensor:
+    def forward(self, z: Tensor, cache: Cache, first: bool, last: bool = False, chunk_size: ChunkSize = AUTO) -> Tensor:
         """One group of latent frames [B, 16, T, H, W] -> frames, not clamped; `first`, `last`: of the clip."""
         x = convolve_input(self.conv_in, z, cache, chunk_size)
         for block in self.mid:

@@ -66,7 +66,7 @@ def convolve_input(conv: CausalConv3d, x: Tensor, cache: Cache, chunk_size: Chun
     """The first convolution, of frames or latents x [B, C, T, H, W]; whole where it is trained."""
     chunk_size = replace(chunk_size, pixels=WHOLE) if records_gradients(conv, x) else chunk_size
     out = []
-    for chunk in split_frames(x, size):
+    for chunk in split_frames(x, chunk_size):
         out += split_frames(conv(conv.pad_with_past(chunk, cache), cache), chunk_size)
     return out
 

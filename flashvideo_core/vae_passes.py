@@ -4,20 +4,21 @@ from torch import Tensor
 
 from .components import Pipeline, on_device, require_component
 from .handoff import resize_to_target
-from .memory import Cut, free_memory, is_tiled, plan_vae_split, tile_overlap
+from .memory import VAESplit, free_memory, is_tiled, plan_vae_split, tile_overlap
 from .sampling import check_finite
 from .tiling import tiled
 from .types import OnTile, ProgressCallback
+from .vae_chunks import ChunkSize
 
 
-def plan_split(pipe: Pipeline, kind: str, clip: tuple[int, int, int]) -> Cut:
+def plan_split(pipe: Pipeline, kind: str, clip: tuple[int, int, int]) -> VAESplit:
     """How a pass ("decode" or "encode") over a clip of (frames, height, width) is split with the memory now free."""
     config = require_component(pipe, "vae").config
     return plan_vae_split(config, kind, clip, pipe.dtype, pipe.device, free_memory(pipe.device))
 
 
 def decode(
-    pipe: Pipeline, z: Tensor, phase: str, callback: ProgressCallback | None = None, split: Cut = None
+    pipe: Pipeline, z: Tensor, phase: str, callback: ProgressCallback | None = None, split: VAESplit = None
 ) -> Tensor:
     """Latent [1, 16, T, h, w] in VAE units -> frames [F, H, W, 3] in 0..1 on the CPU.
 
@@ -30,7 +31,7 @@ def decode(
                 lambda tile: vae.decode(tile.to(pipe.device)), z.cpu(), split, tile_overlap(split), (8, 1), on_tile
             )
         else:
-            frames = vae.decode(z.to(pipe.device), callback, phase, pixels=split)
+            frames = vae.decode(z.to(pipe.device), callback, phase, chunk_size=ChunkSize(split))
         frames = to_image_range(frames)
     check_finite(frames.sum(), pipe.dtype)  # of the sum, which needs no mask as large as the clip
     return frames
@@ -41,7 +42,7 @@ def encode(
     frames: Tensor,
     size: tuple[int, int],
     callback: ProgressCallback | None = None,
-    split: Cut = None,
+    split: VAESplit = None,
 ) -> Tensor:
     """The hand-off: frames [F, h, w, 3] in 0..1 -> reference latent [1, 16, T, H/8, W/8] on the pipe's device.
 
@@ -56,7 +57,9 @@ def encode(
             large = resize_to_target(frames, size)
             z = tiled(lambda tile: vae.encode(tile.to(pipe.device)), large, tile, overlap, (1, 8), on_tile)
         else:
-            z = vae.encode(resize_to_target(frames.to(pipe.device), size), callback=callback, pixels=split)
+            z = vae.encode(
+                resize_to_target(frames.to(pipe.device), size), callback=callback, chunk_size=ChunkSize(split)
+            )
         z = z.to(pipe.device)
     check_finite(z, pipe.dtype)
     return z

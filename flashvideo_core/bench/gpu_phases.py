@@ -21,6 +21,7 @@ from ..memory import transformer_peak, vae_peak
 from ..pipeline import generate
 from ..types import AttentionFn
 from ..vae import VAE
+from ..vae_chunks import ChunkSize
 from .operations import decode_operations, encode_operations, transformer_operations
 from .sizes import Latent, Size
 
@@ -107,7 +108,7 @@ def measure_vae(case: Case) -> list[Row]:
     for kind, (run, given, count) in passes.items():
         for pixels, said in ((None, "whole"), (clip[1] * clip[2], "a frame a chunk")):
             planned = vae_peak(case.size.vae, kind, clip, case.dtype, case.device, pixels)
-            call = lambda run=run, given=given, pixels=pixels: run(given, pixels=pixels)  # noqa: E731
+            call = lambda run=run, given=given, pixels=pixels: run(given, chunk_size=ChunkSize(pixels))  # noqa: E731
             operations = count(case.size.vae, case.size.tokens)
             rows.append(measure(case, f"VAE {kind}, {said}", call, operations, planned=planned))
     return rows

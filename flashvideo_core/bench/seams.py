@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..memory import SHARE, plan_vae, tile_overlap, vae_peak
 from ..tiling import decode_released_strips, spans, tiled
-from ..vae_layers import WHOLE
+from ..vae_chunks import WHOLE, ChunkSize
 
 Zones = list[tuple[int, int]]
 NEAR = range(2, 9)  # columns from a seam's line, on both sides, that it is compared with
@@ -41,7 +41,7 @@ def seams(vae: nn.Module, z: Tensor) -> dict[str, dict[str, float]]:
     rows, cols = (zones(side, part, overlap) for side, part in zip((height, width), tile, strict=True))
     found = {"hard": figures(decode_released_strips(vae, z), whole, [], [(4 * (width // 2 * 2),) * 2])}
     found["tiles"] = figures(tiled(vae.decode, z, tile, overlap, (8, 1)), whole, rows, cols)
-    by_frame, by_group = (vae.decode(clip, pixels=pixels) for pixels in (64 * height * width, WHOLE))
+    by_frame, by_group = (vae.decode(clip, chunk_size=ChunkSize(n, 0)) for n in (64 * height * width, WHOLE))
     found["parts"] = figures(by_frame, by_group, rows, cols)
     for name, known in {"twice": first_pass(vae, z, tile, overlap), "shared": statistics}.items():
         y = tiled(with_statistics(vae, known), z, tile, overlap, (8, 1))

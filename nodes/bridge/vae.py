@@ -19,6 +19,7 @@ from ...flashvideo_core.memory import vae_peak
 from ...flashvideo_core.sizes import clip_size, trimmed_count
 from ...flashvideo_core.tiling import spans, tiled
 from ...flashvideo_core.vae import VAE
+from ...flashvideo_core.vae_chunks import AUTO
 from .progress import make_progress_callback, make_tile_callbacks
 
 
@@ -35,23 +36,23 @@ class ChunkedVAE(VAE):
         super().__init__(config, comfy.ops.disable_weight_init, dtype=dtype)
         self.dtype = dtype
 
-    def place(self, x: Tensor) -> Tensor:
+    def cast_input(self, x: Tensor) -> Tensor:
         return x.to(self.device, self.dtype)  # `device` is kept by the ModelPatcher; weights may be elsewhere
 
     def decode_output_shape(self, shape) -> tuple[int, ...]:
         return shape[0], 3, *clip_size(*shape[2:])
 
     def decode(
-        self, z: Tensor, callback=None, phase: str = "decode", out=None, pixels=None, output_buffer=None
+        self, z: Tensor, callback=None, phase: str = "decode", out=None, chunk_size=AUTO, output_buffer=None
     ) -> Tensor:
         out = output_buffer if out is None else out
-        return super().decode(z, callback or make_progress_callback(), phase, out, pixels)
+        return super().decode(z, callback or make_progress_callback(), phase, out, chunk_size)
 
     def encode(
-        self, x: Tensor, draw_noise=None, callback=None, phase: str = "handoff", pixels=None, device=None
+        self, x: Tensor, draw_noise=None, callback=None, phase: str = "handoff", chunk_size=AUTO, device=None
     ) -> Tensor:
         x = x[:, :, : trimmed_count(x.shape[2])]
-        return super().encode(x, draw_noise, callback or make_progress_callback(), phase, pixels)
+        return super().encode(x, draw_noise, callback or make_progress_callback(), phase, chunk_size)
 
     def decode_tiled(
         self, z, tile_x=64, tile_y=64, overlap=16, tile_t=None, overlap_t=None, callback=None, phase="decode"

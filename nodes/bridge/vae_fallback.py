@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ...flashvideo_core.errors import InputError
-from ...flashvideo_core.memory import Cut, describe_split, is_tiled, plan_vae_split, tile_overlap
+from ...flashvideo_core.memory import VAESplit, describe_split, is_tiled, plan_vae_split, tile_overlap
 from ...flashvideo_core.types import DrawNoise, ProgressCallback
+from ...flashvideo_core.vae_chunks import ChunkSize
 from .vae import FlashVideoVAE
 
 MIN_TILE = 16  # latent rows and columns
@@ -36,10 +37,10 @@ class FallbackVAE:
         """z [1, 16, T, h, w] -> frames [1, 3, 4T-3, 8h, 8w] in -1..1 on the CPU."""
         module = self.vae.first_stage_model
 
-        def run_pass(split: Cut) -> Tensor:
+        def run_pass(split: VAESplit) -> Tensor:
             if is_tiled(split):
                 return module.decode_tiled(z, split[1], split[0], tile_overlap(split), callback=callback, phase=phase)
-            return module.decode(z, callback, phase, torch.empty(module.decode_output_shape(z.shape)), split)
+            return module.decode(z, callback, phase, torch.empty(module.decode_output_shape(z.shape)), ChunkSize(split))
 
         return self._run_with_fallback("decode", module.decode_output_shape(z.shape)[2:], run_pass)
 
@@ -49,15 +50,17 @@ class FallbackVAE:
         """frames [1, 3, F, H, W] in -1..1 on the CPU -> z [1, 16, T, H/8, W/8]."""
         module = self.vae.first_stage_model
 
-        def run_pass(split: Cut) -> Tensor:
+        def run_pass(split: VAESplit) -> Tensor:
             if is_tiled(split):
                 tile_y, tile_x = 8 * split[0], 8 * split[1]
                 return module.encode_tiled(frames, tile_x, tile_y, 8 * tile_overlap(split), callback=callback)
-            return module.encode(frames, draw_noise, callback, pixels=split)
+            return module.encode(frames, draw_noise, callback, chunk_size=ChunkSize(split))
 
         return self._run_with_fallback("encode", tuple(frames.shape[2:]), run_pass)
 
-    def _run_with_fallback(self, kind: str, clip: tuple[int, int, int], run_pass: Callable[[Cut], Tensor]) -> Tensor:
+    def _run_with_fallback(
+        self, kind: str, clip: tuple[int, int, int], run_pass: Callable[[VAESplit], Tensor]
+    ) -> Tensor:
         """The result of the first split of the clip (frames, height, width) whose pass does not run out of memory."""
         for split in self._splits(kind, clip):
             with mm.cuda_device_context(self.vae.device):
@@ -70,7 +73,7 @@ class FallbackVAE:
             )
         raise RuntimeError(f"not enough memory for the VAE {kind} even {describe_split(split)}")
 
-    def _splits(self, kind: str, clip: tuple[int, int, int]) -> Iterator[Cut]:
+    def _splits(self, kind: str, clip: tuple[int, int, int]) -> Iterator[VAESplit]:
         """The split to try first, then ever smaller ones."""
         split = self._first_split(kind, clip)
         yield split
@@ -81,7 +84,7 @@ class FallbackVAE:
             tile = tuple(max(min(MIN_TILE, side), side // 2) for side in tile)
             yield tile
 
-    def _first_split(self, kind: str, clip: tuple[int, int, int]) -> Cut:
+    def _first_split(self, kind: str, clip: tuple[int, int, int]) -> VAESplit:
         """The tiling that was chosen, or for "auto" what fits once ComfyUI has made room for the pass."""
         vae, tile = self.vae, TILE_SIZES.get(self.tiling)
         pass_size = clip[1:] if tile is None else (8 * tile[0], 8 * tile[1])
@@ -94,7 +97,7 @@ class FallbackVAE:
         return plan_vae_split(vae.first_stage_model.config, kind, clip, vae.vae_dtype, vae.device, free)
 
 
-def run_unless_oom(run_pass: Callable[[Cut], Tensor], split: Cut) -> Tensor | None:
+def run_unless_oom(run_pass: Callable[[VAESplit], Tensor], split: VAESplit) -> Tensor | None:
     """run_pass(split), or None when memory ran out.
 
     The caller retries after the except block, whose exception would keep the failed pass's tensors alive.

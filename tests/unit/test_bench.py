@@ -11,7 +11,6 @@ from support.golden import ONE_PASS
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.peers import runner
-from flashvideo_core import vae_layers
 from flashvideo_core.attention import plain_attention
 from flashvideo_core.bench.compare import bench, relative
 from flashvideo_core.bench.growth import draw, exponent, growth
@@ -123,8 +122,7 @@ def test_tiles_with_the_statistics_of_the_whole():
     torch.testing.assert_close((mean, var), (x.mean(-1), x.var(-1, correction=0)))
 
 
-def test_every_way_of_tiling_is_compared(monkeypatch):
-    monkeypatch.setattr(vae_layers, "SLOW", 0)  # maps as small as these go in parts too
+def test_every_way_of_tiling_is_compared():
     z = torch.randn(1, 16, 3, 4, 40, generator=torch.Generator().manual_seed(0))
     found = seams(build_network("vae-decode", TINY), z)
     assert list(found) == ["hard", "tiles", "parts", "twice", "shared"]

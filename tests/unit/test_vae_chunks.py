@@ -1,22 +1,20 @@
-"""The VAE in parts of few frames, as on a CPU: the golden values, every frame count, batches, groups, gradients."""
+"""The VAE in chunks of few frames, as on a CPU: the golden values, every frame count, batches, groups, gradients."""
 
 import pytest
 import torch
 from support.golden import ONE_PASS, error, recorded
 
-from flashvideo_core import vae_layers
 from flashvideo_core.config import VAEConfig
 from flashvideo_core.vae import VAE
-from flashvideo_core.vae_layers import split
+from flashvideo_core.vae_chunks import WHOLE, ChunkSize, split_frames
 
 SMALL = VAEConfig(channels=8, multipliers=(1, 2, 2, 4), blocks=1, groups=4)
 
 
 @pytest.fixture(params=[1, 500], ids=["single", "few"])
-def in_parts(monkeypatch, request):
+def few(request):
     """Maps as small as those of the tests are split too."""
-    monkeypatch.setattr(vae_layers, "PIXELS", request.param)
-    monkeypatch.setattr(vae_layers, "SLOW", 0)
+    return ChunkSize(request.param, unfolded=0)
 
 
 @pytest.fixture(scope="module")
@@ -34,51 +32,51 @@ def random(*shape, seed=0):
 
 
 @pytest.mark.parametrize("count", [9, 49])
-def test_golden_encode(in_parts, vae, count):
+def test_golden_encode(few, vae, count):
     golden = recorded("vae", f"enc{count}.")
-    assert error(vae.encode(golden["x"]), golden["moments"].chunk(2, dim=1)[0]) < ONE_PASS
+    assert error(vae.encode(golden["x"], chunk_size=few), golden["moments"].chunk(2, dim=1)[0]) < ONE_PASS
 
 
 @pytest.mark.parametrize("t", [2, 5])
-def test_golden_decode(in_parts, vae, t):
+def test_golden_decode(few, vae, t):
     golden = recorded("vae", f"dec{t}.")
     raw = golden["raw"] if "raw" in golden else golden["frames"].permute(3, 0, 1, 2)[None] / 127.5 - 1
-    assert error(vae.decode(golden["z"]), raw.clamp(-1, 1)) < ONE_PASS
+    assert error(vae.decode(golden["z"], chunk_size=few), raw.clamp(-1, 1)) < ONE_PASS
 
 
 @pytest.mark.parametrize(("t", "batch"), [(1, 1), (2, 1), (3, 2), (4, 1), (5, 1), (6, 1)])
-def test_decode(in_parts, pair, t, batch):
+def test_decode(few, pair, t, batch):
     z = random(batch, 16, t, 3, 5)
-    assert error(pair[0].decode(z), pair[1].decode(z.double())) < ONE_PASS
+    assert error(pair[0].decode(z, chunk_size=few), pair[1].decode(z.double())) < ONE_PASS
 
 
 @pytest.mark.parametrize(("count", "batch"), [(1, 1), (5, 2), (17, 1), (21, 1), (37, 1)])
-def test_encode(in_parts, pair, count, batch):
+def test_encode(few, pair, count, batch):
     x = random(batch, 3, count, 24, 40).clamp(-1, 1)
-    assert error(pair[0].encode(x), pair[1].encode(x.double())) < ONE_PASS
+    assert error(pair[0].encode(x, chunk_size=few), pair[1].encode(x.double())) < ONE_PASS
 
 
-def test_gradients_are_those_of_whole_maps(in_parts, pair):
+def test_gradients_are_those_of_whole_maps(few, pair):
     """What is differentiated is not split; what follows a frozen first layer is, and has the same gradients."""
     z, last = random(1, 16, 3, 2, 3), pair[0].decoder.conv_out.conv.weight
 
-    def gradient(network, z):
+    def gradient(network, z, chunk_size):
         weight = network.decoder.conv_out.conv.weight.requires_grad_(True)
-        (out,) = torch.autograd.grad(network.decoder(z, {}, first=True).square().mean(), weight)
+        (out,) = torch.autograd.grad(network.decoder(z, {}, first=True, chunk_size=chunk_size).square().mean(), weight)
         weight.requires_grad_(False)
         return out
 
-    assert error(gradient(pair[0], z), gradient(pair[1], z.double())) < ONE_PASS
-    assert len(split(torch.zeros(1, 8, 9, 32, 32), None)) > 1
-    assert len(split(torch.zeros(1, 8, 9, 32, 32, requires_grad=True), None)) == 1
+    assert error(gradient(pair[0], z, few), gradient(pair[1], z.double(), ChunkSize(WHOLE))) < ONE_PASS
+    assert len(split_frames(torch.zeros(1, 8, 9, 32, 32), few)) > 1
+    assert len(split_frames(torch.zeros(1, 8, 9, 32, 32, requires_grad=True), few)) == 1
     assert not last.requires_grad
 
 
 @pytest.mark.parametrize("frames", range(1, 18))
-def test_pairs_of_frames_stay_in_one_part(in_parts, frames):
-    parts = split(torch.arange(frames).float().view(1, 1, frames, 1, 1).expand(1, 1, frames, 10, 10), None)
-    assert torch.cat(parts, dim=2)[0, 0, :, 0, 0].tolist() == list(range(frames))
-    counts = [part.shape[2] for part in parts]
+def test_pairs_of_frames_stay_in_one_chunk(few, frames):
+    chunks = split_frames(torch.arange(frames).float().view(1, 1, frames, 1, 1).expand(1, 1, frames, 10, 10), few)
+    assert torch.cat(chunks, dim=2)[0, 0, :, 0, 0].tolist() == list(range(frames))
+    counts = [chunk.shape[2] for chunk in chunks]
     assert set(counts) == {1} or all(count % 2 == 0 for count in counts[1:])
 
 
