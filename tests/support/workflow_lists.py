@@ -167,11 +167,10 @@ Still out of memory? Choose the target *custom* in the hand-off, with 1280x720."
 WEIGHTS_NOTE = """The editor offers to download what is missing: the released *.pt* files and the text encoder. They \
 work as they are.
 
-Converted files load faster, since the LoRA is merged once, and hold no pickle. In the folder of this pack, with \
-ComfyUI's Python:
+Converted once, they load faster and hold no pickle. In the folder *ComfyUI*, with ComfyUI's Python:
 
-`python -m flashvideo_core convert ../../models/diffusion_models/stage2.pt \
-../../models/diffusion_models/flashvideo_stage2.safetensors`
+`python custom_nodes/ComfyUI-FlashVideo convert models/diffusion_models/stage2.pt \
+models/diffusion_models/flashvideo_stage2.safetensors`
 
 In the same way *stage1.pt* to *flashvideo_stage1.safetensors*, and in *models/vae* *3d-vae.pt* to \
 *flashvideo_vae.safetensors*. Then choose the new names in the loaders."""
