@@ -21,7 +21,8 @@ from support.workflow_files import load_workflow
 PICTURE = PACK / "docs" / "two-stage.webp"
 PAGE_SIZE = (1500, 900)
 FPS, CLIP_FRAMES = 8, 17  # of the tiny model's clips; the film has the same rate
-WAITING_SHOWN_EVERY = 600  # milliseconds between two frames of the film while the server works
+FRAME_MS = 1000 // FPS
+WAITING_FRAMES = 16  # of the film, however long the server works
 MARGIN, CAPTION_HEIGHT = 20, 44
 LAYOUT = {  # position and size of the nodes that are seen; the others are moved away
     "FlashVideoTextEncode": (0, 0, 280, 130),
@@ -85,9 +86,14 @@ class Film:
     durations: list[int] = field(default_factory=list)
     pointer: tuple[float, float] = (0, 0)
 
-    def shoot(self, milliseconds: int = 1000 // FPS) -> None:
-        """One frame; a frame like the one before makes that last longer."""
-        frame = Image.open(io.BytesIO(self.editor.page.screenshot(clip=self.area))).convert("RGB")
+    def shoot(self, milliseconds: int = FRAME_MS) -> None:
+        self.add(self.screenshot(), milliseconds)
+
+    def screenshot(self) -> Image.Image:
+        return Image.open(io.BytesIO(self.editor.page.screenshot(clip=self.area))).convert("RGB")
+
+    def add(self, frame: Image.Image, milliseconds: int = FRAME_MS) -> None:
+        """One frame; if it is like the one before, that is shown longer."""
         if self.frames and frame.tobytes() == self.frames[-1].tobytes():
             self.durations[-1] += milliseconds
         else:
@@ -109,10 +115,13 @@ class Film:
         target.click()
 
     def wait_for_the_server(self, runs: int) -> None:
-        """Until so many prompts are through."""
+        """Until so many prompts are through; of the waiting WAITING_FRAMES are kept."""
+        seen = [self.screenshot()]
         while self.editor.page.evaluate("() => window.ended") < runs:
-            self.shoot()
-            self.editor.page.wait_for_timeout(WAITING_SHOWN_EVERY)
+            self.editor.page.wait_for_timeout(300)
+            seen.append(self.screenshot())
+        for i in range(WAITING_FRAMES):
+            self.add(seen[i * (len(seen) - 1) // (WAITING_FRAMES - 1)])
 
     def play(self, times: int) -> None:
         """All clips on the page, from their beginning."""
