@@ -5,11 +5,15 @@ from pathlib import Path
 import comfy.lora
 import comfy.lora_convert
 import comfy.utils
+from torch import Tensor
 
 from ...flashvideo_core.errors import InputError
-from ...flashvideo_core.weights.lora_keys import diffusers_lora
+from ...flashvideo_core.weights.lora_keys import LoraPart, diffusers_lora
 from .sampling import get_config
 from .types import Model
+
+WeightRows = tuple[str, tuple[int, int, int]]
+"""A weight's name and (axis, start, length), as ComfyUI's patches take it."""
 
 
 def apply_lora(model: Model, path: str | Path, strength: float) -> Model:
@@ -20,17 +24,25 @@ def apply_lora(model: Model, path: str | Path, strength: float) -> Model:
     config = get_config(model)
     tensors = comfy.utils.load_torch_file(str(path), safe_load=True)
     try:
-        parts, left = diffusers_lora(tensors, config.hidden)
-    except ValueError as error:
+        pairs, other_names = diffusers_lora(tensors, config.hidden)
+    except InputError as error:
         raise InputError(f"this LoRA does not fit stage {config.stage}: {error}") from None
-    lora, key_map = {name: tensors[name] for name in left}, comfy.lora.model_lora_keys_unet(model.model, {})
-    for part in parts:
-        name = f"{part.weight}[{part.start}]"
-        key_map[name] = (f"diffusion_model.{part.weight}", (0, part.start, part.rows))
-        lora |= {f"{name}.lora_up.weight": part.up.contiguous(), f"{name}.lora_down.weight": part.down}
-        lora |= {} if part.alpha is None else {f"{name}.alpha": part.alpha}
+    lora, key_map = rename_pairs(pairs)
+    lora |= {name: tensors[name] for name in other_names}
+    key_map |= comfy.lora.model_lora_keys_unet(model.model, {})
     patched = model.clone()
     applied = patched.add_patches(comfy.lora.load_lora(comfy.lora_convert.convert_lora(lora), key_map), strength)
     if not applied:
         raise InputError(f"no layer of this LoRA is one of stage {config.stage}; it was made for another model")
     return patched
+
+
+def rename_pairs(pairs: list[LoraPart]) -> tuple[dict[str, Tensor], dict[str, WeightRows]]:
+    """The pairs under names that ComfyUI reads, and for each of these names the weight and rows it stands for."""
+    lora, key_map = {}, {}
+    for pair in pairs:
+        name = f"{pair.weight}[{pair.start}]"
+        key_map[name] = (f"diffusion_model.{pair.weight}", (0, pair.start, pair.rows))
+        lora |= {f"{name}.lora_up.weight": pair.up.contiguous(), f"{name}.lora_down.weight": pair.down}
+        lora |= {} if pair.alpha is None else {f"{name}.alpha": pair.alpha}
+    return lora, key_map

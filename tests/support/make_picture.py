@@ -19,20 +19,21 @@ from support.editor import Editor
 from support.workflow_files import load_workflow
 
 PICTURE = PACK / "docs" / "two-stage.webp"
-PAGE_SIZE = (1500, 900)
+PAGE_SIZE = (1700, 1000)
 FPS, CLIP_FRAMES = 8, 17  # of the tiny model's clips; the film has the same rate
 FRAME_MS = 1000 // FPS
 WAITING_FRAMES = 16  # of the film, however long the server works
-MARGIN, CAPTION_HEIGHT = 20, 44
+MARGIN, TITLE_HEIGHT, CAPTION_HEIGHT = 20, 30, 44
 LAYOUT = {  # position and size of the nodes that are seen; the others are moved away
-    "FlashVideoTextEncode": (0, 0, 280, 130),
-    "FlashVideoStage1": (0, 190, 280, 300),
-    "FlashVideoReview": (330, 0, 360, 490),
-    "FlashVideoStage2": (740, 0, 380, 180),
-    "SaveVideo": (740, 240, 380, 250),
+    "FlashVideoTextEncode": (0, 0, 270, 240),
+    "FlashVideoStage1": (0, 290, 270, 365),
+    "FlashVideoReview": (310, 0, 400, 375),
+    "FlashVideoHandoff": (310, 425, 400, 230),
+    "SaveVideo": (750, 0, 404, 375),
+    "FlashVideoStage2": (750, 425, 404, 230),
 }
 
-PREPARE = """([layout, margin, captionHeight]) => {
+PREPARE = """([layout, margin, titleHeight, captionHeight]) => {
   const { ds, canvas } = app.canvas, page = canvas.getBoundingClientRect();
   for (const node of app.graph.nodes) {
     const box = layout[node.type];
@@ -41,19 +42,20 @@ PREPARE = """([layout, margin, captionHeight]) => {
     for (const widget of node.widgets ?? []) if (widget.name === 'decision') widget.value = 'review';
   }
   ds.scale = 1;
-  ds.offset = [200, 120];
+  ds.offset = [300, 170]; // clear of the editor's own bars
   app.canvas.setDirty(true, true);
-  const boxes = app.graph.nodes.filter((node) => layout[node.type]).map((node) => node.boundingRect);
-  const [left, top] = [0, 1].map((k) => Math.min(...boxes.map((box) => box[k])));
-  const [right, bottom] = [0, 1].map((k) => Math.max(...boxes.map((box) => box[k] + box[k + 2])));
+  const boxes = Object.values(layout);
   const area = {
-    x: page.x + left + ds.offset[0] - margin, y: page.y + top + ds.offset[1] - margin,
-    width: right - left + 2 * margin, height: bottom - top + 2 * margin + captionHeight,
+    x: page.x + ds.offset[0] - margin,
+    y: page.y + ds.offset[1] - titleHeight - margin,
+    width: Math.max(...boxes.map((box) => box[0] + box[2])) + 2 * margin,
+    height: Math.max(...boxes.map((box) => box[1] + box[3])) + titleHeight + 2 * margin + captionHeight,
   };
   document.head.append(Object.assign(document.createElement('style'), { textContent: `
     #film-caption { position: fixed; z-index: 99999; box-sizing: border-box; padding: 0 ${margin}px; color: #fff;
       left: ${area.x}px; top: ${area.y + area.height - captionHeight}px; width: ${area.width}px;
-      height: ${captionHeight}px; line-height: ${captionHeight}px; background: #14324d; font: 600 20px sans-serif; }
+      height: ${captionHeight}px; background: #14324d; font: 600 20px sans-serif;
+      display: flex; align-items: center; white-space: pre; }
     #film-pointer { position: fixed; z-index: 99999; width: 28px; pointer-events: none; }
     video::-webkit-media-controls { display: none !important; }` }));
   document.body.insertAdjacentHTML('beforeend', `<div id="film-caption"></div>
@@ -132,14 +134,14 @@ class Film:
 
     def save(self, path: Path) -> None:
         first, *rest = self.frames
-        options = {"quality": 60, "method": 6, "minimize_size": True, "allow_mixed": True}
+        options = {"quality": 75, "method": 4, "minimize_size": True, "allow_mixed": True}
         first.save(path, save_all=True, append_images=rest, duration=self.durations, loop=0, **options)
 
 
 def shoot_film(editor: Editor) -> Film:
     page = editor.page
     editor.open(load_workflow("tiny-two-stage"))
-    film = Film(editor, page.evaluate(PREPARE, [LAYOUT, MARGIN, CAPTION_HEIGHT]))
+    film = Film(editor, page.evaluate(PREPARE, [LAYOUT, MARGIN, TITLE_HEIGHT, CAPTION_HEIGHT]))
     film.pointer = (film.area["x"] + film.area["width"] / 2, film.area["y"] + film.area["height"] / 3)
     page.evaluate(POINT, film.pointer)
     page.evaluate(LISTEN)
@@ -161,8 +163,8 @@ def shoot_film(editor: Editor) -> Film:
     film.wait_for_the_server(2)
     page.locator("video[src*=output]").first.wait_for()
     page.wait_for_timeout(1500)
-    film.caption("Done: the tiny model that comes with this pack, on a CPU.")
-    film.play(3)
+    film.caption("From 96x64 to 384x256, by the tiny model that comes with this pack, on a CPU.")
+    film.play(2)
     return film
 
 
