@@ -51,7 +51,7 @@ def note(pos: tuple[int, int], text: str, size: tuple[int, int], title: str = "R
 
 
 def weights_note() -> NodeSpec:
-    return note((-360, 0), WEIGHTS_NOTE, (320, 330), "Weights")
+    return note((0, 850), WEIGHTS_NOTE, (300, 260), "Weights")
 
 
 def tiny_loaders() -> Workflow:
