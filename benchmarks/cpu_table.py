@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from flashvideo_core.bench.compare import bench
 from flashvideo_core.bench.sizes import SIZES
-from flashvideo_core.tiny.report import table
+from flashvideo_core.markdown import format_table
 
 PEERS = ("diffusers", "comfyui")
 HEAD = ["time / diffusers", "time / ComfyUI", "memory / diffusers", "memory / ComfyUI"]
@@ -43,7 +43,7 @@ def main() -> None:
             with args.log.open("a") as log:
                 log.write(json.dumps(result) + "\n")
             rows.append(row(result))
-    print(table(["", *HEAD], rows))
+    print(format_table(["", *HEAD], rows))
 
 
 if __name__ == "__main__":

@@ -23,13 +23,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from flashvideo_core.cli.main import main as flashvideo
 from flashvideo_core.components import Pipeline, component_files, load_pipeline
+from flashvideo_core.markdown import format_percent, format_table
 from flashvideo_core.media.video_writer import write_video
 from flashvideo_core.pipeline import draft
 from flashvideo_core.tiny.captions import caption
 from flashvideo_core.tiny.detectors import detect
-from flashvideo_core.tiny.report import percent, table
-from flashvideo_core.tiny.scores import Asked, held_out, mean_of, rendered
-from flashvideo_core.tiny.world import COLOR_RGB, Scene, sample_scene
+from flashvideo_core.tiny.held_out import HeldOutPrompt, sample_held_out
+from flashvideo_core.tiny.scene import COLOR_RGB, Scene, sample_scene
+from flashvideo_core.tiny.scores import average_scores, render_frames
 
 PINK = (255, 90, 170)
 COLORS = COLOR_RGB | {"pink": PINK}
@@ -40,7 +41,7 @@ PARTS = ("stage1", "vae", "text")
 def pink_clip(scene: Scene) -> Tensor:
     """The scene in PINK, [F, H, W, 3] in 0..1. Two renderings that differ only in their colour tell how much light
     of the shape is in each pixel, so edges and textures stay as they are."""
-    one, two = (rendered(replace(scene, color=name), SIZE, FRAMES) for name in ("red", "cyan"))
+    one, two = (render_frames(replace(scene, color=name), SIZE, FRAMES) for name in ("red", "cyan"))
     red, cyan, pink = (torch.tensor(rgb) / 255 for rgb in (COLOR_RGB["red"], COLOR_RGB["cyan"], PINK))
     light = ((two - one) @ (cyan - red) / (cyan - red).square().sum())[..., None]
     return (one + light * (pink - red)).clamp(0, 1)
@@ -65,10 +66,10 @@ def colourless(scene: Scene, rng: np.random.Generator) -> str:
             return text
 
 
-def prompts(count: int) -> list[Asked]:
+def prompts(count: int) -> list[HeldOutPrompt]:
     """Held-out scenes (measure.py), said without a colour."""
     rng = np.random.default_rng([20251123])
-    return [Asked(asked.scene, colourless(asked.scene, rng)) for asked in held_out(count, seed=1)]
+    return [HeldOutPrompt(asked.scene, colourless(asked.scene, rng)) for asked in sample_held_out(count, seed=1)]
 
 
 def train(args: argparse.Namespace, files: dict[str, Path]) -> Path:
@@ -94,7 +95,7 @@ def command(words: Sequence) -> None:
         raise SystemExit(f"{words[0]} failed")
 
 
-def drafts(pipe: Pipeline, asked: Sequence[Asked], folder: Path) -> Iterable[Tensor]:
+def drafts(pipe: Pipeline, asked: Sequence[HeldOutPrompt], folder: Path) -> Iterable[Tensor]:
     """A draft of each prompt [F, H, W, 3] in 0..1, also written into the folder."""
     folder.mkdir(exist_ok=True)
     for number, a in enumerate(asked):
@@ -103,14 +104,14 @@ def drafts(pipe: Pipeline, asked: Sequence[Asked], folder: Path) -> Iterable[Ten
         yield frames
 
 
-def score(asked: Sequence[Asked], clips: Iterable[Tensor]) -> dict[str, float]:
+def score(asked: Sequence[HeldOutPrompt], clips: Iterable[Tensor]) -> dict[str, float]:
     """Shares of the clips in which a shape is seen, is nearest to pink, and is as asked in shape and motion."""
     rows = []
     for a, clip in zip(asked, clips, strict=True):
         seen = detect(clip, COLORS)
         right = {name: float(getattr(seen, name) == getattr(a.scene, name)) for name in ("shape", "motion")}
         rows.append({"seen": float(seen.shape is not None), "pink": float(seen.color == "pink"), **right})
-    return mean_of(rows)
+    return average_scores(rows)
 
 
 def main() -> None:
@@ -138,8 +139,8 @@ def main() -> None:
     result["rendered"] = score(asked, (pink_clip(a.scene) for a in asked))
     (args.folder / "result.json").write_text(json.dumps(result, indent=1) + "\n")
     rows = {"without": "without the LoRA", "with": "with the LoRA", "rendered": "rendered in pink"}
-    cells = [[label, *map(percent, result[name].values())] for name, label in rows.items()]
-    print(table([f"drafts of {args.prompts} held-out prompts", *result["with"]], cells))
+    cells = [[label, *map(format_percent, result[name].values())] for name, label in rows.items()]
+    print(format_table([f"drafts of {args.prompts} held-out prompts", *result["with"]], cells))
     print(json.dumps(result))
 
 

@@ -23,8 +23,9 @@ from flashvideo_core.bench.seams import seams
 from flashvideo_core.bench.sizes import SIZES, build_network
 from flashvideo_core.checkpoint import load_vae
 from flashvideo_core.components import component_files
-from flashvideo_core.tiny.report import table
-from flashvideo_core.tiny.world import render, sample_scene
+from flashvideo_core.markdown import format_table
+from flashvideo_core.tiny.render import render
+from flashvideo_core.tiny.scene import sample_scene
 
 WIDTH = 768  # three times the height, so that the released strips hold two thirds of the picture each
 RANDOM_LATENT = (12, 36)  # height and width; random networks of released width are slow
@@ -57,7 +58,7 @@ def main() -> None:
         for way, figures in found[0].items()
     }
     rows = [[way, *(f"{value:.3f}" for value in figures.values())] for way, figures in means.items()]
-    print(table(["", *means["tiles"]], rows))
+    print(format_table(["", *means["tiles"]], rows))
     print(json.dumps({"size": args.size or "embedded", "clips": len(found), "figures": means}))
 
 

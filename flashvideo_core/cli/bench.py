@@ -8,7 +8,7 @@ from ..bench.compare import bench
 from ..bench.growth import check_drawing, draw, growth
 from ..bench.sizes import parse_latent
 from ..components import pick_device
-from ..tiny.report import table
+from ..markdown import format_table
 from .progress import Reporter
 
 
@@ -48,7 +48,7 @@ def report_growth(result: dict) -> list[str]:
         for part, axes in result["exponents"].items()
         for axis, powers in axes.items()
     ]
-    return table(["exponent", "along", "time", "memory", "counted operations"], rows).splitlines()
+    return format_table(["exponent", "along", "time", "memory", "counted operations"], rows).splitlines()
 
 
 def line(figures: dict) -> str:

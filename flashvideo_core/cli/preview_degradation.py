@@ -8,9 +8,11 @@ import torch
 
 from ..config import STAGE2
 from ..errors import InputError
-from ..training.data import find_sources, find_spans, read_span
-from ..training.degradation import Degradation, contact_sheet, degraded_draft, draft_of
-from ..training.options import Options, options_for
+from ..training.contact_sheet import write_contact_sheet
+from ..training.data import find_sources
+from ..training.degradation import Degradation, make_degraded_draft, make_draft
+from ..training.options import TrainingOptions, resolve_options
+from ..training.spans import find_spans, read_span
 from ..weights.atomic import check_writable
 from .progress import Reporter
 
@@ -23,11 +25,11 @@ class PreviewOptions:
     out: Path
     clips: int
     variants: int
-    training: Options
+    training: TrainingOptions
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> None:
-    training = options_for(STAGE2, size=args.size, frames=args.frames, fps=args.fps, seed=args.seed)
+    training = resolve_options(STAGE2, size=args.size, frames=args.frames, fps=args.fps, seed=args.seed)
     options = PreviewOptions(Path(args.data), Path(args.out), args.clips, args.variants, training)
     preview_degradation(options, reporter)
 
@@ -47,7 +49,7 @@ def preview_degradation(options: PreviewOptions, reporter: Reporter) -> None:
     for number, span in enumerate(shown, 1):
         pairs += degrade_clip(read_span(span, training.size), training, options.variants, number)
         reporter.progress("degradation", number, len(shown))
-    contact_sheet(pairs, options.out, columns=options.variants)
+    write_contact_sheet(pairs, options.out, columns=options.variants)
     reporter.finish({"file": str(options.out), "clips": len(shown)}, [str(options.out)])
 
 
@@ -62,9 +64,9 @@ def check_options(options: PreviewOptions) -> None:
 
 
 def degrade_clip(
-    clip: torch.Tensor, training: Options, variants: int, number: int
+    clip: torch.Tensor, training: TrainingOptions, variants: int, number: int
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """(draft, degraded draft) [3, F, h, w] for each variant of a clip [3, F, H, W] in -1..1."""
     seeds = [(training.seed * 1000 + number) * 1000 + variant for variant in range(variants)]
     size = training.draft_size
-    return [(draft_of(clip, size), degraded_draft(clip, size, Degradation(), seed)) for seed in seeds]
+    return [(make_draft(clip, size), make_degraded_draft(clip, size, Degradation(), seed)) for seed in seeds]

@@ -59,10 +59,6 @@ class Reporter:
             self._write(f"{LABELS.get(phase, phase)}: {step}/{total}, {clock_time(left)} left")
         self.last_report = now
 
-    def training_progress(self, model: str, step: int, total: int, loss: float) -> None:
-        """Called after each step of a training; the loss goes into the run's folder."""
-        self.progress(model, step, total)
-
     def note(self, text: str) -> None:
         """Something that the user should know and that stops nothing."""
         if self.as_json:

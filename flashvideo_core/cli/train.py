@@ -7,16 +7,15 @@ from pathlib import Path
 
 import torch
 
-from ..attention import attention, plain_attention
 from ..checkpoint import open_weights
 from ..config import STAGE1, STAGE2
 from ..errors import InputError
-from ..training.distributed import World, join
-from ..training.finetune import finetune, trainable
-from ..training.options import Options, options_for
-from ..training.plan import measure, plan_lines
-from ..training.precision import fast_bf16
-from ..training.prepare import Place
+from ..training.device import choose_training_attention, is_bf16_fast
+from ..training.distributed import World, init_distributed
+from ..training.finetune import RunPaths, finetune, load_trainable
+from ..training.options import TrainingOptions, resolve_options
+from ..training.plan import format_plan, measure_step
+from ..training.prepare import WeightFiles
 from ..weights.atomic import check_writable
 from .components import DTYPES, Components, find_components, resumable
 from .options import ComponentOptions, parse_options
@@ -27,7 +26,7 @@ NamedNumbers = dict[str, int | float | str | bool | tuple[int, int] | None]
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What the command line asks for. numbers: by the fields of training.options.Options, None where not named."""
+    """What the command line asks for. numbers: by the fields of TrainingOptions, None where not named."""
 
     model: str  # stage1 or stage2
     data: str | None
@@ -45,7 +44,7 @@ class TrainOptions:
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> None:
-    numbers = {field.name: getattr(args, field.name, None) for field in fields(Options)}
+    numbers = {field.name: getattr(args, field.name, None) for field in fields(TrainingOptions)}
     components = parse_options(ComponentOptions, args)
     options = TrainOptions(args.model, args.data, args.folder, args.cache, components, numbers)
     if components.embeddings:
@@ -61,47 +60,41 @@ def run(args: argparse.Namespace, reporter: Reporter) -> None:
 def train(options: TrainOptions, reporter: Reporter) -> None:
     """Trains; Ctrl-C keeps the last saved state."""
     components = find_components(options.components, (options.model, "vae", "text"), reporter.note)
-    numbers = options_for(open_weights(components.files[options.model]).config, **options.numbers)
+    numbers = resolve_options(open_weights(components.files[options.model]).config, **options.numbers)
     data, folder = options.required("data"), options.required("folder")
     check_writable(folder)
-    with resumable(folder), join(str(components.device)) as world:
-        cache = Path(options.cache) if options.cache else folder / "cache"
-        result = train_in_world(world, data, cache, folder, components, numbers, reporter)
+    with resumable(folder), init_distributed(str(components.device)) as world:
+        paths = RunPaths(data, Path(options.cache) if options.cache else folder / "cache", folder)
+        result = train_in_world(world, paths, components, numbers, reporter)
     if world.first:
         found = {"folder": str(folder), "file": str(result), "loss": str(folder / "loss.png")}
         reporter.finish(found, [str(result)])
 
 
 def train_in_world(
-    world: World,
-    data: Path,
-    cache: Path,
-    folder: Path,
-    components: Components,
-    numbers: Options,
-    reporter: Reporter,
+    world: World, paths: RunPaths, components: Components, numbers: TrainingOptions, reporter: Reporter
 ) -> Path:
     """This process's share of the training. Returns the file of the trained weights."""
     config = components.configs[f"stage{numbers.stage}"]
     if world.first:
-        for line in plan_lines(config, numbers, components.dtype.itemsize, components.device.type):
+        for line in format_plan(config, numbers, components.dtype.itemsize, components.device.type):
             reporter.note(line)
-    place = training_place(components, torch.device(world.device))
-    return finetune(data, cache, folder, numbers, place, reporter.note, reporter.progress, world)
+    weights = collect_weights(components, torch.device(world.device))
+    return finetune(paths, numbers, weights, reporter.note, reporter.progress, world)
 
 
-def training_place(components: Components, device: torch.device) -> Place:
+def collect_weights(components: Components, device: torch.device) -> WeightFiles:
     """Weights are known by their hashes alone: a file may be renamed."""
     hashes = {name: {k: v for k, v in known.items() if k != "file"} for name, known in components.hashes.items()}
-    return Place(components.files, hashes, device, components.dtype)
+    return WeightFiles(components.files, hashes, device, components.dtype)
 
 
 def plan_released(options: TrainOptions, reporter: Reporter) -> None:
     """The arithmetic for the released sizes; without weights nothing can be measured."""
     config = {"stage1": STAGE1, "stage2": STAGE2}[options.model]
-    numbers = options_for(config, **options.numbers)
+    numbers = resolve_options(config, **options.numbers)
     dtype = DTYPES[options.components.dtype] if options.components.dtype else torch.bfloat16
-    lines = plan_lines(config, numbers, dtype.itemsize, "cuda")
+    lines = format_plan(config, numbers, dtype.itemsize, "cuda")
     reporter.finish({"plan": lines}, [*lines, "  speed: not measured, since no weights are named"])
 
 
@@ -109,10 +102,10 @@ def plan_training(options: TrainOptions, reporter: Reporter) -> None:
     """The arithmetic for the named weights, and three measured steps."""
     components = find_components(options.components, (options.model,), reporter.note)
     config, kind = components.configs[options.model], components.device.type
-    numbers = options_for(config, **options.numbers)
-    lines = plan_lines(config, numbers, components.dtype.itemsize, kind)
-    model = trainable(numbers, training_place(components, components.device))
-    network = partial(model, attention=plain_attention if kind == "cpu" else attention)
-    seconds = measure(model, network, numbers, autocast=fast_bf16(kind))
+    numbers = resolve_options(config, **options.numbers)
+    lines = format_plan(config, numbers, components.dtype.itemsize, kind)
+    model = load_trainable(numbers, collect_weights(components, components.device))
+    network = partial(model, attention=choose_training_attention(kind))
+    seconds = measure_step(model, network, numbers, autocast=is_bf16_fast(kind))
     speed = f"{seconds:.2f} s a step on {kind}, {3600 / seconds:.0f} steps an hour (mean of 3)"
     reporter.finish({"plan": lines, "seconds_per_step": seconds}, [*lines, f"  speed: {speed}"])

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..components import TINY, load_pipeline, pick_device, read_component_configs
-from ..tiny.ablation import Budget, train_ablation
+from ..tiny.ablation import Budget, StartFiles, train_ablation
 from ..tiny.evaluate import check_counts, evaluate_ablation
-from ..tiny.report import ablation_report
-from ..training.distributed import join
+from ..tiny.report import report_ablation
+from ..training.distributed import init_distributed
 from ..weights.atomic import check_writable
 from .components import resumable
 from .progress import Reporter
@@ -41,13 +41,13 @@ def train(options: AblationOptions, reporter: Reporter) -> None:
     read_component_configs(files if start is None else files | {"stage2": start})
     check_counts(drafts=options.drafts)
     check_writable(folder)
-    with resumable(folder), join(str(device)) as world:
+    with resumable(folder), init_distributed(str(device)) as world:
         made = train_ablation(
-            folder, files["vae"], files["text"], start, options.budget, reporter.training_progress, world
+            folder, StartFiles(files["vae"], files["text"], start), options.budget, reporter.progress, world
         )
     if not world.first:
         return
     pipe = load_pipeline(**files, device=device)
     found = evaluate_ablation(pipe, folder, clips=options.drafts, callback=reporter.progress)
     result = {"folder": str(folder), "files": [str(path) for path in made], "loss": str(folder / "loss.png")}
-    reporter.finish(result | found, [ablation_report(found)])
+    reporter.finish(result | found, [report_ablation(found)])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..components import COMPONENTS, pick_device
 from ..tiny.train import train_tiny
-from ..training.distributed import join
+from ..training.distributed import init_distributed
 from ..weights.atomic import check_writable
 from .components import resumable
 from .progress import Reporter
@@ -18,8 +18,8 @@ def run(args: argparse.Namespace, reporter: Reporter) -> None:
 def train(folder: Path, seed: int, device: str | None, reporter: Reporter) -> None:
     """Makes in the folder what is not there yet; Ctrl-C keeps the last saved state of the model at work."""
     check_writable(folder)
-    with resumable(folder), join(str(pick_device(device))) as world:
-        train_tiny(folder, seed, reporter.training_progress, world)
+    with resumable(folder), init_distributed(str(pick_device(device))) as world:
+        train_tiny(folder, seed, reporter.progress, world)
     if not world.first:
         return
     paths = [folder / f"{name}.safetensors" for name in COMPONENTS]

@@ -3,58 +3,63 @@
     python -m flashvideo_core train ablation --folder runs/ablation
 
 none learns from clips averaged down, pixel from clips that are degraded there too (DEG_pixel), and pixel-latent noises
-the reference besides. Scenes, captions, start weights, steps and all that a step draws are the same. Latents and parts
-go into the folder as `train tiny` lays them, and what is there is kept.
+the reference besides. Scenes, captions, start weights, steps and all that a step draws are the same. Latents and models
+go into the folder as `train tiny` lays them, and what is there is kept. Source: arXiv 2502.05179, which compares pixel
+with pixel + latent.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from ..checkpoint import load_text, load_transformer, load_vae
 from ..errors import InputError
-from ..training.curves import check_plotting
-from ..training.degradation import Degradation, degraded_draft, draft_of
-from ..training.distributed import ALONE, World
-from ..training.finetune import check_same_run
+from ..text import WordEncoder
+from ..training.degradation import Degradation, make_degraded_draft, make_draft
+from ..training.distributed import SINGLE_PROCESS, World
 from ..training.loop import LoopConfig
+from ..training.loss_log import check_matplotlib
+from ..training.run_record import RunRecord, check_same_run
+from ..types import ProgressCallback
 from ..vae import VAE
 from ..weights.reader import file_sha256
-from . import latents
-from . import recipe as tiny
-from .train import build_latents, plot_losses, run
+from .clips import render_patch, render_whole
+from .latents import Latents, RenderClip, encode_clip, encode_reference, get_draft_size
+from .recipe import Recipe
+from .recipe_stages import make_stage2_recipe
+from .train import plot_model_losses, prepare_latents, train_model
 
-NOISELESS = (0, 1)  # noise steps, the second excluded
+NO_NOISE = (0, 1)  # noise steps, the second excluded
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One of the three: the latents and noise steps that it learns from, and how it is run where not by its defaults.
+class AblatedStage2:
+    """One of the three: what it learns from, and how it is run where not by its defaults.
 
     A stage 2 is run with the noise that it was trained with.
     """
 
     name: str  # of its file
-    reference: str
-    noise_steps: tuple[int, int]
-    how: Mapping[str, int]
+    reference: str  # name of the latents, see `encode_references`
+    noise_steps: tuple[int, int]  # the second excluded
+    refine_kwargs: Mapping[str, int] = field(default_factory=dict)
 
 
-ARMS = (
-    Arm("none", "clean", NOISELESS, {"ref_step": 0}),
-    Arm("pixel", "degraded", NOISELESS, {"ref_step": 0}),
-    Arm("pixel-latent", "degraded", (150, 450), {"ref_step": 300}),  # noise that shows: the embedded model has little
+ABLATION = (
+    AblatedStage2("none", "clean", NO_NOISE, {"ref_step": 0}),
+    AblatedStage2("pixel", "degraded", NO_NOISE, {"ref_step": 0}),
+    # noise that shows: the embedded model has little
+    AblatedStage2("pixel-latent", "degraded", (150, 450), {"ref_step": 300}),
 )
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What each of the three gets. Raises ValueError for a count below 1."""
+    """What each of the three gets. Raises InputError for a count below 1."""
 
     steps: int = 1000
     patches: int = 768  # scenes whose patches are learnt from, and whole clips
@@ -68,64 +73,78 @@ class Budget:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
 
 
+@dataclass(frozen=True)
+class StartFiles:
+    """VAE and text encoder of the embedded model or of one like it; a stage 2 to go on from, None begins anew."""
+
+    vae: Path
+    text: Path
+    stage2: Path | None = None
+
+
 def train_ablation(
     folder: Path,
-    vae: Path,
-    text: Path,
-    start: Path | None,
+    files: StartFiles,
     budget: Budget,
-    on_step: Callable[[str, int, int, float], None] | None = None,
-    world: World = ALONE,
+    progress: ProgressCallback | None = None,
+    world: World = SINGLE_PROCESS,
 ) -> list[Path]:
-    """Makes what the folder lacks of the three and returns their files. on_step as in `train_tiny`.
+    """Makes what the folder lacks of the three and returns their files. progress as in `train_tiny`.
 
-    vae and text are files of the embedded model or of one like it; start is a stage 2 to go on from, None begins anew.
-    Raises ValueError for a folder that holds another ablation.
+    Raises InputError for a folder that holds another ablation.
     """
-    check_plotting()
-    check_same_run(folder, run_record(vae, text, start, budget), world, begun="latents")
-    coder, (encoder, _) = load_vae(vae, device=world.device), load_text(text)
-    patches, clips = (
-        build_latents(folder, kind, partial(references, coder, frames_of), count, on_step, world)
-        for kind, frames_of, count in (
-            ("ablation-patch", latents.patch_frames, budget.patches),
-            ("ablation-clip", latents.whole_frames, budget.clips),
-        )
-    )
+    check_matplotlib()
+    check_same_run(folder, make_ablation_record(files, budget), world, evidence="latents")
+    vae, (encoder, _) = load_vae(files.vae, device=world.device), load_text(files.text)
+    latents = partial(prepare_latents, folder, progress=progress, world=world)
+    patches = latents("ablation-patch", partial(encode_references, vae, render_patch), budget.patches)
+    clips = latents("ablation-clip", partial(encode_references, vae, render_whole), budget.clips)
     made = []
-    for arm in ARMS:
-        recipe = partial(recipe_of, arm, encoder, patches, clips, start, budget, world)
-        made.append(run(folder, arm.name, recipe, seed=budget.seed, on_step=on_step, world=world))
+    for stage2 in ABLATION:
+        make_recipe = partial(make_ablation_recipe, stage2, encoder, patches, clips, files.stage2, budget, world)
+        made.append(train_model(folder, stage2.name, make_recipe, seed=budget.seed, progress=progress, world=world))
     if world.first:
-        plot_losses(folder, [arm.name for arm in ARMS])
+        plot_model_losses(folder, [stage2.name for stage2 in ABLATION])
     return made
 
 
-def run_record(vae: Path, text: Path, start: Path | None, budget: Budget) -> dict:
-    """What the three depend on, as JSON."""
-    files = {"vae": vae, "text": text, "start": start}
-    hashes = {name: "nothing" if path is None else file_sha256(path) for name, path in files.items()}
+def make_ablation_record(files: StartFiles, budget: Budget) -> RunRecord:
+    """What the three depend on."""
+    paths = {"vae": files.vae, "text": files.text, "start": files.stage2}
+    hashes = {name: "nothing" if path is None else file_sha256(path) for name, path in paths.items()}
     return {"options": dataclasses.asdict(budget), **hashes}
 
 
 @torch.no_grad()
-def references(vae: VAE, frames_of: Callable[[int], Tensor], index: int) -> dict[str, Tensor]:
+def encode_references(vae: VAE, render_clip: RenderClip, index: int) -> Latents:
     """The latent z of a training clip, and of its draft as it is (clean) and degraded: [16, T, H/8, W/8] each."""
-    clip = frames_of(index)
-    size = latents.draft_size(clip)
-    drafts = {"clean": draft_of(clip, size), "degraded": degraded_draft(clip, size, Degradation(), index)}
-    return {"z": latents.encode(vae, clip)} | {name: latents.reference(vae, d) for name, d in drafts.items()}
+    clip = render_clip(index)
+    size = get_draft_size(clip)
+    drafts = {"clean": make_draft(clip, size), "degraded": make_degraded_draft(clip, size, Degradation(), index)}
+    return {"z": encode_clip(vae, clip)} | {name: encode_reference(vae, draft) for name, draft in drafts.items()}
 
 
-def recipe_of(
-    arm: Arm, encoder, patches: dict[str, Tensor], clips: dict[str, Tensor], start: Path | None, budget: Budget, world
-) -> tiny.Recipe:
-    tables = ({"z": table["z"], "z_ref": table[arm.reference]} for table in (patches, clips))
-    model = None if start is None else load_transformer(start)
-    how = {"noise_steps": arm.noise_steps, "batch": budget.batch, "start": model, "world": world}
-    recipe = tiny.stage2_recipe(encoder, *tables, **how)
-    return replace(recipe, loop=loop_of(recipe.loop, budget))
+def make_ablation_recipe(
+    stage2: AblatedStage2,
+    encoder: WordEncoder,
+    patches: Latents,
+    clips: Latents,
+    start: Path | None,
+    budget: Budget,
+    world: World,
+) -> Recipe:
+    """The recipe of the embedded stage 2 on the reference and noise of one of the three."""
+    recipe = make_stage2_recipe(
+        encoder,
+        *({"z": table["z"], "z_ref": table[stage2.reference]} for table in (patches, clips)),
+        noise_steps=stage2.noise_steps,
+        batch_size=budget.batch,
+        start=None if start is None else load_transformer(start),
+        world=world,
+    )
+    return replace(recipe, loop=shorten_loop(recipe.loop, budget))
 
 
-def loop_of(loop: LoopConfig, budget: Budget) -> LoopConfig:
+def shorten_loop(loop: LoopConfig, budget: Budget) -> LoopConfig:
+    """The loop with the budget's steps and seed, and a warm-up of at most a tenth of the steps."""
     return replace(loop, steps=budget.steps, seed=budget.seed, warmup=min(loop.warmup, -(-budget.steps // 10)))

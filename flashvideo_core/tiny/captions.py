@@ -11,9 +11,8 @@ import numpy as np
 
 from ..text import tokenize
 from . import lexicon
-from .world import CHOICES, Scene, one_of
+from .scene import ATTRIBUTES, Scene, choose
 
-ATTRIBUTES = CHOICES  # name -> its values, in the order of the class indices
 MENTIONED = {"shape": 0.95, "color": 0.95, "motion": 0.95}  # probabilities; every other attribute: 0.5
 
 
@@ -28,107 +27,107 @@ def caption(
     """
     said = {name for name in ATTRIBUTES if rng.random() < odds.get(name, 0.5)}
     prefix = "speed" in said and (scene.motion == "still" or "motion" not in said or rng.random() < 0.5)
-    text = _sentence(scene, said - {"speed"} if prefix else said, rng)
+    text = _fill_sentence(scene, said - {"speed"} if prefix else said, rng)
     if rng.random() < 0.1:
-        text = f"{text}, {_any(lexicon.ENDINGS, rng)}"
+        text = f"{text}, {_choose_any(lexicon.ENDINGS, rng)}"
     if rng.random() < 0.1:
-        text = _stray(text, rng)
+        text = _insert_stray_words(text, rng)
     if prefix:
-        text = f"{scene.speed} motion,{one_of(('', ' '), rng)}{text}"
+        text = f"{scene.speed} motion,{choose(('', ' '), rng)}{text}"
     mentioned = {name: ATTRIBUTES[name].index(getattr(scene, name)) for name in ATTRIBUTES if name in said}
     return _tidy(text), mentioned
 
 
-def vocabulary() -> tuple[str, ...]:
+def build_vocabulary() -> tuple[str, ...]:
     """Every word that a caption can hold, sorted."""
     tables = {name: table for name, table in vars(lexicon).items() if name.isupper()}
-    texts = [*_texts(tables), *ATTRIBUTES["speed"], "motion", "an", "the", "one"]
+    texts = [*_list_texts(tables), *ATTRIBUTES["speed"], "motion", "an", "the", "one"]
     return tuple(sorted({word for text in texts for word in tokenize(re.sub(r"\{\w+\}", " ", text))}))
 
 
-def _texts(table: dict | tuple | str) -> Iterator[str]:
+def _list_texts(table: dict | tuple | str) -> Iterator[str]:
     """All texts in the lexicon's tables, however deep."""
     if isinstance(table, str):
         yield table
     else:
         for inner in table.values() if isinstance(table, dict) else table:
-            yield from _texts(inner)
+            yield from _list_texts(inner)
 
 
-def _sentence(scene: Scene, said: set[str], rng: np.random.Generator) -> str:
+def _fill_sentence(scene: Scene, said: set[str], rng: np.random.Generator) -> str:
     """One form, filled; with {looks} only where there is something to say about them."""
-    words = {name: _pick(by[getattr(scene, name)], rng) for name, by in lexicon.WORDS.items() if name in said}
+    words = {name: _choose_word(by[getattr(scene, name)], rng) for name, by in lexicon.WORDS.items() if name in said}
     traits = [words[name] for name in ("size", "texture", "color") if name in said]
-    mover = _any(lexicon.MOVER[scene.motion], rng) if "motion" in said and "speed" not in said else ""
+    mover = _choose_any(lexicon.MOVER[scene.motion], rng) if "motion" in said and "speed" not in said else ""
     forms = lexicon.MOVING if "motion" in said else lexicon.NO_MOTION
     if mover and rng.random() < 0.15:
         forms = lexicon.AS_ADJECTIVE
-    form = one_of([form for form in forms if traits or "{looks}" not in form], rng)
-    bare = words.get("shape") or _any(lexicon.GENERIC, rng)
-    verb = _verb(scene, words.get("speed", ""), rng) if "motion" in said else ("", "", "")
+    form = choose([form for form in forms if traits or "{looks}" not in form], rng)
+    bare = words.get("shape") or _choose_any(lexicon.GENERIC, rng)
+    verb = _conjugate(scene, words.get("speed", ""), rng) if "motion" in said else ("", "", "")
     return form.format(
-        np=_noun_phrase(scene, words, bare, "", rng),
-        mover_np=_noun_phrase(scene, words, bare, mover, rng),
+        np=_write_noun_phrase(scene, words, bare, "", rng),
+        mover_np=_write_noun_phrase(scene, words, bare, mover, rng),
         bare=bare,
-        looks=_join(traits, rng),
+        looks=_join_words(traits, rng),
         mover=mover,
-        motion=f"{_any(lexicon.MOTION_NOUN[scene.motion], rng)} {words.get('speed', '')}",
-        on=_ground(lexicon.ON, words, rng),
-        ground=_ground(lexicon.BEHIND, words, rng),
-        opener=_any(lexicon.OPENERS, rng),
-        that=_any(lexicon.THAT, rng),
+        motion=f"{_choose_any(lexicon.MOTION_NOUN[scene.motion], rng)} {words.get('speed', '')}",
+        on=_describe_background(lexicon.ON, words, rng),
+        ground=_describe_background(lexicon.BEHIND, words, rng),
+        opener=_choose_any(lexicon.OPENERS, rng),
+        that=_choose_any(lexicon.THAT, rng),
         **dict(zip(("do", "does", "doing"), verb, strict=True)),
     )
 
 
-def _noun_phrase(scene: Scene, words: dict, noun: str, mover: str, rng: np.random.Generator) -> str:
+def _write_noun_phrase(scene: Scene, words: Mapping[str, str], noun: str, mover: str, rng: np.random.Generator) -> str:
     """ "the tiny striped red ball": adjectives mostly in that order, the texture sometimes behind the noun."""
     behind = "texture" in words and rng.random() < 0.35
     adjectives = [words[name] for name in ("size", "" if behind else "texture", "color") if name in words]
     if mover:
         adjectives.insert(int(rng.integers(len(adjectives) + 1)), mover)
     if rng.random() < 0.08:
-        adjectives.insert(0, _any(lexicon.NICE, rng))
+        adjectives.insert(0, _choose_any(lexicon.NICE, rng))
     if rng.random() < 0.3:
         rng.shuffle(adjectives)
-    article = one_of(("a", "a", "a", "the", "one", ""), rng)
-    tail = _any(lexicon.WITH[scene.texture], rng) if behind else ""
+    article = choose(("a", "a", "a", "the", "one", ""), rng)
+    tail = _choose_any(lexicon.WITH[scene.texture], rng) if behind else ""
     return " ".join([article, *adjectives, noun, tail])
 
 
-def _verb(scene: Scene, adverb: str, rng: np.random.Generator) -> tuple[str, ...]:
+def _conjugate(scene: Scene, adverb: str, rng: np.random.Generator) -> tuple[str, str, str]:
     """Base, third person and gerund of what the shape does, each with its direction and adverb."""
     verbs, way = lexicon.VERBS.get(scene.motion), ""
     if scene.motion in lexicon.WAYS and (verbs is None or rng.random() < 0.6):
         verbs = lexicon.HASTE[scene.speed] if rng.random() < 0.15 else lexicon.MOVE
-        way = _pick(lexicon.WAYS[scene.motion], rng)
-    forms = _any(verbs, rng).split("/")
+        way = _choose_word(lexicon.WAYS[scene.motion], rng)
+    forms = _choose_any(verbs, rng).split("/")
     if adverb.endswith("ly") and rng.random() < 0.5:
         return tuple(f"{adverb} {form} {way}" for form in forms)
     return tuple(f"{form} {way} {adverb}" for form in forms)
 
 
-def _ground(forms: tuple[str, ...], words: dict, rng: np.random.Generator) -> str:
-    parts = [words[name] for name in ("background_texture", "background") if name in words]
-    if not parts:
+def _describe_background(forms: tuple[str, ...], words: Mapping[str, str], rng: np.random.Generator) -> str:
+    traits = [words[name] for name in ("background_texture", "background") if name in words]
+    if not traits:
         return ""
-    joined = " ".join(parts) if rng.random() < 0.7 else _join(parts, rng)
-    return one_of(forms, rng).format(words=joined, noun=_pick(lexicon.GROUND, rng))
+    joined = " ".join(traits) if rng.random() < 0.7 else _join_words(traits, rng)
+    return choose(forms, rng).format(words=joined, noun=_choose_word(lexicon.GROUND, rng))
 
 
-def _join(parts: list[str], rng: np.random.Generator) -> str:
+def _join_words(words: list[str], rng: np.random.Generator) -> str:
     """A list in words, in any order: "red and small", "small, striped and red", "red, small"."""
-    parts = [parts[i] for i in rng.permutation(len(parts))]
-    if len(parts) < 2:
-        return "".join(parts)
-    return ", ".join(parts[:-1]) + one_of(lexicon.LAST, rng) + parts[-1]
+    words = [words[i] for i in rng.permutation(len(words))]
+    if len(words) < 2:
+        return "".join(words)
+    return ", ".join(words[:-1]) + choose(lexicon.LAST, rng) + words[-1]
 
 
-def _stray(text: str, rng: np.random.Generator) -> str:
+def _insert_stray_words(text: str, rng: np.random.Generator) -> str:
     """The text with one or two words dropped in that mean nothing here."""
     words = text.split(" ")
     for _ in range(rng.integers(1, 3)):
-        words.insert(int(rng.integers(len(words) + 1)), one_of(lexicon.STRAY.split(), rng))
+        words.insert(int(rng.integers(len(words) + 1)), choose(lexicon.STRAY.split(), rng))
     return " ".join(words)
 
 
@@ -140,10 +139,10 @@ def _tidy(text: str) -> str:
     return re.sub(r"^[\s,.:]+|[\s,:]+$", "", text)
 
 
-def _pick(alternatives: str, rng: np.random.Generator) -> str:
+def _choose_word(alternatives: str, rng: np.random.Generator) -> str:
     """One of the alternatives, the plainest one a third of the time."""
-    return alternatives.split(", ")[0] if rng.random() < 1 / 3 else _any(alternatives, rng)
+    return alternatives.split(", ")[0] if rng.random() < 1 / 3 else _choose_any(alternatives, rng)
 
 
-def _any(alternatives: str, rng: np.random.Generator) -> str:
-    return one_of(alternatives.split(", "), rng)
+def _choose_any(alternatives: str, rng: np.random.Generator) -> str:
+    return choose(alternatives.split(", "), rng)

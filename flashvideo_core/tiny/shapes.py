@@ -8,7 +8,7 @@ import numpy as np
 # Distance of a straight side from the centre, per unit of radius: a square is as wide as a circle.
 APOTHEM = {"circle": 1.0, "square": 1.0, "triangle": 0.66, "star": 0.43}
 LINES = {"square": 4, "triangle": 3, "star": 5}
-FIRST = {"square": np.pi / 2, "triangle": np.pi / 2, "star": -np.pi / 2}  # where a side lies: below, or above a star
+FIRST_SIDE = {"square": np.pi / 2, "triangle": np.pi / 2, "star": -np.pi / 2}  # its angle: below, or above a star
 WAVES = 10  # of which noise is made
 REACH = 1.45  # no point of a shape is farther than this many radii from its centre
 
@@ -20,7 +20,7 @@ def signed_distance(shape: str, radius: float, angle: float, x: np.ndarray, y: n
         return np.sqrt(x * x + y * y) - side
     nearest = second = np.float32(-np.inf)
     for k in range(LINES[shape]):
-        a = np.float32(angle + FIRST[shape] + 2 * np.pi * k / LINES[shape])
+        a = np.float32(angle + FIRST_SIDE[shape] + 2 * np.pi * k / LINES[shape])
         d = x * np.cos(a) + y * np.sin(a) - np.float32(side)
         nearest, second = np.maximum(nearest, d), np.maximum(second, np.minimum(nearest, d))
     return second if shape == "star" else nearest  # a pentagram is whatever lies within four of its five lines
@@ -48,19 +48,19 @@ def checks(u: np.ndarray, v: np.ndarray, period: float, phase: float, pixel: flo
     return stripes(u, period, phase, pixel) * stripes(v, period, phase, pixel)
 
 
-def noise(seed: int, xs: np.ndarray, ys: np.ndarray, window: tuple[slice, slice], pixel: float) -> np.ndarray:
+def noise(seed: int, xs: np.ndarray, ys: np.ndarray, region: tuple[slice, slice], pixel: float) -> np.ndarray:
     """Static band-limited noise of about unit variance, a sum of plane waves.
 
     xs [1, width] and ys [height, 1] are the whole axes of the frame: the trigonometry runs over them and is cut to the
-    window afterwards, so that a crop equals a slice to the last bit.
+    region afterwards, so that a crop equals a slice to the last bit.
     """
     rng = np.random.default_rng(seed)
     total = 0.0
     for _ in range(WAVES):
         frequency, angle = 1 / rng.uniform(0.1, 0.3), rng.uniform(0, np.pi)
         fx, fy = frequency * np.cos(angle), frequency * np.sin(angle)
-        a = (2 * np.pi * (fx * xs + rng.uniform()))[:, window[1]]
-        b = (2 * np.pi * fy * ys)[window[0]]
+        a = (2 * np.pi * (fx * xs + rng.uniform()))[:, region[1]]
+        b = (2 * np.pi * fy * ys)[region[0]]
         wave = np.cos(a) * np.cos(b) - np.sin(a) * np.sin(b)
         total = total + wave * np.sinc(fx * pixel) * np.sinc(fy * pixel)
     return total * np.sqrt(2 / WAVES)

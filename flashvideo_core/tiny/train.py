@@ -1,12 +1,13 @@
 """Trains the embedded model from nothing: `python -m flashvideo_core train tiny --folder runs/tiny`.
 
-The parts run in order (image, vae, text, latents, stage1, stage2); each resumes where it stopped, so the
-same command goes on after an interruption. The result is four safetensors files and loss.png in the folder.
-Under torchrun the two stages are trained by all processes together; the small parts before them by the first one.
+The models are trained one after the other (image, vae, text, stage1, stage2; "image" is the VAE's first half), with
+latents made in between; each resumes where it stopped, so the same command goes on after an interruption. The result
+is four safetensors files and loss.png in the folder. Under torchrun the two stages are trained by all processes
+together; the small models before them by the first one.
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,106 +16,132 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint import load_text, load_vae, metadata_for
-from ..training.curves import check_plotting, plot
-from ..training.distributed import ALONE, World, shard, wait
+from ..training.device import get_device, is_bf16_fast
+from ..training.distributed import SINGLE_PROCESS, World, barrier
 from ..training.loop import fit
-from ..training.precision import device_of, fast_bf16
+from ..training.loss_log import check_matplotlib, plot_losses
+from ..training.randomness import seed_initialization
+from ..training.sharding import shard_model
+from ..types import ProgressCallback
 from ..weights.atomic import save_weights
-from . import latents
-from . import recipe as tiny
-from .captions import vocabulary
+from .captions import build_vocabulary
+from .clips import render_draft
 from .init import whiten
+from .latent_shards import build_shards, load_shards
+from .latents import Latents, MakeLatents, encode_draft, encode_pair, encode_patch_pair
 from .preview import fit_latent_rgb
-from .world import render
+from .recipe import Recipe
+from .recipe_stages import make_stage1_recipe, make_stage2_recipe
+from .recipe_text import AttributeClassifier, make_text_recipe
+from .recipe_vae import make_image_recipe, make_vae_recipe
 
-DRAFTS, PATCHES, PAIRS = 2560, 768, 128  # clips whose latents are made
-PARTS = ("image", "vae", "text", "stage1", "stage2")
+DRAFT_COUNT, PATCH_COUNT, PAIR_COUNT = 2560, 768, 128  # clips whose latents are made
+WHITENING_COUNT, PREVIEW_COUNT = 128, 32  # clips that the VAE is whitened on, and the preview's colours are fitted on
+MODELS = ("image", "vae", "text", "stage1", "stage2")
 
 
 def train_tiny(
-    folder: Path,
-    seed: int = 0,
-    on_step: Callable[[str, int, int, float], None] | None = None,
-    world: World = ALONE,
+    folder: Path, seed: int = 0, progress: ProgressCallback | None = None, world: World = SINGLE_PROCESS
 ) -> None:
-    """Makes every part that folder lacks. `on_step(part, step, steps, loss)` follows the first process's."""
-    check_plotting()
-    make = partial(run, folder, seed=seed, on_step=on_step)
+    """Makes every model that the folder lacks. Phases of progress are the models and "draft latents" and the like;
+    the first process reports. Raises InputError without matplotlib."""
+    check_matplotlib()
+    train = partial(train_model, folder, seed=seed, progress=progress)
     if world.first:
-        make("image", tiny.image_recipe)
-        make("vae", lambda: tiny.vae_recipe(whiten_vae(load_vae(folder / "image.safetensors"))))
-        make("text", tiny.text_recipe)
-    wait(world)
+        train("image", make_image_recipe)
+        train("vae", lambda: make_vae_recipe(whiten_vae(load_vae(folder / "image.safetensors"))))
+        train("text", make_text_recipe)
+    barrier(world)
     vae = load_vae(folder / "vae.safetensors", device=world.device)
     encoder, _ = load_text(folder / "text.safetensors")
-    drafts = build_latents(folder, "draft", partial(latents.draft_clip, vae), DRAFTS, on_step, world)
-    colours = {"latent_rgb": preview_colours(drafts["z"][:32])}
-    make("stage1", lambda: tiny.stage1_recipe(encoder, drafts, world=world), metadata=colours, world=world)
-    patches = build_latents(folder, "patch", partial(latents.patch_clip, vae), PATCHES, on_step, world)
-    clips = build_latents(folder, "pair", partial(latents.pair_clip, vae), PAIRS, on_step, world)
-    make("stage2", lambda: tiny.stage2_recipe(encoder, patches, clips, world=world), metadata=colours, world=world)
+    latents = partial(prepare_latents, folder, progress=progress, world=world)
+    drafts = latents("draft", partial(encode_draft, vae), DRAFT_COUNT)
+    colors = {"latent_rgb": fit_preview_colors(drafts["z"][:PREVIEW_COUNT])}
+    train("stage1", lambda: make_stage1_recipe(encoder, drafts, world=world), metadata=colors, world=world)
+    patches = latents("patch", partial(encode_patch_pair, vae), PATCH_COUNT)
+    pairs = latents("pair", partial(encode_pair, vae), PAIR_COUNT)
+    train("stage2", lambda: make_stage2_recipe(encoder, patches, pairs, world=world), metadata=colors, world=world)
     if world.first:
-        plot_losses(folder)
+        plot_model_losses(folder)
 
 
-def whiten_vae(vae: nn.Module, clips: int = 128) -> nn.Module:
-    """The VAE whose latents of the first training clips have mean 0 and variance 1 in every channel."""
-    return whiten(vae, torch.stack([latents.draft_clip(vae, i)["z"] for i in range(clips)]))
-
-
-def run(
+def train_model(
     folder: Path,
-    part: str,
-    recipe_of: Callable[[], tiny.Recipe],
+    name: str,
+    make_recipe: Callable[[], Recipe],
     *,
     seed: int = 0,
-    metadata: dict[str, str] | None = None,
-    on_step: Callable | None = None,
-    world: World = ALONE,
+    metadata: Mapping[str, str] | None = None,
+    progress: ProgressCallback | None = None,
+    world: World = SINGLE_PROCESS,
 ) -> Path:
-    """Trains one part into folder/part/ and writes its EMA weights to folder/part.safetensors."""
-    target = folder / f"{part}.safetensors"
-    if not target.exists():
-        torch.manual_seed(seed)  # the start weights
-        recipe = recipe_of()
-        shard(recipe.model.to(world.device).train(), world)
-        report = None if on_step is None else lambda step, loss: on_step(part, step + 1, recipe.loop.steps, loss)
-        loop = replace(recipe.loop, autocast=recipe.loop.autocast and fast_bf16(device_of(recipe.model).type))
-        ema = fit(recipe.model, recipe.loss, loop, folder / part, report, world)
-        if world.first:
-            export(target, recipe.model, ema, metadata)
-    return target
+    """Trains one model into folder/name/ and writes its EMA weights to folder/name.safetensors, unless that is there.
+
+    seed: of the start weights; the caller's random state stays as it is.
+    """
+    path = folder / f"{name}.safetensors"
+    if path.exists():
+        return path
+    with seed_initialization(seed):
+        recipe = make_recipe()
+    shard_model(recipe.model.to(world.device).train(), world)
+    loop = replace(recipe.loop, autocast=recipe.loop.autocast and is_bf16_fast(get_device(recipe.model).type))
+
+    def on_step(step: int, loss: float) -> None:
+        if progress is not None:
+            progress(name, step + 1, loop.steps, None)
+
+    ema = fit(recipe.model, recipe.loss, loop, folder / name, on_step, world)
+    if world.first:
+        export_model(path, recipe.model, ema, metadata)
+    return path
 
 
-def preview_colours(z: Tensor) -> str:
+def prepare_latents(
+    folder: Path,
+    kind: str,
+    make_latents: MakeLatents,
+    count: int,
+    *,
+    progress: ProgressCallback | None = None,
+    world: World = SINGLE_PROCESS,
+) -> Latents:
+    """The table of the first `count` clips, made in folder/latents as far as it is not there. Collective."""
+
+    def on_shard(done: int, total: int) -> None:
+        if progress is not None and world.first:
+            progress(f"{kind} latents", done, total, None)
+
+    build_shards(folder / "latents", kind, make_latents, count=count, on_shard=on_shard, world=world)
+    barrier(world)
+    return load_shards(folder / "latents", kind, count=count)
+
+
+def whiten_vae(vae: nn.Module, count: int = WHITENING_COUNT) -> nn.Module:
+    """The VAE whose latents of the first training clips have mean 0 and variance 1 in every channel."""
+    return whiten(vae, torch.stack([encode_draft(vae, i)["z"] for i in range(count)]))
+
+
+def fit_preview_colors(z: Tensor) -> str:
     """The live preview's factors, for the stages' metadata; z are latents of the first training clips."""
-    clips = [render(latents.scene_of(i), height=latents.DRAFT[0], width=latents.DRAFT[1]) for i in range(len(z))]
-    return json.dumps(fit_latent_rgb(z.float(), torch.stack(clips)).tolist())
+    clips = torch.stack([render_draft(i) for i in range(len(z))])
+    return json.dumps(fit_latent_rgb(z.float(), clips).tolist())
 
 
-def export(path: Path, model: nn.Module, ema: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Weights in float16 with the config (and the text encoder's words) in the metadata."""
-    core = model.encoder if isinstance(getattr(model, "heads", None), nn.ModuleList) else model
-    state = {**model.state_dict(), **ema}
-    prefix = "encoder." if core is not model else ""
-    state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    words = {"words": " ".join(vocabulary())} if prefix else {}
-    half = {name: value.half().contiguous() for name, value in state.items() if name in core.state_dict()}
-    save_weights(path, half, {**metadata_for(core.config), **words, **(metadata or {})})
+def export_model(
+    path: Path, model: nn.Module, ema: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Weights in float16, averaged where they were trained, with the config in the metadata. Of a text encoder in
+    training only the encoder, and its words."""
+    state, words = {**model.state_dict(), **ema}, {}
+    if isinstance(model, AttributeClassifier):
+        state = {name.removeprefix("encoder."): value for name, value in state.items() if name.startswith("encoder.")}
+        model, words = model.encoder, {"words": " ".join(build_vocabulary())}
+    half = {name: value.half().contiguous() for name, value in state.items()}
+    save_weights(path, half, {**metadata_for(model.config), **words, **(metadata or {})})
 
 
-def build_latents(
-    folder: Path, kind: str, clip_of: Callable, count: int, on_step: Callable | None, world: World = ALONE
-) -> dict[str, Tensor]:
-    """The table of the first `count` clips, made in folder/latents as far as it is not there."""
-    report = None if on_step is None else lambda done, total: on_step(f"{kind} latents", done, total, 0.0)
-    report = report if world.first else None
-    latents.build(folder / "latents", kind, clip_of, count=count, on_shard=report, world=world)
-    wait(world)
-    return latents.load(folder / "latents", kind, count=count)
-
-
-def plot_losses(folder: Path, parts: Iterable[str] = PARTS) -> Path:
-    """folder/loss.png: one panel a part, each step's loss and a running mean."""
-    logs = {part: folder / part / "loss.csv" for part in parts}
-    return plot(folder / "loss.png", {part: log for part, log in logs.items() if log.exists()})
+def plot_model_losses(folder: Path, models: Iterable[str] = MODELS) -> Path:
+    """folder/loss.png: one panel a model, each step's loss and a running mean."""
+    logs = {name: folder / name / "loss.csv" for name in models}
+    return plot_losses(folder / "loss.png", {name: log for name, log in logs.items() if log.exists()})

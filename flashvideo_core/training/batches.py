@@ -1,121 +1,111 @@
-"""What a step trains on: a batch drawn from the cache by a generator and a phase of the paper's curriculum.
+"""What a step trains on: a batch sampled from the cache by a generator and a phase of the curriculum.
 
 A batch holds clips of one length: one-frame clips (pictures) or whole ones, of the full size or as patches.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from .cache import Entry, read
-from .loop import step_of
-from .losses import EVERY_ROW
+from .cache import CachedClip, read_tensor
+from .curriculum import CurriculumPhase
+from .losses import ALL_ITEMS
 
-Range = tuple[int, int]
-WIDE, NARROW = (-75, 225), (-25, 75)  # the paper's noise steps 600-900 and 650-750, from its step at inference, 675
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A part of a run. noise: lowest and highest noise step of stage 2, from the one that the weights are run at."""
-
-    until: float  # share of the run's steps at which it ends
-    pictures: float | None  # share of the batches that are one-frame clips; None: as they are in the data
-    patches: bool
-    noise: Range = WIDE
-
-
-# Paper, stage 2: 25,000 iterations on picture patches, 30,000 on picture patches and clips 1:2, 5,000 at full size (the
-# first 1,000 with the wide range of noise), 700 on the preference set. Our shares of a run are theirs.
-PAPER = (
-    Phase(25.0 / 60.7, 1.0, True),
-    Phase(55.0 / 60.7, 1 / 3, True),
-    Phase(56.0 / 60.7, 0.0, False),
-    Phase(1.0, 0.0, False, NARROW),
-)
-CURRICULA = {
-    "paper": PAPER,
-    "patches": (Phase(1.0, None, True),),
-    "full": (Phase(1.0, None, False),),
-}
+Crop = tuple[slice, slice, slice, slice]
+"""Channels, latent frames, rows and columns of a latent."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """z and z_ref [B, 16, T, h, w] float32 in VAE units (z_ref None for stage 1), txt [B, L, text_dim], noise step.
+    """Items that another process computes are zeros: their files are not read."""
 
-    Items that another process computes are zeros: their files are not read.
-    """
-
-    z: Tensor
-    z_ref: Tensor | None
-    txt: Tensor
-    ref_step: int
+    z: Tensor  # [B, 16, T, h, w] float32 in VAE units
+    z_ref: Tensor | None  # the same of the reference; None for stage 1
+    txt: Tensor  # [B, L, text_dim] float32
+    ref_step: int  # the noise step of stage 2
 
 
-def phase_of(curriculum: Sequence[Phase], generator: torch.Generator, steps: int) -> Phase:
-    """The phase of the step that the generator belongs to, in a run of `steps`."""
-    done = step_of(generator) / steps
-    return next((phase for phase in curriculum if done < phase.until), curriculum[-1])
+@dataclass(frozen=True)
+class _Item:
+    """One clip of a batch before it is read: its latents' files (z, and a reference in stage 2), crop and caption."""
+
+    files: tuple[Path, ...]
+    crop: Crop
+    txt: Path
 
 
-def draw(
-    entries: Sequence[Entry],
-    phase: Phase,
-    count: int,
+def sample_batch(
+    clips: Sequence[CachedClip],
+    phase: CurriculumPhase,
+    batch_size: int,
     patch: tuple[int, int],
     ref_step: int,
     generator: torch.Generator,
-    rows: slice = EVERY_ROW,
+    items: slice = ALL_ITEMS,
 ) -> Batch:
-    """A batch of `count` clips; patch (height, width) in latents, ref_step the noise step of the weights.
+    """A batch of `batch_size` clips; patch (height, width) in latents, ref_step the noise step of the weights.
 
-    rows: the items that this process computes, and so reads; what is drawn does not depend on them.
+    items: those that this process computes, and so reads; what is sampled does not depend on them.
     """
-    one_frame = draw_kind(entries, phase, generator)
-    pool = [entry for entry in entries if one_frame or entry.frames > 1]
-    if one_frame and any(entry.frames == 1 for entry in entries):
-        pool = [entry for entry in entries if entry.frames == 1]
-    chosen = [pool[i] for i in torch.randint(len(pool), (count,), generator=generator).tolist()]
-    items = []
-    for entry in chosen:
-        window = draw_window(entry, phase, one_frame, patch, generator)
-        files = [entry.z]
-        if entry.refs:
-            files.append(entry.refs[int(torch.randint(len(entry.refs), (), generator=generator))])
-        items.append((files, window))
+    one_frame = sample_one_frame(clips, phase, generator)
+    pool = _choose_pool(clips, one_frame)
+    chosen = [pool[i] for i in torch.randint(len(pool), (batch_size,), generator=generator).tolist()]
+    sampled = [_sample_item(clip, phase, one_frame, patch, generator) for clip in chosen]
     low, high = (min(max(ref_step + offset, 0), 999) for offset in phase.noise)
     step = int(torch.randint(low, high + 1, (), generator=generator))
-    pairs = [torch.stack([read(file, window) for file in files]) for files, window in items[rows]]
-    both = among_zeros(pairs, count, rows).transpose(0, 1)
-    texts = among_zeros([read(entry.txt) for entry in chosen[rows]], count, rows)
-    return Batch(both[0], both[1] if len(both) > 1 else None, texts, step)
+    return _read_batch(sampled, items, step)
 
 
-def among_zeros(items: Sequence[Tensor], count: int, rows: slice) -> Tensor:
-    """The items as those `rows` of a batch of `count`, the others zeros."""
-    out = items[0].new_zeros(count, *items[0].shape)
-    out[rows] = torch.stack(items)
+def _choose_pool(clips: Sequence[CachedClip], one_frame: bool) -> list[CachedClip]:
+    """What a batch is sampled from: pictures, where there are any; first frames of all clips; or clips alone."""
+    if one_frame and any(clip.frames == 1 for clip in clips):
+        return [clip for clip in clips if clip.frames == 1]
+    return [clip for clip in clips if one_frame or clip.frames > 1]
+
+
+def _sample_item(
+    clip: CachedClip, phase: CurriculumPhase, one_frame: bool, patch: tuple[int, int], generator: torch.Generator
+) -> _Item:
+    crop = sample_crop(clip, phase, one_frame, patch, generator)
+    if not clip.refs:
+        return _Item((clip.z,), crop, clip.txt)
+    ref = clip.refs[int(torch.randint(len(clip.refs), (), generator=generator))]
+    return _Item((clip.z, ref), crop, clip.txt)
+
+
+def _read_batch(sampled: Sequence[_Item], items: slice, ref_step: int) -> Batch:
+    """Reads the items of this process and leaves the others zero."""
+    latents = [torch.stack([read_tensor(file, item.crop) for file in item.files]) for item in sampled[items]]
+    pairs = scatter_items(latents, len(sampled), items).transpose(0, 1)
+    txt = scatter_items([read_tensor(item.txt) for item in sampled[items]], len(sampled), items)
+    return Batch(pairs[0], pairs[1] if len(pairs) > 1 else None, txt, ref_step)
+
+
+def scatter_items(tensors: Sequence[Tensor], batch_size: int, items: slice) -> Tensor:
+    """The tensors [...] as the `items` of a batch [batch_size, ...], the others zeros."""
+    out = tensors[0].new_zeros(batch_size, *tensors[0].shape)
+    out[items] = torch.stack(list(tensors))
     return out
 
 
-def draw_kind(entries: Sequence[Entry], phase: Phase, generator: torch.Generator) -> bool:
+def sample_one_frame(clips: Sequence[CachedClip], phase: CurriculumPhase, generator: torch.Generator) -> bool:
     """Whether the batch is one of one-frame clips. Data without pictures give their clips' first frames instead."""
-    share = sum(entry.frames == 1 for entry in entries) / len(entries)
-    chance = share if phase.pictures is None or share == 1 else phase.pictures
-    return torch.rand((), generator=generator).item() < chance
+    share = sum(clip.frames == 1 for clip in clips) / len(clips)
+    probability = share if phase.pictures is None or share == 1 else phase.pictures
+    return torch.rand((), generator=generator).item() < probability
 
 
-def draw_window(
-    entry: Entry, phase: Phase, one_frame: bool, patch: tuple[int, int], generator: torch.Generator
-) -> tuple[slice, ...]:
-    """What to read of a clip: [16, frames, rows, columns]. The first latent frame of a causal VAE is a picture's."""
-    frames = slice(0, 1 if one_frame else entry.frames)
+def sample_crop(
+    clip: CachedClip, phase: CurriculumPhase, one_frame: bool, patch: tuple[int, int], generator: torch.Generator
+) -> Crop:
+    """What to read of a clip's latents. The first latent frame of a causal VAE is a picture's."""
+    frames = slice(0, 1 if one_frame else clip.frames)
     if not phase.patches:
         return (slice(None), frames, slice(None), slice(None))
     corner = [
-        int(torch.randint(side - p + 1, (), generator=generator)) for side, p in zip(entry.size, patch, strict=True)
+        int(torch.randint(side - p + 1, (), generator=generator)) for side, p in zip(clip.size, patch, strict=True)
     ]
     return (slice(None), frames, *(slice(start, start + p) for start, p in zip(corner, patch, strict=True)))

@@ -1,7 +1,7 @@
-"""LoRA on a stage: small trainable matrices beside frozen layers, laid out as in the released stage 1.
+"""LoRA (arXiv 2106.09685) on a stage: small trainable matrices beside frozen layers, as the released stage 1 has them.
 
-The targets are those of the released checkpoint (golden README, section 4): attention's qkv with a pair of its own
-for each of q, k and v, attention's output, and the adaLN modulation of every block.
+The targets are those of the released checkpoint (docs/released-model.md 4): attention's qkv with a pair of its own for
+each of q, k and v, attention's output, and the adaLN modulation of every block.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..config import TransformerConfig
 from ..errors import InputError
 from ..weights.lora import PREFIX
 
@@ -21,20 +22,24 @@ class LoRALinear(nn.Module):
 
     def __init__(self, base: nn.Linear, rank: int, alpha: float, pairs: int = 1):
         super().__init__()
-        place = {"device": base.weight.device, "dtype": torch.float32}
+        kwargs = {"device": base.weight.device, "dtype": torch.float32}
         self.base, self.rank, self.alpha = base, rank, alpha
-        self.down = nn.Parameter(torch.empty(pairs, rank, base.in_features, **place))
-        self.up = nn.Parameter(torch.zeros(pairs, base.out_features // pairs, rank, **place))
+        self.down = nn.Parameter(torch.empty(pairs, rank, base.in_features, **kwargs))
+        self.up = nn.Parameter(torch.zeros(pairs, base.out_features // pairs, rank, **kwargs))
         nn.init.kaiming_uniform_(self.down, a=5**0.5)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [..., in_features] -> [..., out_features]."""
         h = F.linear(x, self.down.flatten(0, 1).to(x.dtype)).unflatten(-1, self.down.shape[:2])
         change = torch.einsum("...pr,pdr->...pd", h, self.up.to(h.dtype)).flatten(-2)
         return torch.add(self.base(x), change, alpha=self.alpha / self.rank)
 
 
 def add_lora(model: nn.Module, rank: int, alpha: float) -> nn.Module:
-    """Freezes the transformer and puts a LoRA beside every target layer, in place. Raises ValueError for a bad rank."""
+    """Freezes the transformer and puts a LoRA beside every target layer, in place. Raises InputError for a bad rank.
+
+    New matrices are initialised from torch's global generator (randomness.seed_initialization).
+    """
     if rank < 1:
         raise InputError(f"rank is {rank}; it must be at least 1")
     if not alpha > 0:
@@ -46,13 +51,13 @@ def add_lora(model: nn.Module, rank: int, alpha: float) -> nn.Module:
     return model
 
 
-def lora_count(config, rank: int) -> int:
+def count_lora_parameters(config: TransformerConfig, rank: int) -> int:
     """Trainable parameters of a LoRA of this rank."""
     d, e = config.hidden, config.time_dim
     return config.layers * rank * (3 * (d + d) + (d + d) + (e + 12 * d))
 
 
-def lora_tensors(model: nn.Module, trained: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+def convert_lora(model: nn.Module, trained: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
     """The LoRA under the names that ComfyUI's loader and `convert --lora` read; trained: its matrices by name.
 
     Several pairs of one layer become one, with `up` block by block on the diagonal and rank and alpha times as large,

@@ -1,64 +1,72 @@
 """Training losses. They use the samplers' own schedule and path functions, so one inverts the other.
 
-Source: FlashVideo paper, section 3; reference/paper.md for the numbers.
+Source: arXiv 2502.05179, section 3. Axes: B batch, T latent frames, H and W latent rows and columns, L text tokens.
 """
 
-from collections.abc import Callable
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..schedule import NUM_TRAIN_TIMESTEPS, add_noise, velocity, zero_snr_sqrt_alphas
+from ..types import Model
 from ..vae import VAE, decode_groups, sample_posterior
 
-EVERY_ROW = slice(None)
+ALL_ITEMS = slice(None)
+
+
+class Stage2Model(Protocol):
+    """Stage 2's transformer, called with the noise step of its reference."""
+
+    def __call__(self, x: Tensor, timestep: Tensor, txt: Tensor, ref_step: int, /) -> Tensor:
+        """x [B, 16, T, H, W] scaled and noised, timestep [B], txt [B, L, text_dim] -> velocity like x."""
 
 
 def stage1_loss(
-    model: Callable,
+    model: Model,
     z: Tensor,
     txt: Tensor,
     generator: torch.Generator,
-    rows: slice = EVERY_ROW,
-    noisy: float = 0.0,
+    items: slice = ALL_ITEMS,
+    noisy_share: float = 0.0,
 ) -> Tensor:
-    """v-prediction with zero terminal SNR. z [B, 16, T, H, W], already times the latent scale.
+    """v-prediction with zero terminal SNR. z [B, 16, T, H, W], already times the latent scale; txt [B, L, text_dim].
 
-    rows: the items of the batch that this process computes (distributed.py); their draws are those of the whole batch.
-    noisy: the share of items whose step is drawn from the noisiest two fifths alone, where text decides what a clip
-    shows; 0 draws all of them uniformly, as the paper does.
+    items: those of the batch that this process computes (distributed.py); what is drawn for them is as in the whole
+    batch. noisy_share: the share of items whose step is drawn from the noisiest two fifths alone, where text decides
+    what a clip shows; 0 draws all of them uniformly, as the paper does.
     """
     step = torch.randint(NUM_TRAIN_TIMESTEPS, (z.shape[0],), generator=generator)
-    if noisy:
-        late = torch.rand(z.shape[0], generator=generator) < noisy
+    if noisy_share:
+        late = torch.rand(z.shape[0], generator=generator) < noisy_share
         step = torch.where(late, (3 * NUM_TRAIN_TIMESTEPS + 2 * step) // 5, step)
     noise = torch.randn(z.shape, generator=generator)
-    z, txt, step, noise = z[rows], txt[rows], step[rows], noise[rows].to(z.device)
-    a = _per_item(zero_snr_sqrt_alphas()[step], z)
-    out = model(add_noise(z, noise, a), step.float().to(z.device), txt)
-    return F.mse_loss(out.float(), velocity(z, noise, a))
+    z, txt, step, noise = z[items], txt[items], step[items], noise[items].to(z.device)
+    sqrt_alpha = _expand_per_item(zero_snr_sqrt_alphas()[step], z)
+    out = model(add_noise(z, noise, sqrt_alpha), step.float().to(z.device), txt)
+    return F.mse_loss(out.float(), velocity(z, noise, sqrt_alpha))
 
 
 def stage2_loss(
-    model: Callable,
+    model: Stage2Model,
     z: Tensor,
     z_ref: Tensor,
     txt: Tensor,
     ref_step: int,
     generator: torch.Generator,
-    rows: slice = EVERY_ROW,
+    items: slice = ALL_ITEMS,
 ) -> Tensor:
     """Flow matching from the noised, degraded reference to the clean latent, t ~ U(0, 1).
 
-    z and z_ref [B, 16, T, H, W], already times the latent scale; ref_step is the noise step of the batch; rows as
-    in stage 1.
+    z and z_ref [B, 16, T, H, W], already times the latent scale; ref_step is the noise step of the batch, 0..999;
+    txt and items as in stage 1.
     """
     noise = torch.randn(z.shape, generator=generator)
     t = torch.rand(z.shape[0], generator=generator)
-    z, z_ref, txt, noise, t = z[rows], z_ref[rows], txt[rows], noise[rows].to(z.device), t[rows].to(z.device)
+    z, z_ref, txt, noise, t = z[items], z_ref[items], txt[items], noise[items].to(z.device), t[items].to(z.device)
     start = add_noise(z_ref, noise, zero_snr_sqrt_alphas()[ref_step])
-    x = torch.lerp(start, z, _per_item(t, z))
+    x = torch.lerp(start, z, _expand_per_item(t, z))
     out = model(x, NUM_TRAIN_TIMESTEPS * (1 - t), txt, ref_step)
     return F.mse_loss(out.float(), z - start)
 
@@ -81,12 +89,14 @@ def vae_loss(vae: VAE, frames: Tensor, generator: torch.Generator, kl: float = 1
     groups = enumerate(decode_groups(z.shape[2]))
     out = torch.cat([vae.decoder(z[:, :, a:b], cache, first=i == 0) for i, (a, b) in groups], dim=2).float()
     divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
-    return F.l1_loss(out, frames) + edges * _edge_loss(out, frames) + kl * divergence
+    return F.l1_loss(out, frames) + edges * _gradient_l1(out, frames) + kl * divergence
 
 
-def _edge_loss(a: Tensor, b: Tensor) -> Tensor:
+def _gradient_l1(a: Tensor, b: Tensor) -> Tensor:
+    """L1 between the horizontal and between the vertical differences of neighbouring pixels."""
     return sum(F.l1_loss(a.diff(dim=dim), b.diff(dim=dim)) for dim in (-1, -2))
 
 
-def _per_item(values: Tensor, like: Tensor) -> Tensor:
+def _expand_per_item(values: Tensor, like: Tensor) -> Tensor:
+    """values [B] as [B, 1, ..., 1], to be multiplied with `like` [B, ...]."""
     return values.to(like).view(-1, *[1] * (like.ndim - 1))

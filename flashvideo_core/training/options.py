@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from ..config import TransformerConfig
 from ..errors import InputError
 from ..sizes import check_frame_count, floor_size
-from .batches import CURRICULA
-from .loop import MAX_STEPS, LoopConfig
+from .curriculum import CURRICULA
+from .loop import LoopConfig
+from .randomness import MICRO_STRIDE, SEED_STRIDE
 
 MODES = ("lora", "full")
 LEARNING_RATE = {"lora": 1e-4, "full": 4e-5}  # full: paper, stage 1; lora: ours, since its matrices start at zero
+CLIP = 0.1  # of the gradients' norm: paper
 
 
 @dataclass(frozen=True)
-class Options:
-    """Sizes are (height, width) in pixels. Optimiser as in the paper: reference/paper.md, training recipe."""
+class TrainingOptions:
+    """Sizes are (height, width) in pixels. Defaults as in arXiv 2502.05179 where no other reason is given."""
 
     stage: int
     size: tuple[int, int]
@@ -44,33 +46,42 @@ class Options:
 WITHOUT_EFFECT = ("checkpointing", "save_every", "keep", "sample_every")  # on the weights: may change between resumes
 
 
-def options_for(config: TransformerConfig, **given) -> Options:
+def resolve_options(config: TransformerConfig, **given: object) -> TrainingOptions:
     """Options for these weights; None takes the default, which follows the weights' size, rate and stage.
 
-    Raises ValueError that names the value and the rule.
+    `given` are fields of TrainingOptions. Raises InputError that names the value and the rule.
     """
     given = {name: value for name, value in given.items() if value is not None}
     size = floor_size(given.pop("size", config.defaults.size))
-    half, quarter = (tuple(max(16, side // part // 16 * 16) for side in size) for part in (2, 4))
     mode = given.get("mode", "lora")
     if mode not in MODES:
         raise InputError(f"mode is {mode!r}; choose one of {', '.join(MODES)}")
-    defaults = {"frames": config.defaults.frames, "fps": config.defaults.fps, "lr": LEARNING_RATE[mode]}
-    defaults |= {
+    defaults = {
+        "frames": config.defaults.frames,
+        "fps": config.defaults.fps,
+        "lr": LEARNING_RATE[mode],
         "curriculum": "paper" if config.stage == 2 else "full",
-        "alpha": float(given.get("rank", Options.rank)),
+        "alpha": float(given.get("rank", TrainingOptions.rank)),
+        "draft_size": _divide_size(size, 4),
+        "patch": _divide_size(size, 2),
+        "variants": 0 if config.stage == 1 else TrainingOptions.variants,
     }
-    defaults |= {"draft_size": quarter, "patch": half} | ({"variants": 0} if config.stage == 1 else {})
-    options = Options(config.stage, size, **(defaults | given))
+    options = TrainingOptions(config.stage, size, **(defaults | given))
     options = dataclasses.replace(
         options, patch=floor_size(options.patch), draft_size=floor_size(options.draft_size), fps=float(options.fps)
     )
-    check(options)
+    check_options(options)
     return options
 
 
-def check(options: Options) -> None:
-    """Raises ValueError for a number out of its range."""
+def _divide_size(size: tuple[int, int], divisor: int) -> tuple[int, int]:
+    """A share of (height, width), floored to multiples of 16."""
+    height, width = (max(16, side // divisor // 16 * 16) for side in size)
+    return height, width
+
+
+def check_options(options: TrainingOptions) -> None:
+    """Raises InputError for a number out of its range."""
     check_frame_count(options.frames)
     least = {"steps": 1, "batch": 1, "accumulate": 1, "save_every": 1, "keep": 1, "sample_every": 0, "rank": 1}
     for name, low in (least | ({"variants": 1} if options.stage == 2 else {})).items():
@@ -80,8 +91,8 @@ def check(options: Options) -> None:
         value = getattr(options, name)
         if not (math.isfinite(value) and value > 0):
             raise InputError(f"{name} is {value:g}; it must be a positive number")
-    if options.steps >= MAX_STEPS or options.accumulate > 64:
-        raise InputError(f"steps must be below {MAX_STEPS} and accumulate at most 64")
+    if options.steps >= SEED_STRIDE or options.accumulate > MICRO_STRIDE:
+        raise InputError(f"steps must be below {SEED_STRIDE} and accumulate at most {MICRO_STRIDE}")
     if not 0 <= options.text_drop <= 1:
         raise InputError(f"text_drop is {options.text_drop}; it must be 0 to 1")
     if options.curriculum not in CURRICULA:
@@ -94,8 +105,16 @@ def check(options: Options) -> None:
             )
 
 
-def loop_config(options: Options, autocast: bool) -> LoopConfig:
-    """AdamW's betas and decay as in the paper (LoopConfig's defaults), clipping at its 0.1."""
-    names = ("steps", "lr", "seed", "accumulate", "save_every", "keep")
-    same = {name: getattr(options, name) for name in names}
-    return LoopConfig(**same, warmup=min(100, -(-options.steps // 10)), clip=0.1, autocast=autocast)
+def make_loop_config(options: TrainingOptions, autocast: bool) -> LoopConfig:
+    """The paper's AdamW (LoopConfig's defaults) and clipping, with a warm-up of at most a tenth of the steps."""
+    return LoopConfig(
+        steps=options.steps,
+        lr=options.lr,
+        seed=options.seed,
+        warmup=min(100, -(-options.steps // 10)),
+        clip=CLIP,
+        accumulate=options.accumulate,
+        autocast=autocast,
+        save_every=options.save_every,
+        keep=options.keep,
+    )

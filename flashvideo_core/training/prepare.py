@@ -1,7 +1,7 @@
-"""From the user's files to a cache that training draws from; afterwards VAE and text encoder are out of memory."""
+"""From the user's files to a cache that training reads; afterwards VAE and text encoder are out of memory."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,82 +13,92 @@ from ..components import Pipeline, check_width, load_text_component
 from ..config import TransformerConfig
 from ..errors import InputError
 from ..text import with_motion
+from ..types import Notify, ProgressCallback, TextEncoder
 from ..vae_passes import encode, plan_split
-from .cache import Entry, Recipe, build_latents, build_text, plan_latents
-from .data import Span, find_sources, find_spans
-from .options import Options
+from .cache import CachedClip, LatentConfig, LatentFiles, build_latents, build_text, name_latent_files
+from .data import Skipped, find_sources
+from .options import TrainingOptions
+from .spans import Span, find_spans
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where weights come from and where they run. files and hashes by part; hashes are any JSON that names weights."""
+class WeightFiles:
+    """The weights that training starts from, by component (stage1, stage2, vae, text), and where they run.
 
-    files: dict[str, Path]
-    hashes: dict[str, object]
+    hashes are any JSON that names the weights; dtype is that of frozen weights.
+    """
+
+    files: Mapping[str, Path]
+    hashes: Mapping[str, object]
     device: torch.device
     dtype: torch.dtype
 
 
-def prepare(
+def prepare_cache(
     data: Path,
-    folder: Path,
+    cache: Path,
     config: TransformerConfig,
-    options: Options,
-    place: Place,
-    note: Callable,
-    progress: Callable,
-) -> list[Entry]:
-    """The training clips of `data`, encoded in `folder` as far as they are not there yet.
+    options: TrainingOptions,
+    weights: WeightFiles,
+    notify: Notify,
+    progress: ProgressCallback,
+) -> list[CachedClip]:
+    """The training clips of `data`, encoded in the folder `cache` as far as they are not there yet.
 
-    note(text) hears of everything that is left out; progress(phase, done, all) follows. Raises ValueError when
-    nothing is left.
+    notify hears of everything that is left out, progress of the phase "latents". Raises InputError when nothing is
+    left.
     """
     sources, skipped = find_sources(data)
     spans, unfit = find_spans(sources, size=options.size, frames=options.frames, fps=options.fps)
-    latents = plan_latents(folder, spans, recipe_of(options, place))
-    unread = fill_latents(latents, recipe_of(options, place), place, progress)
+    latents = make_latent_config(options, weights)
+    files = name_latent_files(cache, spans, latents)
+    unread = fill_latents(files, latents, weights, progress)
     for skip in [*skipped, *unfit, *unread]:
-        note(str(skip))
-    usable = [span for span in spans if all(path.exists() for path in latents[span])]
+        notify(str(skip))
+    usable = [span for span in spans if all(path.exists() for path in files[span])]
     if not usable:
         raise InputError(f"{data} holds no clip that can be trained on; the notes above say why")
-    texts = fill_text(folder, usable, config, place)
-    return [entry(span, latents[span], texts[span.source.caption], options) for span in usable]
+    texts = fill_text(cache, usable, config, weights)
+    return [make_cached_clip(span, files[span], texts[span.source.caption], options) for span in usable]
 
 
-def recipe_of(options: Options, place: Place) -> Recipe:
-    vae = json.dumps([place.hashes["vae"], str(place.dtype)], sort_keys=True)
-    return Recipe(options.size, options.draft_size, vae, options.variants, options.seed)
+def make_latent_config(options: TrainingOptions, weights: WeightFiles) -> LatentConfig:
+    """What these options and this VAE make of a clip."""
+    vae = json.dumps([weights.hashes["vae"], str(weights.dtype)], sort_keys=True)
+    return LatentConfig(options.size, options.draft_size, vae, options.variants, options.seed)
 
 
-def entry(span: Span, files: Sequence[Path], txt: Path, options: Options) -> Entry:
+def make_cached_clip(span: Span, files: Sequence[Path], txt: Path, options: TrainingOptions) -> CachedClip:
+    """The clip's files and the size of its latent."""
     size = (options.size[0] // 8, options.size[1] // 8)
-    return Entry(files[0], tuple(files[1:]), txt, (len(span.frames) + 3) // 4, size)
+    return CachedClip(files[0], tuple(files[1:]), txt, (len(span.frames) + 3) // 4, size)
 
 
-def fill_latents(latents: dict[Span, tuple[Path, ...]], recipe: Recipe, place: Place, progress: Callable) -> list:
-    """Builds what is missing, with the VAE in memory only for that."""
-    missing = {span: files for span, files in latents.items() if not all(path.exists() for path in files)}
+def fill_latents(
+    files: LatentFiles, config: LatentConfig, weights: WeightFiles, progress: ProgressCallback
+) -> list[Skipped]:
+    """Builds what is missing, with the VAE in memory only for that; returns the clips that could not be read."""
+    missing = {span: paths for span, paths in files.items() if not all(path.exists() for path in paths)}
     if not missing:
         return []
-    vae = load_vae(place.files["vae"], dtype=place.dtype)
-    pipe = Pipeline(None, None, vae, None, device=place.device, dtype=place.dtype)
+    vae = load_vae(weights.files["vae"], dtype=weights.dtype)
+    pipe = Pipeline(None, None, vae, None, device=weights.device, dtype=weights.dtype)
 
-    def to_latent(frames: Tensor, size: tuple[int, int]) -> Tensor:
+    def encode_frames(frames: Tensor, size: tuple[int, int]) -> Tensor:
         split = plan_split(pipe, "encode", (frames.shape[1], *size))
         return encode(pipe, (frames.permute(1, 2, 3, 0) + 1) / 2, size, split=split)[0].float().cpu()
 
-    return build_latents(missing, recipe, to_latent, lambda done, count: progress("latents", done, count))
+    return build_latents(missing, config, encode_frames, lambda done, count: progress("latents", done, count, None))
 
 
-def fill_text(folder: Path, spans: Sequence[Span], config: TransformerConfig, place: Place) -> dict[str, Path]:
+def fill_text(cache: Path, spans: Sequence[Span], config: TransformerConfig, weights: WeightFiles) -> dict[str, Path]:
     """The embedding of every caption as the stage sees it at inference: with its motion prefix, cut to its length."""
     motion, length = config.defaults.motion, config.text_length
 
-    def load() -> Callable[[str], Tensor]:
-        encoder, _ = load_text_component(place.files["text"], place.device)
+    def load_encoder() -> TextEncoder:
+        encoder, _ = load_text_component(weights.files["text"], weights.device)
         if encoder is None:
-            raise InputError(f"{place.files['text']} holds one prompt's embeddings; training needs --t5 or --text")
+            raise InputError(f"{weights.files['text']} holds one prompt's embeddings; training needs --t5 or --text")
 
         def embed(caption: str) -> Tensor:
             txt = encoder(with_motion(caption, motion))[:, :length]
@@ -97,5 +107,5 @@ def fill_text(folder: Path, spans: Sequence[Span], config: TransformerConfig, pl
 
         return embed
 
-    name = json.dumps([place.hashes["text"], motion, length], sort_keys=True)
-    return build_text(folder, [span.source.caption for span in spans], name, load)
+    name = json.dumps([weights.hashes["text"], motion, length], sort_keys=True)
+    return build_text(cache, [span.source.caption for span in spans], name, load_encoder)

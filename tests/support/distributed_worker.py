@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -13,24 +14,27 @@ from torch import nn
 from flashvideo_core.config import STAGE2, TextConfig
 from flashvideo_core.dit import Transformer
 from flashvideo_core.text import WordEncoder
-from flashvideo_core.tiny import recipe as tiny
-from flashvideo_core.tiny.captions import ATTRIBUTES, vocabulary
-from flashvideo_core.tiny.train import run as train_part
-from flashvideo_core.training.distributed import World, is_sharded, join, rows, shard
+from flashvideo_core.tiny.captions import build_vocabulary
+from flashvideo_core.tiny.recipe import Recipe
+from flashvideo_core.tiny.recipe_stages import make_stage1_recipe, make_stage2_recipe
+from flashvideo_core.tiny.scene import ATTRIBUTES
+from flashvideo_core.tiny.train import train_model
+from flashvideo_core.training.activation_checkpointing import enable_activation_checkpointing
+from flashvideo_core.training.distributed import World, assign_items, init_distributed
 from flashvideo_core.training.loop import LoopConfig, fit
 from flashvideo_core.training.lora import add_lora
 from flashvideo_core.training.losses import drop_text, stage2_loss
-from flashvideo_core.training.recompute import recompute_blocks
+from flashvideo_core.training.sharding import is_sharded, shard_model
 
 CONFIG = replace(STAGE2, layers=3, hidden=128, time_dim=32, text_dim=24, text_length=6)  # about the golden size
 LOOP = LoopConfig(steps=6, lr=1e-3, warmup=2, ema=0.9, clip=0.5, save_every=3, keep=2, autocast=False)
 
 
-def small(world: World, batch: int = 4, change: Callable[[nn.Module], nn.Module] | None = None, **loop) -> tiny.Recipe:
+def small(world: World, batch: int = 4, change: Callable[[nn.Module], nn.Module] | None = None, **loop) -> Recipe:
     """A very small stage 2 that learns random clips; `change` makes of the network what is trained."""
     model, config = Transformer(CONFIG), replace(LOOP, **loop)
     model = model if change is None else change(model)
-    return tiny.Recipe(model, partial(loss_of, model, batch, rows(world, config.accumulate, batch)), config)
+    return Recipe(model, partial(loss_of, model, batch, assign_items(world, config.accumulate, batch)), config)
 
 
 def loss_of(model: nn.Module, batch: int, mine: slice, generator: torch.Generator) -> torch.Tensor:
@@ -51,14 +55,14 @@ def lora(model: nn.Module) -> nn.Module:
     return add_lora(model.bfloat16(), rank=4, alpha=4.0)
 
 
-def tiny_stage(stage: int, world: World) -> tiny.Recipe:
+def tiny_stage(stage: int, world: World) -> Recipe:
     """The recipe of the embedded model, on random latents; stage 2 has batches of four patches and of one clip."""
-    encoder = WordEncoder(TextConfig(words=len(vocabulary()), slots=len(ATTRIBUTES))).requires_grad_(False)
+    encoder = WordEncoder(TextConfig(words=len(build_vocabulary()), slots=len(ATTRIBUTES))).requires_grad_(False)
     table = {name: torch.randn(8, 16, 2, 20, 24).half() for name in ("z", "z_ref")}
     if stage == 1:
-        recipe = tiny.stage1_recipe(encoder, {"z": table["z"][..., :8, :12]}, batch=4, world=world)
+        recipe = make_stage1_recipe(encoder, {"z": table["z"][..., :8, :12]}, batch_size=4, world=world)
     else:
-        recipe = tiny.stage2_recipe(encoder, table, table, clip_share=0.5, batch=4, world=world)
+        recipe = make_stage2_recipe(encoder, table, table, clip_share=0.5, batch_size=4, world=world)
     return replace(recipe, loop=LOOP)
 
 
@@ -66,7 +70,7 @@ CASES = {
     "rows": small,
     "micro-batches": partial(small, batch=1, accumulate=2),
     "one item": partial(small, batch=1),
-    "recompute": partial(small, change=recompute_blocks),
+    "recompute": partial(small, change=enable_activation_checkpointing),
     "frozen": partial(small, change=frozen),
     "tiny stage 1": partial(tiny_stage, 1),
     "tiny stage 2": partial(tiny_stage, 2),
@@ -79,7 +83,7 @@ def train(case: str, folder: Path, world: World) -> dict:
     """One case, from the folder's state if it has one. The results are in the folder; returned is how it went."""
     torch.manual_seed(0)
     recipe, steps = CASES[case](world), []
-    shard(recipe.model, world)
+    shard_model(recipe.model, world)
     ema = fit(recipe.model, recipe.loss, recipe.loop, folder, lambda step, loss: steps.append(step), world)
     params = list(recipe.model.parameters())
     held = sum((p.to_local() if is_sharded(p) else p).numel() for p in params)
@@ -95,10 +99,13 @@ def main() -> None:
     """FOLDER/two CASE of each; "rows" again from the state in FOLDER/two resumed; parts/stage1; facts-RANK.json."""
     folder = Path(sys.argv[1])
     torch.set_num_threads(1)
-    with join("cpu") as world:
+    with init_distributed("cpu") as world:
         facts = {case: train(case, folder / f"two {case}", world) for case in CASES}
-        train_part(folder / "parts", "stage1", partial(tiny_stage, 1, world), world=world)
+        train_model(folder / "parts", "stage1", partial(tiny_stage, 1, world), world=world)
         facts["resumed"] = train("rows", folder / "two resumed", world)
+        time.sleep(1.0 if world.first else 0.0)
+        facts["finished"] = time.monotonic()
+    facts["left"] = time.monotonic()
     (folder / f"facts-{world.rank}.json").write_text(json.dumps(facts))
 
 

@@ -14,20 +14,22 @@ from flashvideo_core.config import STAGE1, STAGE2, SamplingDefaults, TextConfig,
 from flashvideo_core.dit import Transformer
 from flashvideo_core.handoff import prepare_reference
 from flashvideo_core.text import WordEncoder
-from flashvideo_core.tiny import latents
-from flashvideo_core.tiny.ablation import ARMS, Budget, recipe_of, references
-from flashvideo_core.tiny.captions import ATTRIBUTES, vocabulary
-from flashvideo_core.training.degradation import draft_of
-from flashvideo_core.training.distributed import ALONE
-from flashvideo_core.training.loop import read_log, step_generator
-from flashvideo_core.training.precision import fast_bf16
+from flashvideo_core.tiny.ablation import ABLATION, Budget, encode_references, make_ablation_recipe
+from flashvideo_core.tiny.captions import build_vocabulary
+from flashvideo_core.tiny.clips import render_patch
+from flashvideo_core.tiny.scene import ATTRIBUTES
+from flashvideo_core.training.degradation import make_draft
+from flashvideo_core.training.device import is_bf16_fast
+from flashvideo_core.training.distributed import SINGLE_PROCESS
+from flashvideo_core.training.loss_log import read_log
+from flashvideo_core.training.randomness import step_generator
 from flashvideo_core.vae import VAE
 from flashvideo_core.weights.reader import file_sha256
 
 pytest.importorskip("matplotlib")
 FEW = ["--from-stage2", "--patches", "2", "--clips", "1", "--batch", "2", "--drafts", "1", "--device", "cpu"]
 WIDTHS = {"layers": 1, "hidden": 64, "time_dim": 32, "text_dim": 64, "text_length": len(ATTRIBUTES)}
-NAMES = [arm.name for arm in ARMS]
+NAMES = [stage2.name for stage2 in ABLATION]
 
 
 def stage(released: TransformerConfig, size: tuple[int, int], **defaults) -> Transformer:
@@ -42,13 +44,14 @@ def parts(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     models = {
         "vae": VAE(VAEConfig(channels=4, multipliers=(1, 1, 1, 1), blocks=1, groups=2)),
-        "text": WordEncoder(TextConfig(words=len(vocabulary()), slots=len(ATTRIBUTES))),
+        "text": WordEncoder(TextConfig(words=len(build_vocabulary()), slots=len(ATTRIBUTES))),
         "stage1": stage(STAGE1, (16, 32), steps=2),
         "stage2": stage(STAGE2, (32, 64), steps=2, ref_step=600, motion="medium motion"),
     }
     for name, model in models.items():
         state = {key: value.contiguous() for key, value in model.state_dict().items()}
-        save_file(state, folder / f"{name}.safetensors", metadata_for(model.config) | {"words": " ".join(vocabulary())})
+        words = {"words": " ".join(build_vocabulary())}
+        save_file(state, folder / f"{name}.safetensors", metadata_for(model.config) | words)
     return folder
 
 
@@ -124,32 +127,32 @@ def test_the_result_is_a_markdown_table(made, parts, capsys):
 
 def test_the_references_are_the_hand_off_of_a_clean_and_of_a_degraded_draft(parts):
     vae = load_vae(parts / "vae.safetensors")
-    clip = latents.patch_frames(3)
-    found = references(vae, latents.patch_frames, 3)
-    draft = draft_of(clip, (32, 48))
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast_bf16("cpu")):
+    clip = render_patch(3)
+    found = encode_references(vae, render_patch, 3)
+    draft = make_draft(clip, (32, 48))
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=is_bf16_fast("cpu")):
         z, clean = (prepare_reference(frames=f[None], vae=vae, size=(128, 192))[0].half() for f in (clip, draft))
     assert torch.equal(found["z"], z) and torch.equal(found["clean"], clean)
     assert not torch.equal(found["clean"], found["degraded"])
-    assert torch.equal(found["degraded"], references(vae, latents.patch_frames, 3)["degraded"])
+    assert torch.equal(found["degraded"], encode_references(vae, render_patch, 3)["degraded"])
 
 
 def test_nothing_else_differs_between_the_three():
     """Where clean and degraded are the same, `none` and `pixel` compute the same loss in every step; latent noise is
     a difference of its own, and so is the degradation where there is one."""
     torch.manual_seed(0)
-    encoder = WordEncoder(TextConfig(words=len(vocabulary()), slots=len(ATTRIBUTES))).requires_grad_(False)
+    encoder = WordEncoder(TextConfig(words=len(build_vocabulary()), slots=len(ATTRIBUTES))).requires_grad_(False)
     table = {name: torch.randn(4, 16, 2, 20, 24).half() for name in ("z", "clean", "degraded")}
     same = table | {"degraded": table["clean"]}
 
     def losses(arm, table):
         torch.manual_seed(0)
-        recipe = recipe_of(arm, encoder, table, table, None, Budget(steps=4, batch=2), ALONE)
+        recipe = make_ablation_recipe(arm, encoder, table, table, None, Budget(steps=4, batch=2), SINGLE_PROCESS)
         for p in recipe.model.parameters():
             torch.nn.init.normal_(p, std=0.05)  # a new one gives zeros, whatever it is given
         return [recipe.loss(step_generator(0, step)).item() for step in range(4)]
 
-    none, pixel, latent = ARMS
+    none, pixel, latent = ABLATION
     assert losses(none, same) == losses(pixel, same) == losses(none, table)
     for one, other in zip(losses(none, table), losses(pixel, table), strict=True):
         assert one != other
@@ -158,9 +161,13 @@ def test_nothing_else_differs_between_the_three():
 
 
 def test_a_short_budget_warms_up_within_it():
-    encoder = WordEncoder(TextConfig(words=len(vocabulary()), slots=len(ATTRIBUTES)))
+    encoder = WordEncoder(TextConfig(words=len(build_vocabulary()), slots=len(ATTRIBUTES)))
     table = {name: torch.randn(2, 16, 2, 20, 24).half() for name in ("z", "clean")}
-    loops = [recipe_of(ARMS[0], encoder, table, table, None, Budget(n, seed=7), ALONE).loop for n in (25, 3000)]
+    budgets = [Budget(steps, seed=7) for steps in (25, 3000)]
+    loops = [
+        make_ablation_recipe(ABLATION[0], encoder, table, table, None, budget, SINGLE_PROCESS).loop
+        for budget in budgets
+    ]
     assert [(loop.steps, loop.warmup, loop.seed) for loop in loops] == [(25, 3, 7), (3000, 100, 7)]
     assert replace(loops[0], steps=3000, warmup=100) == loops[1]
 

@@ -5,9 +5,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from flashvideo_core.text import tokenize
 from flashvideo_core.tiny import lexicon
-from flashvideo_core.tiny.captions import ATTRIBUTES, caption, tokenize, vocabulary
-from flashvideo_core.tiny.world import sample_scene
+from flashvideo_core.tiny.captions import build_vocabulary, caption
+from flashvideo_core.tiny.scene import ATTRIBUTES, sample_scene
 
 COUNT = 8000
 
@@ -71,10 +72,10 @@ def test_what_is_not_mentioned_is_not_said(corpus):
 
 def test_every_word_is_in_the_vocabulary_and_every_vocabulary_word_is_used(corpus):
     used = {word for _, text, _ in corpus for word in tokenize(text)}
-    known = set(vocabulary())
+    known = set(build_vocabulary())
     assert used <= known
     assert len(known - used) < 0.02 * len(known)
-    assert vocabulary() == tuple(sorted(known)) and len(known) > 450
+    assert build_vocabulary() == tuple(sorted(known)) and len(known) > 450
 
 
 def test_captions_vary_and_stay_short(corpus):

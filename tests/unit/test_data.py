@@ -7,7 +7,8 @@ import torch
 from support.own_clips import SIZE, clip, write_clip
 
 from flashvideo_core.media.video_reader import probe_video, read_frames, read_video
-from flashvideo_core.training.data import Source, Span, find_sources, find_spans, read_span, resampled, spans_of
+from flashvideo_core.training.data import Source, find_sources
+from flashvideo_core.training.spans import Span, cut_spans, find_spans, read_span, resample_frames
 
 
 def reasons(skipped) -> dict[str, str]:
@@ -61,9 +62,9 @@ def test_what_is_no_data_set_is_refused(tmp_path):
 def test_a_long_clip_is_cut_end_to_end_at_the_chosen_rate(tmp_path):
     """50 frames at 24 fps are 17 at 8 fps, every third: three spans of 5, two frames left."""
     source = write_clip(tmp_path / "a.mp4", "x", 50, 24)
-    spans = spans_of(source, SIZE, 5, 8)
+    spans = cut_spans(source, SIZE, 5, 8)
     assert [span.frames for span in spans] == [(0, 3, 6, 9, 12), (15, 18, 21, 24, 27), (30, 33, 36, 39, 42)]
-    assert spans_of(source, SIZE, 17, 8)[0].frames == tuple(range(0, 51, 3))[:17]
+    assert cut_spans(source, SIZE, 17, 8)[0].frames == tuple(range(0, 51, 3))[:17]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def test_a_long_clip_is_cut_end_to_end_at_the_chosen_rate(tmp_path):
 )
 def test_as_many_frames_as_the_time_holds(source_fps, frames, fps, count):
     times = tuple(round(1000 * i / source_fps) / 1000 for i in range(frames))  # as a container in milliseconds has them
-    numbers = resampled(times, fps)
+    numbers = resample_frames(times, fps)
     assert len(numbers) == count and numbers == sorted(numbers) and numbers[-1] < frames
     for i, number in enumerate(numbers):
         assert abs(times[number] - i / fps) <= 0.5 / source_fps + 0.001
@@ -81,7 +82,7 @@ def test_as_many_frames_as_the_time_holds(source_fps, frames, fps, count):
 def test_uneven_timing_is_resampled_by_time():
     """A pause of half a second in the source stays half a second."""
     times = (0.0, 0.125, 0.25, 0.75, 0.875, 1.0)
-    assert resampled(times, 8) == [0, 1, 2, 2, 2, 3, 3, 4, 5]
+    assert resample_frames(times, 8) == [0, 1, 2, 2, 2, 3, 3, 4, 5]
 
 
 def test_unfit_clips_are_named_with_the_rule_they_break(tmp_path):
@@ -105,7 +106,7 @@ def test_unfit_clips_are_named_with_the_rule_they_break(tmp_path):
 
 def test_a_picture_is_a_clip_of_one_frame(tmp_path):
     source = write_clip(tmp_path / "p.mp4", "x", 1)
-    assert spans_of(source, SIZE, 49, 8) == [Span(source, (0,))]
+    assert cut_spans(source, SIZE, 49, 8) == [Span(source, (0,))]
 
 
 @pytest.mark.parametrize(("wrong", "said"), [({"frames": 6}, "4n\\+1"), ({"fps": 0}, "fps is 0; it must be over 0")])

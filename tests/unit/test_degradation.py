@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from flashvideo_core.training import degradation as deg
+from flashvideo_core.training import degradation_ops as ops
+from flashvideo_core.training.compression import compress_h264, compress_jpeg, compress_mpeg4, to_uint8
+from flashvideo_core.training.contact_sheet import write_contact_sheet
 from flashvideo_core.training.degradation import Degradation, degrade
 
 OFF = Degradation(blur_prob=0, resize_prob=0, noise_prob=0, jpeg_prob=0, video_prob=0)
@@ -45,7 +47,14 @@ def test_all_probabilities_zero_is_the_identity():
     assert torch.equal(degrade(clip, OFF, seeded()), clip)
 
 
-@pytest.mark.parametrize("operation", [lambda x: deg.jpeg(x, 50), lambda x: deg.h264(x, 26), lambda x: deg.mpeg4(x, 5)])
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda x: compress_jpeg(x, 50),
+        lambda x: compress_h264(x, 26),
+        lambda x: compress_mpeg4(x, 5),
+    ],
+)
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (64, 96)])
 def test_codecs_repeat_whatever_lay_in_memory_before(operation, size):
     clip, noise = moving_clip(9, *size), np.random.default_rng(0)
@@ -81,11 +90,11 @@ def test_order_is_drawn():
         OFF, blur_prob=1, resize_prob=1, blur_kinds=(1, 0, 0), blur_sigma=(1.0, 1.0), resize_scale=(0.5, 0.5)
     )
     clip = moving_clip(1)
-    kernel = deg.gaussian_kernel(1.0, 1.0, 0.0, 1.0, fixed.blur_radius)
+    kernel = ops.gaussian_kernel(1.0, 1.0, 0.0, 1.0, fixed.blur_radius)
     modes = ("area", "bilinear", "bicubic")
     pairs = [(a, b) for a in modes for b in modes]
-    blur_first = [deg.resize(deg.blur(clip, kernel), 0.5, a, b).clamp(-1, 1) for a, b in pairs]
-    resize_first = [deg.blur(deg.resize(clip, 0.5, a, b).clamp(-1, 1), kernel) for a, b in pairs]
+    blur_first = [ops.resize_and_back(ops.blur(clip, kernel), 0.5, a, b).clamp(-1, 1) for a, b in pairs]
+    resize_first = [ops.blur(ops.resize_and_back(clip, 0.5, a, b).clamp(-1, 1), kernel) for a, b in pairs]
     seen = set()
     for seed in range(12):
         out = degrade(clip, fixed, seeded(seed))
@@ -98,7 +107,7 @@ def test_order_is_drawn():
     "shape", [(1.0, 1.0, 0.0, 1.0), (0.3, 2.0, 0.7, 1.0), (1.5, 0.8, 2.0, 0.5), (2.0, 2.0, 0.0, 4.0)]
 )
 def test_kernels_are_normalised_and_centred(shape):
-    kernel = deg.gaussian_kernel(*shape, radius=5)
+    kernel = ops.gaussian_kernel(*shape, radius=5)
     offset = torch.arange(-5.0, 6.0)
     assert kernel.sum().item() == pytest.approx(1, abs=1e-6) and kernel.min() >= 0
     assert (kernel.sum(0) * offset).sum().item() == pytest.approx(0, abs=1e-5)
@@ -106,36 +115,36 @@ def test_kernels_are_normalised_and_centred(shape):
 
 
 def test_kernel_has_the_variance_and_direction_it_was_asked_for():
-    kernel, offset = deg.gaussian_kernel(2.0, 0.8, 0.0, 1.0, radius=9), torch.arange(-9.0, 10.0)
+    kernel, offset = ops.gaussian_kernel(2.0, 0.8, 0.0, 1.0, radius=9), torch.arange(-9.0, 10.0)
     assert (kernel.sum(0) * offset**2).sum().item() == pytest.approx(4.0, rel=0.01)
     assert (kernel.sum(1) * offset**2).sum().item() == pytest.approx(0.64, rel=0.01)
-    turned = deg.gaussian_kernel(2.0, 0.8, torch.pi / 2, 1.0, radius=9)
+    turned = ops.gaussian_kernel(2.0, 0.8, torch.pi / 2, 1.0, radius=9)
     assert torch.allclose(turned, kernel.T, atol=1e-6)
 
 
 def test_blur_keeps_a_constant_and_lowers_high_frequencies_with_sigma():
     constant = torch.full((3, 2, 16, 16), 0.3)
-    clip, kernels = moving_clip(), [deg.gaussian_kernel(s, s, 0, 1.0, 5) for s in (0.5, 1.0, 1.5)]
-    assert torch.allclose(deg.blur(constant, kernels[2]), constant, atol=1e-6)
-    energies = [sharpness(clip)] + [sharpness(deg.blur(clip, k)) for k in kernels]
+    clip, kernels = moving_clip(), [ops.gaussian_kernel(s, s, 0, 1.0, 5) for s in (0.5, 1.0, 1.5)]
+    assert torch.allclose(ops.blur(constant, kernels[2]), constant, atol=1e-6)
+    energies = [sharpness(clip)] + [sharpness(ops.blur(clip, k)) for k in kernels]
     assert energies == sorted(energies, reverse=True) and energies[-1] < 0.2 * energies[0]
 
 
 @pytest.mark.parametrize("mode", ["area", "bilinear", "bicubic"])
 def test_resize_loses_detail_but_does_not_move_the_picture(mode):
     clip = moving_clip()
-    out = deg.resize(clip, 0.5, mode, "bilinear")
+    out = ops.resize_and_back(clip, 0.5, mode, "bilinear")
     assert sharpness(out) < sharpness(clip)
     ramp = torch.linspace(-0.8, 0.8, 96).expand(3, 1, 64, 96)
-    assert error(deg.resize(ramp, 0.5, mode, "bilinear")[..., 8:-8], ramp[..., 8:-8]) < 1e-3
-    assert torch.allclose(deg.resize(clip, 1.0, mode, mode), clip, atol=1e-5)
+    assert error(ops.resize_and_back(ramp, 0.5, mode, "bilinear")[..., 8:-8], ramp[..., 8:-8]) < 1e-3
+    assert torch.allclose(ops.resize_and_back(clip, 1.0, mode, mode), clip, atol=1e-5)
 
 
 @pytest.mark.parametrize("grey", [False, True])
 @pytest.mark.parametrize("sigma", [2.0, 20.0])
 def test_gaussian_noise_has_the_variance_asked_for_and_changes_every_frame(sigma, grey):
     flat = torch.zeros(3, 8, 64, 64)
-    noise = deg.gaussian_noise(flat, sigma, grey, seeded())
+    noise = ops.add_gaussian_noise(flat, sigma, grey, seeded())
     assert noise.std().item() * 127.5 == pytest.approx(sigma, rel=0.02)
     assert torch.equal(noise[0], noise[1]) is grey
     assert abs(torch.corrcoef(noise[0].flatten(1))[0, 1]) < 0.05
@@ -145,7 +154,7 @@ def test_gaussian_noise_has_the_variance_asked_for_and_changes_every_frame(sigma
 def test_poisson_noise_grows_with_the_square_root_of_brightness(grey):
     for level in (-0.6, 0.0, 0.6):
         flat = torch.full((3, 8, 64, 64), level)
-        noise = deg.poisson_noise(flat, 0.5, grey, seeded()) - flat
+        noise = ops.add_poisson_noise(flat, 0.5, grey, seeded()) - flat
         photons = (level + 1) * 127.5
         assert noise.std().item() * 127.5 == pytest.approx(0.5 * photons**0.5, rel=0.03)
         assert noise.mean().abs().item() * 127.5 < 0.2
@@ -154,7 +163,11 @@ def test_poisson_noise_grows_with_the_square_root_of_brightness(grey):
 
 @pytest.mark.parametrize(
     "operation, strengths",
-    [(deg.jpeg, (95, 75, 50, 20)), (deg.h264, (15, 23, 30, 40)), (deg.mpeg4, (2, 4, 8, 16))],
+    [
+        (compress_jpeg, (95, 75, 50, 20)),
+        (compress_h264, (15, 23, 30, 40)),
+        (compress_mpeg4, (2, 4, 8, 16)),
+    ],
 )
 def test_compression_loses_more_with_more_of_it(operation, strengths):
     clip = moving_clip()
@@ -166,9 +179,9 @@ def test_compression_loses_more_with_more_of_it(operation, strengths):
 
 def test_jpeg_treats_every_frame_alone_and_video_does_not():
     clip = moving_clip()
-    alone = torch.cat([deg.jpeg(clip[:, f : f + 1], 40) for f in range(clip.shape[1])], dim=1)
-    assert torch.equal(deg.jpeg(clip, 40), alone)
-    for video in (deg.h264, deg.mpeg4):
+    alone = torch.cat([compress_jpeg(clip[:, f : f + 1], 40) for f in range(clip.shape[1])], dim=1)
+    assert torch.equal(compress_jpeg(clip, 40), alone)
+    for video in (compress_h264, compress_mpeg4):
         alone = torch.cat([video(clip[:, f : f + 1], 16) for f in range(clip.shape[1])], dim=1)
         assert not torch.equal(video(clip, 16), alone)
 
@@ -179,7 +192,7 @@ def test_jpeg_quality_means_what_it_means_to_pillow():
     import io
 
     clip = moving_clip(1)
-    picture = image.fromarray(deg.to_uint8(clip)[0])
+    picture = image.fromarray(to_uint8(clip)[0])
 
     def pillow(quality):
         buffer = io.BytesIO()
@@ -188,7 +201,7 @@ def test_jpeg_quality_means_what_it_means_to_pillow():
         return error(decoded, clip)
 
     for quality in (35, 50, 75):
-        assert pillow(quality + 15) < error(deg.jpeg(clip, quality), clip) < pillow(quality - 15)
+        assert pillow(quality + 15) < error(compress_jpeg(clip, quality), clip) < pillow(quality - 15)
 
 
 def test_kernel_and_strength_are_one_for_the_whole_clip():
@@ -203,7 +216,7 @@ def test_kernel_and_strength_are_one_for_the_whole_clip():
 
 def test_a_video_codec_keeps_a_still_clip_nearly_still():
     clip = still_clip(9)
-    out = deg.h264(clip, 30)
+    out = compress_h264(clip, 30)
     assert error(out[:, 1:], out[:, :-1]) < 0.5 * error(out, clip)
 
 
@@ -224,11 +237,11 @@ def test_contact_sheet_shows_the_original_above_the_degraded(tmp_path):
 
     clip = moving_clip(5, 32, 48)
     pairs = [(clip, degrade(clip, ALWAYS, seeded(s))) for s in range(3)]
-    deg.contact_sheet(pairs, tmp_path / "sheet.png", columns=2)
+    write_contact_sheet(pairs, tmp_path / "sheet.png", columns=2)
     with av.open(str(tmp_path / "sheet.png")) as container:
         sheet = next(container.decode(video=0)).to_ndarray(format="rgb24")
     assert sheet.shape == (2 * 2 * 32, 2 * 2 * 48, 3)
-    assert np.array_equal(sheet[:32, :48], deg.to_uint8(clip)[0])
-    assert np.array_equal(sheet[32:64, 96:144], deg.to_uint8(pairs[1][1])[0])
+    assert np.array_equal(sheet[:32, :48], to_uint8(clip)[0])
+    assert np.array_equal(sheet[32:64, 96:144], to_uint8(pairs[1][1])[0])
     with pytest.raises(ValueError, match="one size"):
-        deg.contact_sheet([(clip, clip[:, :1])], tmp_path / "bad.png")
+        write_contact_sheet([(clip, clip[:, :1])], tmp_path / "bad.png")

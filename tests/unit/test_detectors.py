@@ -7,8 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from flashvideo_core.tiny.detectors import MATCH, detect, edge_sharpness, low_frequency_match, psnr
-from flashvideo_core.tiny.world import COLORS, centre, render, sample_scene
+from flashvideo_core.tiny.detectors import detect
+from flashvideo_core.tiny.quality import MATCH, compute_psnr, match_low_frequencies, measure_sharpness
+from flashvideo_core.tiny.render import render
+from flashvideo_core.tiny.scene import COLORS, locate_shape, sample_scene
 
 
 def scenes(count, seed=0, **fixed):
@@ -63,7 +65,7 @@ def test_large_clips_are_named_right_and_tracked():
     for scene in scenes(4, seed=2):
         seen = detect(clip(scene, height=256).numpy())
         assert (seen.color, seen.shape, seen.motion) == (scene.color, scene.shape, scene.motion)
-        truth = np.add([centre(scene, f) for f in range(17)], (0.75, 0.5))
+        truth = np.add([locate_shape(scene, f) for f in range(17)], (0.75, 0.5))
         assert np.nanmax(np.abs(seen.track - truth)) < 0.04
         assert 0.5 < seen.area / scene.radius**2 < 4.3
 
@@ -112,20 +114,20 @@ def test_edge_sharpness_is_that_of_a_step_and_falls_with_blur():
     step[:, :, 48:] = 1
     ramp = torch.linspace(0, 1, 5)
     wide = torch.cat([torch.zeros(46), ramp[1:-1], torch.ones(47)])[None, None, :, None].expand(1, 64, 96, 3)
-    assert edge_sharpness(step) == pytest.approx(3**0.5 / 2, abs=1e-5)
-    assert edge_sharpness(wide) == pytest.approx(3**0.5 / 4, abs=1e-5)
+    assert measure_sharpness(step) == pytest.approx(3**0.5 / 2, abs=1e-5)
+    assert measure_sharpness(wide) == pytest.approx(3**0.5 / 4, abs=1e-5)
     for scene in scenes(3, seed=4):
         sharp = clip(scene, height=256)
         small = planar(lambda x: F.avg_pool2d(x, 4), sharp)
         soft = planar(lambda x: F.interpolate(x, scale_factor=4, mode="bilinear"), small)
-        assert edge_sharpness(sharp) > 2 * edge_sharpness(soft)
-        assert edge_sharpness(sharp) > 1.3 * edge_sharpness(blur(sharp))
+        assert measure_sharpness(sharp) > 2 * measure_sharpness(soft)
+        assert measure_sharpness(sharp) > 1.3 * measure_sharpness(blur(sharp))
 
 
 def test_psnr_of_a_known_error():
     a = torch.rand(3, 8, 8, 3, generator=torch.Generator().manual_seed(0))
-    assert psnr(a, a) == float("inf")
-    assert psnr(a + 0.1, a) == pytest.approx(20, abs=1e-3)
+    assert compute_psnr(a, a) == float("inf")
+    assert compute_psnr(a + 0.1, a) == pytest.approx(20, abs=1e-3)
 
 
 def test_low_frequencies_match_their_own_draft_only():
@@ -133,9 +135,9 @@ def test_low_frequencies_match_their_own_draft_only():
         draft = clip(scene)
         next_color = COLORS[(COLORS.index(scene.color) + 1) % len(COLORS)]
         for same in (clip(scene, height=256), noisy(clip(scene, height=256), 0.03)):
-            assert low_frequency_match(same, draft) > 0.99
+            assert match_low_frequencies(same, draft) > 0.99
         for other in (replace(scene, color=next_color), replace(scene, x=scene.x + 0.4 * scene.radius)):
-            assert low_frequency_match(clip(other, height=256), draft) < MATCH
+            assert match_low_frequencies(clip(other, height=256), draft) < MATCH
 
 
 @pytest.mark.parametrize("shape", [(64, 96, 3), (17, 3, 64, 96), (0, 64, 96, 3)])
@@ -145,6 +147,6 @@ def test_what_is_not_a_clip_is_refused(shape):
     with pytest.raises(ValueError, match="not finite"):
         detect(torch.full((5, 64, 96, 3), torch.nan))
     with pytest.raises(ValueError, match="one size"):
-        psnr(torch.zeros(5, 64, 96, 3), torch.zeros(1, 64, 96, 3))
+        compute_psnr(torch.zeros(5, 64, 96, 3), torch.zeros(1, 64, 96, 3))
     with pytest.raises(ValueError, match="frames"):
-        low_frequency_match(torch.zeros(5, 64, 96, 3), torch.zeros(9, 64, 96, 3))
+        match_low_frequencies(torch.zeros(5, 64, 96, 3), torch.zeros(9, 64, 96, 3))

@@ -13,11 +13,18 @@ from safetensors.torch import load_file
 from support.distributed_worker import CASES, small, train
 from support.golden import MEASURED
 
-from flashvideo_core.tiny import latents
-from flashvideo_core.tiny.train import DRAFTS, PAIRS, PARTS, PATCHES
-from flashvideo_core.training.distributed import ALONE, World, join, micro_batches, rows
-from flashvideo_core.training.loop import read_log, step_generator
-from flashvideo_core.training.recompute import recompute_blocks
+from flashvideo_core.tiny.latent_shards import build_shards
+from flashvideo_core.tiny.train import DRAFT_COUNT, MODELS, PAIR_COUNT, PATCH_COUNT
+from flashvideo_core.training.activation_checkpointing import enable_activation_checkpointing
+from flashvideo_core.training.distributed import (
+    SINGLE_PROCESS,
+    World,
+    assign_items,
+    assign_micro_batches,
+    init_distributed,
+)
+from flashvideo_core.training.loss_log import read_log
+from flashvideo_core.training.randomness import step_generator
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "flashvideo_core" / "tiny"
@@ -40,11 +47,11 @@ def runs(tmp_path_factory) -> Path:
     """ "one CASE" and "two CASE" of every case; "two resumed" and "one resumed" from the other's state at step 3."""
     folder = tmp_path_factory.mktemp("worlds")
     for case in CASES:
-        train(case, folder / f"one {case}", ALONE)
+        train(case, folder / f"one {case}", SINGLE_PROCESS)
     copy_state(folder / "one rows", folder / "two resumed")
     torchrun(str(ROOT / "tests" / "support" / "distributed_worker.py"), str(folder))
     copy_state(folder / "two rows", folder / "one resumed")
-    train("rows", folder / "one resumed", ALONE)
+    train("rows", folder / "one resumed", SINGLE_PROCESS)
     return folder
 
 
@@ -109,6 +116,12 @@ def test_every_process_holds_its_shard_only_and_the_first_one_reports(runs):
         assert first[case]["whole"] > 0 and second[case]["whole"] == 0, case
 
 
+def test_processes_leave_the_group_together(runs):
+    """One that is done early would end Python while gloo may still hold its last tensors, and be aborted."""
+    first, second = facts(runs)
+    assert second["finished"] < first["finished"] <= second["left"]
+
+
 def test_two_processes_go_on_from_a_state_of_one(runs):
     assert facts(runs)[0]["resumed"]["steps"] == [3, 4, 5]
     compare("resumed by two", runs / "one rows" / "state.pt", runs / "two resumed" / "state.pt")
@@ -130,30 +143,16 @@ def test_train_tiny_writes_a_part_once_from_the_average(runs):
 def test_the_command_train_tiny_says_its_result_once(tmp_path):
     """Under torchrun, with every part in place."""
     pytest.importorskip("matplotlib")
-    for part in PARTS:
+    for part in MODELS:
         shutil.copyfile(TINY / f"{'vae' if part == 'image' else part}.safetensors", tmp_path / f"{part}.safetensors")
         (tmp_path / part).mkdir()
         (tmp_path / part / "loss.csv").write_text("step,loss,lr\n0,1.0,0.1\n1,0.9,0.1\n")
-    for kind, count in (("draft", DRAFTS), ("patch", PATCHES), ("pair", PAIRS)):
-        latents.build(tmp_path / "latents", kind, lambda index: {"z": torch.randn(16, 5, 8, 12)}, count=count)
+    for kind, count in (("draft", DRAFT_COUNT), ("patch", PATCH_COUNT), ("pair", PAIR_COUNT)):
+        build_shards(tmp_path / "latents", kind, lambda index: {"z": torch.randn(16, 5, 8, 12)}, count=count)
     done = torchrun("-m", "flashvideo_core", "train", "tiny", "--folder", str(tmp_path))
     files = [str(tmp_path / f"{part}.safetensors") for part in ("stage1", "stage2", "vae", "text")]
     assert sorted(done.stdout.split()) == sorted(files)
     assert (tmp_path / "loss.png").stat().st_size > 1000
-
-
-def test_processes_divide_the_building_of_latents(tmp_path):
-    made = [[], []]
-
-    def clip(index):
-        made[rank].append(index // latents.SHARD)
-        return {"z": torch.full((1,), float(index))}
-
-    for rank in range(2):
-        latents.build(tmp_path, "draft", clip, count=3 * latents.SHARD, world=World(rank, 2))
-    assert [sorted(set(shards)) for shards in made] == [[0, 2], [1]]
-    table = latents.load(tmp_path, "draft", count=3 * latents.SHARD)
-    assert torch.equal(table["z"][:, 0], torch.arange(3.0 * latents.SHARD))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 6, 8])
@@ -163,7 +162,7 @@ def test_the_shares_of_all_processes_weigh_every_item_alike(size, count, batch):
     weight = torch.zeros(count, batch)
     try:
         for rank in range(size):
-            micros, mine = micro_batches(World(rank, size), count), rows(World(rank, size), count, batch)
+            micros, mine = assign_micro_batches(World(rank, size), count), assign_items(World(rank, size), count, batch)
             for micro in micros:
                 weight[micro, mine] += 1 / (size * len(micros) * len(weight[micro, mine]))
     except ValueError as error:
@@ -174,17 +173,18 @@ def test_the_shares_of_all_processes_weigh_every_item_alike(size, count, batch):
 
 
 def test_recomputing_gives_the_same_gradients_and_keeps_the_names():
-    gradients = {}
-    for change in (None, recompute_blocks):
+    gradients = []
+    for change in (None, enable_activation_checkpointing):
         torch.manual_seed(0)
-        recipe = small(ALONE, change=change)
+        recipe = small(SINGLE_PROCESS, change=change)
         recipe.loss(step_generator(0, 0)).backward()
-        gradients[change] = {name: p.grad for name, p in recipe.model.named_parameters()}
-    assert gradients[None].keys() == gradients[recompute_blocks].keys()
-    assert all(torch.equal(gradients[recompute_blocks][name], grad) for name, grad in gradients[None].items())
+        gradients.append({name: p.grad for name, p in recipe.model.named_parameters()})
+    kept, recomputed = gradients
+    assert kept.keys() == recomputed.keys()
+    assert all(torch.equal(recomputed[name], grad) for name, grad in kept.items())
 
 
 def test_without_torchrun_there_is_no_group(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with join("cpu") as world:
-        assert world == ALONE and not torch.distributed.is_initialized()
+    with init_distributed("cpu") as world:
+        assert world == SINGLE_PROCESS and not torch.distributed.is_initialized()

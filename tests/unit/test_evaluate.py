@@ -13,30 +13,24 @@ from flashvideo_core.components import Pipeline
 from flashvideo_core.config import STAGE1, STAGE2, SamplingDefaults, TextConfig, VAEConfig
 from flashvideo_core.dit import Transformer
 from flashvideo_core.pipeline import Draft, draft, refine
-from flashvideo_core.text import WordEncoder, word_encoder
-from flashvideo_core.tiny.captions import tokenize, vocabulary
-from flashvideo_core.tiny.detectors import edge_sharpness, low_frequency_match, psnr
-from flashvideo_core.tiny.evaluate import (
-    EVALUATIONS,
-    NOISE_STEPS,
-    Variant,
-    evaluate,
-    evaluate_ablation,
-    refined,
-    refined_clips,
-    rendered_clip,
-)
-from flashvideo_core.tiny.report import ablation_report, report, verdicts
+from flashvideo_core.text import WordEncoder, tokenize, word_encoder
+from flashvideo_core.tiny.captions import build_vocabulary
+from flashvideo_core.tiny.evaluate import evaluate, evaluate_ablation
+from flashvideo_core.tiny.evaluate_drafts import Stage2Variant, get_refine_settings, refine_latent, refine_with_all
+from flashvideo_core.tiny.evaluate_rendered import EVALUATIONS, NOISE_STEPS, score_rendered
+from flashvideo_core.tiny.held_out import sample_held_out
+from flashvideo_core.tiny.quality import compute_psnr, match_low_frequencies, measure_sharpness
+from flashvideo_core.tiny.report import report, report_ablation
+from flashvideo_core.tiny.scene import is_holdout
 from flashvideo_core.tiny.scores import (
-    area_downsampled,
-    held_out,
-    rendered,
+    downsample,
+    render_frames,
     score_against,
     score_drafts,
     score_refined,
-    upsampled,
+    upsample,
 )
-from flashvideo_core.tiny.world import is_holdout
+from flashvideo_core.tiny.verdicts import draw_verdicts
 from flashvideo_core.vae import VAE
 
 SMALL, FULL = (16, 32), (32, 64)
@@ -55,7 +49,7 @@ def stage(released, size, seed, **defaults):
 def pipe():
     torch.manual_seed(0)
     vae = VAE(VAEConfig(channels=4, multipliers=(1, 1, 1, 1), blocks=1, groups=2)).eval().requires_grad_(False)
-    words = list(vocabulary())
+    words = list(build_vocabulary())
     text = word_encoder(WordEncoder(TextConfig(len(words), 32, 1, slots=4)).eval(), words)
     stage1 = stage(STAGE1, SMALL, 1, steps=3)
     stage2 = stage(STAGE2, FULL, 2, steps=2, ref_step=600, motion="medium motion")
@@ -81,16 +75,16 @@ def result(pipe, ablation):
 
 
 def test_prompts_are_distinct_held_out_combinations_that_say_them():
-    asked = held_out(64, 1)
+    asked = sample_held_out(64, 1)
     combinations = [(a.scene.color, a.scene.shape, a.scene.motion) for a in asked]
     assert len(set(combinations)) == 64 and all(is_holdout(*c) for c in combinations)
     assert len({a.prompt for a in asked}) == 64
-    assert not set(tokenize(" ".join(a.prompt for a in asked))) - set(vocabulary())
-    assert held_out(64, 1) == asked and held_out(5, 1) == asked[:5] and held_out(5, 2) != asked[:5]
+    assert not set(tokenize(" ".join(a.prompt for a in asked))) - set(build_vocabulary())
+    assert sample_held_out(64, 1) == asked and sample_held_out(5, 1) == asked[:5] and sample_held_out(5, 2) != asked[:5]
 
 
 def test_a_second_round_asks_each_combination_again_in_another_scene():
-    asked = held_out(128, 1)
+    asked = sample_held_out(128, 1)
     first, second = (
         {(a.scene.color, a.scene.shape, a.scene.motion) for a in part} for part in (asked[:64], asked[64:])
     )
@@ -103,8 +97,8 @@ def test_a_second_round_asks_each_combination_again_in_another_scene():
 @pytest.fixture(scope="module")
 def oracle():
     """What a perfect stage 1 would draw."""
-    asked = held_out(8, 1)
-    return asked, [rendered(a.scene, (64, 96), 17) for a in asked]
+    asked = sample_held_out(8, 1)
+    return asked, [render_frames(a.scene, (64, 96), 17) for a in asked]
 
 
 def test_an_oracle_is_right_and_a_shuffled_one_is_not(oracle):
@@ -128,17 +122,17 @@ def test_a_grey_clip_shows_nothing(oracle):
 
 
 def test_a_true_refinement_is_sharper_and_matches_and_another_scene_does_not():
-    a, b = held_out(2, 1)
-    original, other = (rendered(x.scene, (128, 192), 17) for x in (a, b))
-    small = area_downsampled(original, (32, 48))
-    true, blurred = score_refined(a.scene, original, small), score_refined(a.scene, upsampled(small, (128, 192)), small)
+    a, b = sample_held_out(2, 1)
+    original, other = (render_frames(x.scene, (128, 192), 17) for x in (a, b))
+    small = downsample(original, (32, 48))
+    true, blurred = score_refined(a.scene, original, small), score_refined(a.scene, upsample(small, (128, 192)), small)
     assert true["matching"] == blurred["matching"] == 1 and true["all"] == 1
     assert true["edges"] > 1.5 * blurred["edges"]
     assert score_refined(a.scene, other, small)["matching"] == 0
 
 
 def test_against_the_original_counts_the_frames_of_the_clip():
-    original = rendered(held_out(1, 1)[0].scene, (64, 96), 17)
+    original = render_frames(sample_held_out(1, 1)[0].scene, (64, 96), 17)
     noise = 0.1 * torch.randn(original.shape, generator=torch.Generator().manual_seed(0))
     found = score_against(original, (original + noise)[:9])
     assert found["psnr"] == pytest.approx(20, abs=0.1)
@@ -152,7 +146,7 @@ def test_against_the_original_counts_the_frames_of_the_clip():
 
 def test_refined_is_what_the_pipeline_makes(pipe):
     d = draft(pipe, "a red ball moves left", seed=3)
-    clips = dict(refined_clips(d, [Variant("stage 2", pipe), Variant("other", pipe, {"ref_step": 300})]))
+    clips = dict(refine_with_all(d, [Stage2Variant("stage 2", pipe), Stage2Variant("other", pipe, {"ref_step": 300})]))
     assert torch.equal(clips["stage 2"], refine(pipe, d).frames)
     assert torch.equal(clips["other"], refine(pipe, d, ref_step=300).frames)
     assert not torch.equal(clips["stage 2"], clips["other"])
@@ -160,19 +154,20 @@ def test_refined_is_what_the_pipeline_makes(pipe):
 
 def test_the_first_latent_frames_decode_as_in_the_whole_clip(pipe):
     z_ref = torch.randn(1, 16, 5, 4, 8, generator=torch.Generator().manual_seed(0))
-    whole = refined(pipe, z_ref, "a red ball", 0)
-    assert torch.equal(refined(pipe, z_ref, "a red ball", 0, 3), whole[:9])
+    settings = get_refine_settings(pipe)
+    whole = refine_latent(pipe, z_ref, "a red ball", settings)
+    assert torch.equal(refine_latent(pipe, z_ref, "a red ball", settings, 3), whole[:9])
 
 
 def test_drafts_and_refinements_are_scored_as_the_pipeline_made_them(pipe, result):
-    asked = held_out(3, 1)
+    asked = sample_held_out(3, 1)
     drafts = [draft(pipe, a.prompt, seed=i) for i, a in enumerate(asked)]
     assert result["drafts"] == score_drafts(asked, [d.frames for d in drafts])
     rows = {row["name"]: row for row in result["refined"]["rows"]}
     assert list(rows) == ["upsampled draft", "none", "pixel", "pixel + latent", "stage 2"]
     clips = [refine(pipe, d).frames for d in drafts[:2]]
-    assert rows["stage 2"]["edges"] == pytest.approx(sum(map(edge_sharpness, clips)) / 2)
-    match = [low_frequency_match(clip, d.frames) for clip, d in zip(clips, drafts, strict=False)]
+    assert rows["stage 2"]["edges"] == pytest.approx(sum(map(measure_sharpness, clips)) / 2)
+    match = [match_low_frequencies(clip, d.frames) for clip, d in zip(clips, drafts, strict=False)]
     assert rows["stage 2"]["low_frequency"] == pytest.approx(sum(match) / 2)
     assert result["refined"]["count"] == 2 and result["refined"]["note"] is None
 
@@ -181,8 +176,8 @@ def test_the_ablated_weights_are_run_as_they_were_trained(pipe, result):
     """Those without latent noise at noise step 0, the other in the middle of the steps that it learnt from."""
     for seed, name, ref_step in ((10, "none", 0), (11, "pixel", 0), (12, "pixel + latent", 300)):
         dit = stage(STAGE2, FULL, seed, steps=2, ref_step=600, motion="medium motion")
-        drafts = [draft(pipe, a.prompt, seed=i) for i, a in enumerate(held_out(2, 1))]
-        edges = [edge_sharpness(refine(replace(pipe, stage2=dit), d, ref_step=ref_step).frames) for d in drafts]
+        drafts = [draft(pipe, a.prompt, seed=i) for i, a in enumerate(sample_held_out(2, 1))]
+        edges = [measure_sharpness(refine(replace(pipe, stage2=dit), d, ref_step=ref_step).frames) for d in drafts]
         found = next(row["edges"] for row in result["refined"]["rows"] if row["name"] == name)
         assert found == pytest.approx(sum(edges) / 2)
 
@@ -192,7 +187,7 @@ def test_the_ablation_alone_has_the_rows_that_it_has_among_others(pipe, ablation
     assert found["refined"]["rows"] == result["refined"]["rows"][:-1]
     (verdict,) = found["verdicts"]
     assert verdict in result["verdicts"] and verdict["claim"].startswith("degradation rows")
-    assert set(ablation_report(found).splitlines()) <= set(report(result).splitlines())
+    assert set(report_ablation(found).splitlines()) <= set(report(result).splitlines())
     with pytest.raises(ValueError, match="clips is 0"):
         evaluate_ablation(pipe, ablation, clips=0)
 
@@ -200,20 +195,20 @@ def test_the_ablation_alone_has_the_rows_that_it_has_among_others(pipe, ablation
 def test_rendered_clips_are_refined_as_the_pipeline_refines_a_draft_of_them(pipe, result):
     """The sweeps of two clips see the first; the rows see both."""
     found = {(row["steps"], row["ref_step"]): row for row in result["held_out"]["noise_steps"]}
-    a = held_out(2, 2)[0]
-    original = rendered(a.scene, FULL, 17)
-    small = area_downsampled(original, SMALL).permute(3, 0, 1, 2)[None]
+    a = sample_held_out(2, 2)[0]
+    original = render_frames(a.scene, FULL, 17)
+    small = downsample(original, SMALL).permute(3, 0, 1, 2)[None]
     with torch.no_grad():
         seen = (pipe.vae.decode(pipe.vae.encode(small * 2 - 1))[0].permute(1, 2, 3, 0) + 1) / 2
     clean = small[0].permute(1, 2, 3, 0)
     clip = refine(pipe, Draft(a.prompt, seen), ref_step=300).frames[:9]
-    assert found[2, 300]["psnr"] == pytest.approx(psnr(clip, original[:9]))
-    assert found[2, 300]["edges"] == pytest.approx(edge_sharpness(clip))
-    scores, _ = rendered_clip(pipe, a, 0, set())
+    assert found[2, 300]["psnr"] == pytest.approx(compute_psnr(clip, original[:9]))
+    assert found[2, 300]["edges"] == pytest.approx(measure_sharpness(clip))
+    scores, _ = score_rendered(pipe, a, 0, set())
     clip = refine(pipe, Draft(a.prompt, clean)).frames[:9]
     assert scores["refined, from clean frames"] == pytest.approx(score_against(original, clip))
-    assert scores["bilinear, from clean frames"] == pytest.approx(score_against(original, upsampled(clean[:9], FULL)))
-    assert scores["bilinear"] == pytest.approx(score_against(original, upsampled(seen[:9], FULL)))
+    assert scores["bilinear, from clean frames"] == pytest.approx(score_against(original, upsample(clean[:9], FULL)))
+    assert scores["bilinear"] == pytest.approx(score_against(original, upsample(seen[:9], FULL)))
 
 
 def test_the_sweeps_cover_what_was_wanted_and_meet_in_the_default(result):
@@ -298,7 +293,7 @@ def figures():
 
 
 def failing(result):
-    return [v["claim"] for v in verdicts(result) if v["holds"] is not True]
+    return [v["claim"] for v in draw_verdicts(result) if v["holds"] is not True]
 
 
 def spoil(*path, value):
@@ -311,7 +306,7 @@ def spoil(*path, value):
 
 
 def test_figures_at_the_limits_hold():
-    assert failing(figures()) == [] and len(verdicts(figures())) == 12
+    assert failing(figures()) == [] and len(draw_verdicts(figures())) == 12
 
 
 @pytest.mark.parametrize(
@@ -340,7 +335,7 @@ def test_a_figure_beyond_its_limit_breaks_its_own_verdict_alone(path, value, cla
 def test_the_report_is_markdown_tables_with_the_figures_and_the_failures():
     result = figures()
     result["drafts"] |= {"shape": 0.5, "misses": [{"attribute": "shape", "wanted": "star", "seen": "circle"}] * 2}
-    text = report(result | {"verdicts": verdicts(result)})
+    text = report(result | {"verdicts": draw_verdicts(result)})
     assert "| bilinear | 26.00 | 0.250 |" in text and "| 575 | 27.00 | 0.300 |" in text
     assert "star seen as circle (2)" in text and "| shape accuracy of the draft >= 85 % | 50 % | **no** |" in text
     blocks = [block.split("\n") for block in text.strip().split("\n\n") if block.startswith("|")]

@@ -7,7 +7,8 @@ from torch import nn
 from flashvideo_core.sampling import euler_flow
 from flashvideo_core.schedule import add_noise, stage2_times, zero_snr_sqrt_alphas
 from flashvideo_core.training.loop import LoopConfig, fit
-from flashvideo_core.training.losses import stage2_loss
+from flashvideo_core.training.losses import drop_text, stage2_loss
+from flashvideo_core.training.randomness import step_generator
 
 SHAPE = (8, 16, 1, 4, 4)
 REF_STEP = 300
@@ -58,3 +59,11 @@ def test_the_sampler_undoes_what_the_loss_does(steps):
     out = euler_flow(lambda x, t: exact(x, timestep(t), TXT, REF_STEP), start, stage2_times(steps))
     torch.testing.assert_close(out, z, atol=1e-4, rtol=0)
     assert all(float(t.min()) > 0 and float(t.max()) <= 1000 for _, t in seen)
+
+
+def test_text_is_dropped_by_the_item_at_its_rate():
+    txt = torch.ones(4000, 2, 3)
+    dropped = drop_text(txt, 0.1, step_generator(0, 0))
+    kept = dropped.flatten(1).sum(1)
+    assert set(kept.tolist()) == {0.0, 6.0}
+    assert 0.08 < (kept == 0).float().mean() < 0.12

@@ -12,8 +12,8 @@ from flashvideo_core.attention import attention, rope_rotations
 from flashvideo_core.config import STAGE1, STAGE2, SamplingDefaults
 from flashvideo_core.dit import Block
 from flashvideo_core.training.lora import TARGETS, LoRALinear
-from flashvideo_core.training.options import options_for
-from flashvideo_core.training.plan import SAVED, SAVED_FULL, cache_terms, memory_terms, token_count
+from flashvideo_core.training.options import resolve_options
+from flashvideo_core.training.plan import ACTIVATION_BYTES, FULL_ACTIVATION_BYTES, count_tokens, plan_cache, plan_memory
 
 
 @pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
@@ -40,7 +40,7 @@ def test_the_saved_activations_of_a_block_are_counted(lora):
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x), torch.autocast("cpu", dtype=torch.bfloat16):
         block(x, text, torch.randn(1, 64), rope_rotations(t, h, w, text=text), attention)
     counted = sum(x.untyped_storage().nbytes() for x in kept.values()) / (tokens * d)
-    assert counted == pytest.approx(SAVED["cpu"] + (0 if lora else SAVED_FULL), rel=0.05)
+    assert counted == pytest.approx(ACTIVATION_BYTES["cpu"] + (0 if lora else FULL_ACTIVATION_BYTES), rel=0.05)
 
 
 def test_the_released_stage_2_at_540x960_patches(capsys):
@@ -64,26 +64,26 @@ def test_the_released_stage_2_at_540x960_patches(capsys):
 
 
 def test_options_for_released_weights_are_the_papers():
-    options = options_for(STAGE2)
+    options = resolve_options(STAGE2)
     assert (options.size, options.patch, options.draft_size) == ((1072, 1920), (528, 960), (256, 480))
     assert (options.frames, options.fps, options.curriculum, options.rank) == (49, 8, "paper", 128)
-    assert token_count(STAGE2, options) == 104_520 + 226
-    assert options_for(STAGE1).variants == 0 and token_count(STAGE1, options_for(STAGE1)) == 6_240 + 226
+    assert count_tokens(STAGE2, options) == 104_520 + 226
+    assert resolve_options(STAGE1).variants == 0 and count_tokens(STAGE1, resolve_options(STAGE1)) == 6_240 + 226
 
 
 def test_what_costs_memory():
     def total(config=STAGE2, **how):
-        return sum(part.bytes for part in memory_terms(config, options_for(config, **how), 2))
+        return sum(part.bytes for part in plan_memory(config, resolve_options(config, **how), 2))
 
     few = {"curriculum": "patches"}
     assert total(**few, checkpointing=True) < total(**few) / 2 < total() / 4
     assert total(**few, rank=16) < total(**few) < total(**few, mode="full")
     assert total(**few, batch=2) > total(**few)
-    options = options_for(STAGE2)
+    options = resolve_options(STAGE2)
     more = replace(options, variants=options.variants + 1)
     latent = 16 * 13 * 134 * 240 * 2
     assert (
-        sum(part.bytes for part in cache_terms(STAGE2, more)) - sum(p.bytes for p in cache_terms(STAGE2, options))
+        sum(part.bytes for part in plan_cache(STAGE2, more)) - sum(p.bytes for p in plan_cache(STAGE2, options))
         == latent
     )
 

@@ -11,7 +11,7 @@ from flashvideo_core.checkpoint import load_transformer, open_weights
 from flashvideo_core.config import STAGE1
 from flashvideo_core.convert import convert
 from flashvideo_core.training.loop import LoopConfig, fit
-from flashvideo_core.training.lora import LoRALinear, add_lora, lora_count, lora_tensors
+from flashvideo_core.training.lora import LoRALinear, add_lora, convert_lora, count_lora_parameters
 from flashvideo_core.training.losses import stage1_loss
 from flashvideo_core.weights.lora import merged, named_parts
 
@@ -52,7 +52,7 @@ def test_on_the_fly_it_is_what_the_released_code_computes(layer):
         assert error(lora(golden["x"]), golden["y_unmerged"]) <= ONE_PASS
     model = nn.Module()
     model.layer = lora
-    parts = named_parts(lora_tensors(model, dict(model.named_parameters()), torch.float32))
+    parts = named_parts(convert_lora(model, dict(model.named_parameters()), torch.float32))
     assert [part.weight for part in parts] == ["layer.weight"]
     assert error(merged(weight, parts), golden["merged.weight"]) <= ONE_PASS
 
@@ -64,12 +64,12 @@ def test_a_new_lora_changes_nothing_and_only_it_is_trained(path):
         assert torch.equal(model(*inputs(model.config.stage)), before(*inputs(model.config.stage)))
     layers = {name.rsplit(".", 1)[0] for name in trained(model)}
     assert layers == {f"blocks.{i}.{name}" for i in range(2) for name in ("qkv", "attn_out", "modulation")}
-    assert sum(p.numel() for p in trained(model).values()) == lora_count(model.config, 4)
+    assert sum(p.numel() for p in trained(model).values()) == count_lora_parameters(model.config, 4)
 
 
 def test_the_released_lora_has_as_many_parameters():
     """Stage 1 counts 11.807 GB with its LoRA and 11.14 GB merged, in bf16 (reference/paper.md)."""
-    assert 2 * lora_count(STAGE1, 128) / 1e9 == pytest.approx(11.807 - 11.14, abs=0.005)
+    assert 2 * count_lora_parameters(STAGE1, 128) / 1e9 == pytest.approx(11.807 - 11.14, abs=0.005)
 
 
 def test_trained_and_merged_it_is_the_model_that_was_trained(tmp_path):
@@ -80,7 +80,7 @@ def test_trained_and_merged_it_is_the_model_that_was_trained(tmp_path):
     z, txt = torch.randn(2, 16, 2, 4, 6), torch.randn(2, 5, 32)
     loop = LoopConfig(steps=3, lr=0.02, warmup=1, autocast=False)
     ema = fit(model, lambda generator: stage1_loss(model, z, txt, generator), loop, tmp_path / "run")
-    save_file(lora_tensors(model, ema, torch.float32), tmp_path / "lora.safetensors")
+    save_file(convert_lora(model, ema, torch.float32), tmp_path / "lora.safetensors")
     assert all(torch.equal(p, frozen[name]) for name, p in model.named_parameters() if name in frozen)
     summary = convert(STAGE1_PT, tmp_path / "m.safetensors", "float32", lora=tmp_path / "lora.safetensors")
     model.load_state_dict({**model.state_dict(), **ema})
@@ -96,7 +96,7 @@ def test_trained_and_merged_it_is_the_model_that_was_trained(tmp_path):
 def lora_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("lora") / "lora.safetensors"
     model = with_random_lora(STAGE2_PT)
-    save_file(lora_tensors(model, trained(model), torch.float32), path)
+    save_file(convert_lora(model, trained(model), torch.float32), path)
     return path
 
 

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from flashvideo_core.tiny.captions import caption
-from flashvideo_core.tiny.world import (
+from flashvideo_core.tiny.render import render
+from flashvideo_core.tiny.scene import (
     BACKGROUND_RGB,
     COLOR_RGB,
     COLORS,
@@ -18,9 +19,8 @@ from flashvideo_core.tiny.world import (
     SPEEDS,
     TEXTURES,
     TRAVEL,
-    centre,
     is_holdout,
-    render,
+    locate_shape,
     sample_scene,
 )
 
@@ -71,7 +71,7 @@ def test_impossible_requests_are_refused(fixed):
 
 def test_motions_do_what_they_say_inside_the_frame():
     for s in scenes(600):
-        track = np.array([centre(s, f) for f in range(17)])
+        track = np.array([locate_shape(s, f) for f in range(17)])
         assert np.all(np.abs(track) <= (0.75 - 0.1, 0.5 - 0.1))
         dx, dy = track[-1] - track[0]
         if s.motion == "still":
@@ -120,7 +120,7 @@ def test_textures_have_two_shades_of_one_hue(texture):
         shape="circle",
         background_texture="plain",
     )[0]
-    x, y = centre(s, 0)
+    x, y = locate_shape(s, 0)
     top, left = round((y + 0.5) * 256) - 25, round((x + 0.75) * 256) - 25
     patch = (render(s, frames=1, crop=(top, left, 50, 50))[:, 0].flatten(1) + 1) / 2
     green = torch.tensor(COLOR_RGB["green"])[:, None] / 255

@@ -82,7 +82,7 @@ def check_a_lora_of_ours_equals_its_merge():
     trained = {name: torch.randn_like(p) / 10 for name, p in model.named_parameters() if p.requires_grad}
     with tempfile.TemporaryDirectory() as folder:
         path, target = Path(folder) / "lora.safetensors", Path(folder) / "merged.safetensors"
-        save_file(lora.lora_tensors(model, trained, torch.float32), path)
+        save_file(lora.convert_lora(model, trained, torch.float32), path)
         pack("flashvideo_core.convert").convert(STAGE2, target, "float32", lora=path)
         wanted = forward(load_stage(target), small_inputs())
         theirs, _ = comfy.sd.load_lora_for_models(load_stage(STAGE2), None, load_file(path), 1.0, 0.0)

@@ -40,7 +40,8 @@ def check_embedded_preview_shows_the_colours():
     import latent_preview
     import numpy
 
-    tiny, world = pack("flashvideo_core.components").TINY, pack("flashvideo_core.tiny.world")
+    tiny, sample_scene = pack("flashvideo_core.components").TINY, pack("flashvideo_core.tiny.scene").sample_scene
+    render = pack("flashvideo_core.tiny.render").render
     if not (tiny / "stage1.safetensors").is_file():
         raise Skipped("EMBEDDED MODEL ABSENT: flashvideo_core/tiny holds no weights yet")
     vae = pack("flashvideo_core.checkpoint").load_vae(tiny / "vae.safetensors")
@@ -48,7 +49,7 @@ def check_embedded_preview_shows_the_colours():
     previewer = latent_preview.Latent2RGBPreviewer(latent.latent_rgb_factors, latent.latent_rgb_factors_bias)
     shown, wanted = [], []
     for seed in range(6):
-        frames = world.render(world.sample_scene(numpy.random.default_rng(seed)), height=64, width=96)[None, :, :5]
+        frames = render(sample_scene(numpy.random.default_rng(seed)), height=64, width=96)[None, :, :5]
         picture = previewer.decode_latent_to_preview(latent.process_in(vae.encode(frames)))
         shown.append(torch.tensor(list(picture.getdata())).float().flatten())
         wanted.append(torch.nn.functional.avg_pool2d(frames[0, :, 0], 8).permute(1, 2, 0).flatten())

@@ -9,10 +9,11 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 
-def recompute_blocks(model: nn.Module) -> nn.Module:
-    """Makes the blocks of a transformer recompute, in place, and returns it. Names and results do not change.
+def enable_activation_checkpointing(model: nn.Module) -> nn.Module:
+    """Checkpoints every block of a transformer, in place, and returns it. Parameter names and results do not change.
 
-    Before or after `distributed.shard`: it wraps what is inside a block's hooks, so a block is gathered once for both.
+    Before or after `sharding.shard_model`: it wraps what is inside a block's hooks, so a block is gathered once for
+    both passes.
     """
     for block in model.blocks:
         block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)

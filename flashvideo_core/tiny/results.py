@@ -1,0 +1,112 @@
+"""The result of an evaluation, as JSON has it. Accuracies and shares are 0..1, PSNR in dB; a row is a mean over clips.
+
+Sharpness ("edges") and low_frequency are those of quality.py.
+"""
+
+from collections.abc import Mapping
+from typing import TypedDict
+
+Scores = Mapping[str, float]
+"""The numbers of one clip, or their means, by name."""
+
+
+class Miss(TypedDict):
+    """An attribute of a draft that was asked for and is not seen."""
+
+    number: int  # of the prompt
+    prompt: str
+    attribute: str
+    wanted: str
+    seen: str
+
+
+class DraftScores(TypedDict):
+    """Accuracies over all drafts."""
+
+    count: int
+    combinations: int  # of colour, shape and motion
+    color: float
+    shape: float
+    motion: float
+    all: float  # of the three at once
+    misses: list[Miss]
+
+
+class RefinedRow(TypedDict):
+    """Means over drafts, as one stage 2 refined them."""
+
+    name: str
+    color: float
+    shape: float
+    motion: float
+    all: float
+    edges: float
+    low_frequency: float
+    matching: float  # share of the clips whose low_frequency is enough
+
+
+class RefinedResult(TypedDict):
+    """Drafts refined, of which no original exists."""
+
+    count: int
+    rows: list[RefinedRow]
+    note: str | None
+
+
+class QualityRow(TypedDict, total=False):
+    """Means over rendered clips, of what `name` says, or of stage 2 at a setting. The original has no PSNR."""
+
+    name: str
+    steps: int
+    ref_step: int
+    psnr: float
+    edges: float
+
+
+class HeldOutResult(TypedDict):
+    """Rendered clips refined, whose original is known."""
+
+    count: int
+    sweep_count: int  # clips on which every setting is tried
+    frames: int  # of each clip that are compared
+    default: Mapping[str, int]  # steps and ref_step
+    rows: list[QualityRow]
+    evaluations: list[QualityRow]
+    noise_steps: list[QualityRow]
+
+
+class Verdict(TypedDict):
+    """What was claimed before anything was measured, what was found, and whether it holds; None: not measured."""
+
+    claim: str
+    found: str
+    holds: bool | None
+
+
+class EvaluationSettings(TypedDict):
+    """How both stages were run, by the names of their settings."""
+
+    draft: Mapping[str, object]
+    refine: Mapping[str, object]
+
+
+class Measurements(TypedDict):
+    """What verdicts are drawn from."""
+
+    settings: EvaluationSettings
+    drafts: DraftScores
+    refined: RefinedResult
+    held_out: HeldOutResult
+
+
+class EvaluationResult(Measurements):
+    """Of `evaluate`."""
+
+    verdicts: list[Verdict]
+
+
+class AblationResult(TypedDict):
+    """Of `evaluate_ablation`."""
+
+    refined: RefinedResult
+    verdicts: list[Verdict]
