@@ -16,7 +16,7 @@ from flashvideo_core.bench.comfyui import comfyui_path
 from flashvideo_core.bench.worker import main
 from flashvideo_core.config import VAEConfig
 from flashvideo_core.dit import Transformer
-from flashvideo_core.weights.keys import recipes
+from flashvideo_core.weights.keys import match_names
 
 PEERS = ("diffusers", "comfyui")
 _BLOCK = {  # our layer -> diffusers', ComfyUI's; qkv and modulation are cut apart below
@@ -68,10 +68,10 @@ def load(network: nn.Module, state: dict[str, Tensor]) -> None:
 def vae_weights(ours: nn.Module, theirs: nn.Module) -> dict[str, Tensor]:
     """Our VAE's weights under diffusers' names, which ComfyUI has too."""
     shapes = {name: tuple(value.shape) for name, value in theirs.state_dict().items()}
-    table, problems = recipes(shapes, "diffusers")
+    table, problems = match_names(shapes, "diffusers")
     assert not problems, problems
     state = ours.state_dict()
-    return {recipe.weight: state[name] for name, recipe in table.items()}
+    return {source.weight: state[name] for name, source in table.items()}
 
 
 def transformer_weights(dit: Transformer, peer: str) -> dict[str, Tensor]:

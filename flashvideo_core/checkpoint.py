@@ -1,8 +1,8 @@
 """Strict reading of weights: released .pt, our safetensors, diffusers' CogVideoX VAE.
 
-A file is opened without reading its tensors (`open_weights`), recognised by its names and turned into a
-table of recipes (`keys.py`), one for each of our parameters (`plan`). Loading and converting both walk that
-table and make one tensor at a time (`build`), so nothing is skipped or read twice.
+A file is opened without reading its tensors (`open_weights`) and recognised by its names, by which each of our
+parameters finds its source in the file (`match_tensors`, weights/keys.py). Loading and converting both walk that table
+and read one tensor at a time (`read_tensor`), so nothing is skipped or read twice.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .config import TextConfig, TransformerConfig, VAEConfig, from_json, to_json
+from .config import Config, TextConfig, TransformerConfig, VAEConfig, from_json, to_json
 from .dit import Transformer
 from .errors import InputError, first_sentence
 from .text import WordEncoder
@@ -22,7 +22,7 @@ from .weights import keys
 from .weights.reader import open_file
 
 MODELS = {TransformerConfig: Transformer, VAEConfig: VAE, TextConfig: WordEncoder}
-LISTED = 8  # problems that an error message names
+MAX_PROBLEMS = 8  # that an error message names
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Weights:
 
     path: Path
     tensors: Mapping[str, Tensor]
-    shapes: dict[str, tuple[int, ...]]
+    shapes: keys.Shapes
     metadata: dict[str, str]
     origin: str  # "released", "ours" or "diffusers"
-    config: TransformerConfig | VAEConfig | TextConfig
+    config: Config
 
 
 def open_weights(path: str | Path) -> Weights:
-    """Opens and recognises a file of weights. Raises ValueError with one line for anything unusable."""
+    """Opens and recognises a file of weights. Raises InputError with one line for anything unusable."""
     path = Path(path)
     tensors, shapes, metadata = open_file(path)
     try:
@@ -46,47 +46,52 @@ def open_weights(path: str | Path) -> Weights:
             origin, config = "ours", from_json(metadata["config"])
         else:
             origin, config = keys.describe(shapes)
-    except ValueError as error:
+    except InputError as error:
         raise InputError(f"{path} {error}") from None
     return Weights(path, tensors, shapes, metadata, origin, config)
 
 
-def load_transformer(path: str | Path, device="cpu", dtype: torch.dtype = torch.float32) -> Transformer:
+def load_transformer(
+    path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> Transformer:
     """A transformer from a released .pt or our safetensors; `.config.stage` tells which stage it is.
 
-    LoRA is merged in float32, then cast to dtype. Raises ValueError for a file that is not one, and lists
+    LoRA is merged in float32, then cast to dtype. Raises InputError for a file that is not one, and lists
     missing, unexpected and misshapen tensors.
     """
-    return _load(open_weights(path), TransformerConfig, device, dtype)
+    return _load_model(open_weights(path), TransformerConfig, device, dtype)
 
 
-def load_vae(path: str | Path, device="cpu", dtype: torch.dtype = torch.float32) -> VAE:
+def load_vae(path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> VAE:
     """The VAE from the released 3d-vae.pt, our safetensors or diffusers' keys. Raises as load_transformer."""
-    return _load(open_weights(path), VAEConfig, device, dtype)
+    return _load_model(open_weights(path), VAEConfig, device, dtype)
 
 
 def load_text(path: str | Path) -> tuple[WordEncoder, list[str]]:
-    """The embedded text encoder (float32, CPU) and its word list, from our safetensors. Raises ValueError."""
+    """The embedded text encoder (float32, CPU) and its word list, from our safetensors. Raises InputError."""
     weights = open_weights(path)
-    model = _load(weights, TextConfig, "cpu", torch.float32)
+    model = _load_model(weights, TextConfig, "cpu", torch.float32)
     words = weights.metadata.get("words", "").split()
     if len(words) != model.config.words:
         raise InputError(f"{path} lists {len(words)} words for a text encoder of {model.config.words}")
     return model, words
 
 
-def _load(weights: Weights, wanted: type, device, dtype: torch.dtype):
-    if not isinstance(weights.config, wanted):
-        kind, other = MODELS[type(weights.config)].__name__, MODELS[wanted].__name__
-        raise InputError(f"{weights.path} holds a {kind}, where a {other} is needed")
-    model = skeleton(weights)
-    state = {name: build(weights, recipe).to(device, dtype) for name, recipe in plan(weights, model).items()}
+def _load_model(
+    weights: Weights, config_type: type[Config], device: str | torch.device, dtype: torch.dtype
+) -> nn.Module:
+    if not isinstance(weights.config, config_type):
+        found, needed = MODELS[type(weights.config)].__name__, MODELS[config_type].__name__
+        raise InputError(f"{weights.path} holds a {found}, where a {needed} is needed")
+    model = build_meta_model(weights)
+    sources = match_tensors(weights, model)
+    state = {name: read_tensor(weights, source).to(device, dtype) for name, source in sources.items()}
     model.load_state_dict(state, strict=True, assign=True)
     return model.requires_grad_(False).eval()
 
 
-def skeleton(weights: Weights) -> nn.Module:
-    """The file's model without memory for its parameters. Raises ValueError for a config that cannot be."""
+def build_meta_model(weights: Weights) -> nn.Module:
+    """The file's model without memory for its parameters. Raises InputError for a config that cannot be built."""
     try:
         with torch.device("meta"):
             return MODELS[type(weights.config)](weights.config)
@@ -94,28 +99,30 @@ def skeleton(weights: Weights) -> nn.Module:
         raise InputError(f"{weights.path} describes a model that cannot be built: {first_sentence(error)}") from None
 
 
-def plan(weights: Weights, model: nn.Module) -> dict[str, keys.Recipe]:
-    """A recipe for every parameter of the model; ValueError lists what is missing, unexpected or misshapen."""
-    recipes, problems = keys.recipes(weights.shapes, weights.origin)
-    wanted = {name: tuple(p.shape) for name, p in model.state_dict().items()}
-    problems = [f"missing {name}" for name in wanted if name not in recipes] + problems
-    problems += [f"unexpected {recipe.weight}" for name, recipe in recipes.items() if name not in wanted]
+def match_tensors(weights: Weights, model: nn.Module) -> dict[str, keys.TensorSource]:
+    """The source of every parameter. Raises InputError that lists what is missing, unexpected or misshapen."""
+    sources, name_problems = keys.match_names(weights.shapes, weights.origin)
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    problems = [f"missing {name}" for name in wanted if name not in sources] + name_problems
+    problems += [f"unexpected {source.weight}" for name, source in sources.items() if name not in wanted]
     for name, shape in wanted.items():
-        problems += recipes[name].misshapen(weights.shapes, shape) if name in recipes else []
+        problems += sources[name].find_misfits(weights.shapes, shape) if name in sources else []
     if problems:
-        shown = "; ".join(problems[:LISTED]) + (f"; and {len(problems) - LISTED} more" if problems[LISTED:] else "")
-        raise InputError(f"{weights.path} does not fit a {type(model).__name__}: {shown}")
-    return recipes
+        listed = "; ".join(problems[:MAX_PROBLEMS])
+        more = f"; and {len(problems) - MAX_PROBLEMS} more" if len(problems) > MAX_PROBLEMS else ""
+        raise InputError(f"{weights.path} does not fit a {type(model).__name__}: {listed}{more}")
+    return sources
 
 
-def build(weights: Weights, recipe: keys.Recipe) -> Tensor:
-    """The tensor of a recipe: as stored, or dequantised or LoRA-merged in float32."""
-    tensor = weights.tensors[recipe.weight]
-    if recipe.scale is not None:
-        tensor = tensor.float() * weights.tensors[recipe.scale].float()
-    if recipe.lora:
-        deltas = [weights.tensors[b].float() @ weights.tensors[a].float() for a, b in recipe.lora]
-        tensor = tensor.float() + torch.cat(deltas) * (keys.RELEASED_LORA_ALPHA / weights.shapes[recipe.lora[0][0]][0])
+def read_tensor(weights: Weights, source: keys.TensorSource) -> Tensor:
+    """A parameter as stored, or in float32 where it is dequantised or LoRA is merged into it."""
+    tensor = weights.tensors[source.weight]
+    if source.scale is not None:
+        tensor = tensor.float() * weights.tensors[source.scale].float()
+    if source.lora:
+        rank = weights.shapes[source.lora[0][0]][0]
+        deltas = [weights.tensors[b].float() @ weights.tensors[a].float() for a, b in source.lora]
+        tensor = tensor.float() + torch.cat(deltas) * (keys.RELEASED_LORA_ALPHA / rank)
     return tensor
 
 
@@ -127,7 +134,7 @@ def stored_dtype(weights: Weights) -> torch.dtype:
     return count.most_common(1)[0][0]
 
 
-def metadata_for(config, source_sha256: str | None = None) -> dict[str, str]:
+def make_metadata(config: Config, source_sha256: str | None = None) -> dict[str, str]:
     """Safetensors metadata of a file of ours."""
     extra = {"source_sha256": source_sha256} if source_sha256 else {}
     return {"format": "pt", "config": to_json(config), **extra}

@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..checkpoint import Weights, open_weights, plan, skeleton, stored_dtype
+from ..checkpoint import Weights, build_meta_model, match_tensors, open_weights, stored_dtype
 from ..components import load_embeddings
 from ..config import TextConfig, TransformerConfig
 from ..errors import InputError
 from ..media.draft_file import load_draft
 from ..media.video_reader import probe_video
 from ..sizes import clip_size
-from ..weights.keys import Recipe
+from ..weights.keys import TensorSource
 from ..weights.reader import open_file
 from .record import read_record_json
 from .tables import Facts
@@ -36,26 +36,26 @@ def describe_file(path: Path) -> Facts:
 
 def describe_weights(weights: Weights) -> Facts:
     """The model, complete (a file with something missing is an InputError), and how it is stored."""
-    model, config = skeleton(weights), weights.config
-    recipes = plan(weights, model)
+    model, config = build_meta_model(weights), weights.config
+    sources = match_tensors(weights, model)
     kinds = {TransformerConfig: f"transformer of stage {getattr(config, 'stage', '')}", TextConfig: "text encoder"}
     facts = {"kind": kinds.get(type(config), "VAE"), "origin": weights.origin}
     if isinstance(config, TransformerConfig):
         facts |= {"stage": config.stage, "layers": config.layers, "hidden": config.hidden, "heads": config.heads}
         facts |= {"text_dim": config.text_dim, "text_length": config.text_length, "time_dim": config.time_dim}
-        facts |= {"latent_scale": config.latent_scale, "lora": describe_lora(weights, recipes.values())}
+        facts |= {"latent_scale": config.latent_scale, "lora": describe_lora(weights, sources.values())}
         facts["defaults"] = vars(config.defaults)
     else:
         facts |= vars(config)
     facts["parameters"] = sum(parameter.numel() for parameter in model.parameters())
-    is_fp8 = any(recipe.scale for recipe in recipes.values())
+    is_fp8 = any(source.scale for source in sources.values())
     facts["dtype"] = "fp8" if is_fp8 else str(stored_dtype(weights)).removeprefix("torch.")
     facts["bytes"] = weights.path.stat().st_size
     return facts | {name: value for name, value in weights.metadata.items() if name == "source_sha256"}
 
 
-def describe_lora(weights: Weights, recipes: Iterable[Recipe]) -> str | None:
-    adapted = [recipe.lora for recipe in recipes if recipe.lora]
+def describe_lora(weights: Weights, sources: Iterable[TensorSource]) -> str | None:
+    adapted = [source.lora for source in sources if source.lora]
     if not adapted:
         return None
     return f"rank {weights.shapes[adapted[0][0][0]][0]} on {len(adapted)} layers, merged when loaded"

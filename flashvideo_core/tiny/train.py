@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint import load_text, load_vae, metadata_for
+from ..checkpoint import load_text, load_vae, make_metadata
 from ..training.device import get_device, is_bf16_fast
 from ..training.distributed import SINGLE_PROCESS, World, barrier
 from ..training.loop import fit
@@ -138,7 +138,7 @@ def export_model(
         state = {name.removeprefix("encoder."): value for name, value in state.items() if name.startswith("encoder.")}
         model, words = model.encoder, {"words": " ".join(build_vocabulary())}
     half = {name: value.half().contiguous() for name, value in state.items()}
-    save_weights(path, half, {**metadata_for(model.config), **words, **(metadata or {})})
+    save_weights(path, half, {**make_metadata(model.config), **words, **(metadata or {})})
 
 
 def plot_model_losses(folder: Path, models: Iterable[str] = MODELS) -> Path:

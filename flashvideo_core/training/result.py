@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from ..checkpoint import metadata_for, open_weights, stored_dtype
+from ..checkpoint import make_metadata, open_weights, stored_dtype
 from ..weights.atomic import save_weights
 from .lora import convert_lora
 from .options import TrainingOptions
@@ -31,5 +31,5 @@ def export_result(
     else:
         tensors = {name: value.detach().cpu().to(stored_dtype(source)).contiguous() for name, value in ema.items()}
         inherited = {name: value for name, value in source.metadata.items() if name != "source_sha256"}
-        metadata = inherited | metadata_for(source.config)
+        metadata = inherited | make_metadata(source.config)
     save_weights(get_result_path(folder, options), tensors, metadata)

@@ -1,7 +1,7 @@
 """Foreign weight names: the released checkpoints and diffusers' CogVideoX VAE, as tables (LoRA: lora_keys.py).
 
 The only place that knows them. A table maps a foreign module name to ours, `{}` stands for an index.
-`describe` tells what a file is; `recipes` consumes every name of it once, and reports what no table knows,
+`describe` tells what a file is; `match_names` consumes every name of it once, and reports what no table knows,
 what two tables' entries claim, and LoRA matrices without a partner. Source: golden README, section 4.
 """
 
@@ -148,14 +148,14 @@ def _vae_config(blocks: dict[tuple[str, str], tuple[int, ...]], channels: int) -
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TensorSource:
     """How one of our tensors is made: a stored weight, an fp8 scale, LoRA pairs (A [r, in], B [out_k, r])."""
 
     weight: str
     scale: str | None = None
     lora: tuple[tuple[str, str], ...] = ()
 
-    def misshapen(self, shapes: Shapes, wanted: tuple[int, ...]) -> list[str]:
+    def find_misfits(self, shapes: Shapes, wanted: tuple[int, ...]) -> list[str]:
         found, problems = shapes[self.weight], []
         if found != wanted:
             problems.append(f"misshapen {self.weight} {list(found)} instead of {list(wanted)}")
@@ -174,27 +174,27 @@ class Recipe:
         return inner and sum(b[0] for _, b in pairs) == wanted[0]
 
 
-def recipes(shapes: Shapes, origin: str) -> tuple[dict[str, Recipe], list[str]]:
-    """Our parameter names -> recipes, and what is wrong with the names, one short sentence each."""
+def match_names(shapes: Shapes, origin: str) -> tuple[dict[str, TensorSource], list[str]]:
+    """Our parameter names -> their sources, and what is wrong with the names, one short sentence each."""
     if origin == "ours":
-        return _our_recipes(shapes)
+        return _match_ours(shapes)
     if origin == "diffusers":
-        return _renamed({name: name for name in shapes}, _Table(_diffusers_vae()))
+        return _match_by_table({name: name for name in shapes}, _Table(_diffusers_vae()))
     names = relevant(shapes)
     if names and names[0].startswith(RELEASED_PREFIX):
-        return _released_transformer(names)
-    return _renamed({name: name for name in names}, _Table(_released_vae()))
+        return _match_released_transformer(names)
+    return _match_by_table({name: name for name in names}, _Table(_released_vae()))
 
 
-def _our_recipes(shapes: Shapes) -> tuple[dict[str, Recipe], list[str]]:
+def _match_ours(shapes: Shapes) -> tuple[dict[str, TensorSource], list[str]]:
     extra = {name for name in shapes if name.endswith((SCALE, QUANT))}
     weights = [name for name in shapes if name not in extra]
-    out = {name: Recipe(name, scale if (scale := f"{name}_scale") in extra else None) for name in weights}
+    out = {name: TensorSource(name, scale if (scale := f"{name}_scale") in extra else None) for name in weights}
     homeless = [name for name in extra if name.removesuffix(SCALE).removesuffix(QUANT) + ".weight" not in out]
     return out, [f"unexpected {name}" for name in homeless]
 
 
-def _released_transformer(names: list[str]) -> tuple[dict[str, Recipe], list[str]]:
+def _match_released_transformer(names: list[str]) -> tuple[dict[str, TensorSource], list[str]]:
     table, adapters, weights = _Table(TRANSFORMER), {}, {}
     for name in names:
         if match := _ADAPTER.fullmatch(_bare(name)):
@@ -202,7 +202,7 @@ def _released_transformer(names: list[str]) -> tuple[dict[str, Recipe], list[str
             adapters.setdefault(layer, {})[side, int(k)] = name
         else:
             weights[name] = _bare(name).replace(".original.", ".")
-    out, problems = _renamed(weights, table)
+    out, problems = _match_by_table(weights, table)
     originals = {_bare(name).removesuffix(".original.weight") for name in weights if ".original.weight" in name}
     problems += [f"missing {layer}.matrix_A.0" for layer in sorted(originals - adapters.keys())]
     for layer, matrices in adapters.items():
@@ -217,7 +217,7 @@ def _released_transformer(names: list[str]) -> tuple[dict[str, Recipe], list[str
     return out, problems
 
 
-def _renamed(names: dict[str, str], table: "_Table") -> tuple[dict[str, Recipe], list[str]]:
+def _match_by_table(names: dict[str, str], table: "_Table") -> tuple[dict[str, TensorSource], list[str]]:
     """names: full foreign name -> the name that the table knows. No two may become the same."""
     out, problems = {}, []
     for full, name in names.items():
@@ -225,7 +225,7 @@ def _renamed(names: dict[str, str], table: "_Table") -> tuple[dict[str, Recipe],
         if ours is None or ours in out:
             problems.append(f"unexpected {full}")
         else:
-            out[ours] = Recipe(full)
+            out[ours] = TensorSource(full)
     return out, problems
 
 

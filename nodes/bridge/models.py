@@ -21,7 +21,14 @@ import torch
 from comfy.patcher_extension import WrapperExecutor, WrappersMP, get_all_wrappers
 from torch import Tensor
 
-from ...flashvideo_core.checkpoint import Weights, build, open_weights, plan, skeleton, stored_dtype
+from ...flashvideo_core.checkpoint import (
+    Weights,
+    build_meta_model,
+    match_tensors,
+    open_weights,
+    read_tensor,
+    stored_dtype,
+)
 from ...flashvideo_core.config import TransformerConfig
 from ...flashvideo_core.dit import Transformer
 from ...flashvideo_core.errors import InputError
@@ -183,8 +190,8 @@ def choose_dtypes(
 
 def build_state_dict(weights: Weights, dtype: torch.dtype) -> dict[str, Tensor]:
     """All tensors under our names; LoRA is merged in float32, scaled fp8 layers stay as ComfyUI reads them."""
-    recipes = plan(weights, skeleton(weights))
+    sources = match_tensors(weights, build_meta_model(weights))
     out = {name: weights.tensors[name] for name in weights.tensors if name.endswith((".comfy_quant", ".weight_scale"))}
-    for name, recipe in recipes.items():
-        out[name] = weights.tensors[recipe.weight] if recipe.scale else build(weights, recipe).to(dtype)
+    for name, source in sources.items():
+        out[name] = weights.tensors[source.weight] if source.scale else read_tensor(weights, source).to(dtype)
     return out

@@ -12,7 +12,7 @@ import comfy.sd
 import torch
 from torch import Tensor
 
-from ...flashvideo_core.checkpoint import Weights, build, open_weights, plan
+from ...flashvideo_core.checkpoint import Weights, match_tensors, open_weights, read_tensor
 from ...flashvideo_core.config import VAEConfig
 from ...flashvideo_core.errors import InputError
 from ...flashvideo_core.memory import vae_peak
@@ -100,8 +100,8 @@ class FlashVideoVAE(comfy.sd.VAE):
         self.patcher = comfy.model_patcher.CoreModelPatcher(
             self.first_stage_model, load_device=self.device, offload_device=mm.vae_offload_device()
         )
-        recipes = plan(weights, self.first_stage_model)
-        state = {name: build(weights, recipe).to(self.vae_dtype) for name, recipe in recipes.items()}
+        sources = match_tensors(weights, self.first_stage_model)
+        state = {name: read_tensor(weights, source).to(self.vae_dtype) for name, source in sources.items()}
         self.first_stage_model.load_state_dict(state, strict=True, assign=self.patcher.is_dynamic())
         self.patcher.cached_patcher_init = (load_vae_patcher, (weights.path, self.device, self.vae_dtype))
         self.model_size()

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from support.golden import CHECKPOINTS, ONE_PASS, compare, recorded
 
-from flashvideo_core.checkpoint import Weights, build, load_transformer
+from flashvideo_core.checkpoint import Weights, load_transformer, read_tensor
 from flashvideo_core.config import STAGE1
-from flashvideo_core.weights.keys import RELEASED_LORA_ALPHA, Recipe
+from flashvideo_core.weights.keys import RELEASED_LORA_ALPHA, TensorSource
 
 
 @pytest.mark.parametrize("layer", ["plain", "qkv", "r128"])
@@ -50,7 +50,7 @@ def test_load_casts_after_the_merge(stage1):
 def merge(golden: dict[str, torch.Tensor]) -> torch.Tensor:
     """The merge of checkpoint.py on the recorded matrices."""
     pairs = sum(name.startswith("matrix_A") for name in golden)
-    recipe = Recipe("original.weight", lora=tuple((f"matrix_A.{k}", f"matrix_B.{k}") for k in range(pairs)))
+    source = TensorSource("original.weight", lora=tuple((f"matrix_A.{k}", f"matrix_B.{k}") for k in range(pairs)))
     shapes = {name: tuple(value.shape) for name, value in golden.items()}
-    assert recipe.misshapen(shapes, shapes["original.weight"]) == []
-    return build(Weights(Path("lora"), golden, shapes, {}, "released", STAGE1), recipe)
+    assert source.find_misfits(shapes, shapes["original.weight"]) == []
+    return read_tensor(Weights(Path("lora"), golden, shapes, {}, "released", STAGE1), source)

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from support.comfyui import Prompt
 
-from flashvideo_core.checkpoint import MODELS, metadata_for
+from flashvideo_core.checkpoint import MODELS, make_metadata
 from flashvideo_core.config import STAGE1, STAGE2, SamplingDefaults, TextConfig, VAEConfig
 
 Link = list[str | int]
@@ -32,7 +32,7 @@ def write_small_models(folder: Path) -> None:
     torch.manual_seed(0)
     for name, config in FILES.items():
         state = {key: _filled(key, value) for key, value in MODELS[type(config)](config).state_dict().items()}
-        metadata = metadata_for(config) | ({"words": " ".join(WORDS)} if isinstance(config, TextConfig) else {})
+        metadata = make_metadata(config) | ({"words": " ".join(WORDS)} if isinstance(config, TextConfig) else {})
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(state, path, metadata)

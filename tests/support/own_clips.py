@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from support.cli_run import STAGE1, STAGE2, VAE
 
-from flashvideo_core.checkpoint import metadata_for
+from flashvideo_core.checkpoint import make_metadata
 from flashvideo_core.config import TextConfig
 from flashvideo_core.media.video_writer import write_video
 from flashvideo_core.text import WordEncoder
@@ -48,7 +48,7 @@ def text_encoder(path: Path, width: int = 32) -> Path:
     torch.manual_seed(0)
     config = replace(TextConfig(words=len(WORDS)), width=width, layers=1, slots=4)
     state = {name: value.contiguous() for name, value in WordEncoder(config).state_dict().items()}
-    save_file(state, path, metadata={**metadata_for(config), "words": " ".join(WORDS)})
+    save_file(state, path, metadata={**make_metadata(config), "words": " ".join(WORDS)})
     return path
 
 

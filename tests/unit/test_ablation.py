@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from support.cli_run import events, run
 
-from flashvideo_core.checkpoint import load_vae, metadata_for
+from flashvideo_core.checkpoint import load_vae, make_metadata
 from flashvideo_core.config import STAGE1, STAGE2, SamplingDefaults, TextConfig, TransformerConfig, VAEConfig
 from flashvideo_core.dit import Transformer
 from flashvideo_core.handoff import prepare_reference
@@ -51,7 +51,7 @@ def parts(tmp_path_factory) -> Path:
     for name, model in models.items():
         state = {key: value.contiguous() for key, value in model.state_dict().items()}
         words = {"words": " ".join(build_vocabulary())}
-        save_file(state, folder / f"{name}.safetensors", metadata_for(model.config) | words)
+        save_file(state, folder / f"{name}.safetensors", make_metadata(model.config) | words)
     return folder
 
 

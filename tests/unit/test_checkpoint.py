@@ -11,14 +11,14 @@ from safetensors.torch import save_file
 from support.golden import CHECKPOINTS
 
 from flashvideo_core.checkpoint import (
-    build,
+    build_meta_model,
     load_text,
     load_transformer,
     load_vae,
-    metadata_for,
+    make_metadata,
+    match_tensors,
     open_weights,
-    plan,
-    skeleton,
+    read_tensor,
     stored_dtype,
 )
 from flashvideo_core.config import STAGE1, STAGE2, TextConfig, VAEConfig, to_json
@@ -78,13 +78,13 @@ def test_a_loaded_model_is_frozen_and_whole(stage1, stage2, vae):
 
 
 def test_every_tensor_of_a_released_file_is_consumed_once(tensors):
-    """All but what is skipped by name stands in exactly one recipe."""
+    """All but what is skipped by name stands in exactly one source."""
     skipped = {"stage1": 3, "stage2": 1, "3d-vae": 2}  # two freqs and position_embeddings; that one; two loss entries
     for path in (STAGE1_PT, STAGE2_PT, VAE_PT):
         weights = open_weights(path)
         used = []
-        for recipe in plan(weights, skeleton(weights)).values():
-            used += [recipe.weight, *(name for pair in recipe.lora for name in pair)]
+        for source in match_tensors(weights, build_meta_model(weights)).values():
+            used += [source.weight, *(name for pair in source.lora for name in pair)]
         assert len(used) == len(set(used))
         left = tensors[path.stem].keys() - set(used)
         assert len(left) == skipped[path.stem]
@@ -96,8 +96,8 @@ def test_plain_weights_load_where_lora_was_merged_before(tmp_path, tensors, stag
     """The released loader takes both layouts: X.original.weight with matrices, or X.weight."""
     weights = open_weights(STAGE1_PT)
     merged = {}
-    for recipe in plan(weights, skeleton(weights)).values():
-        merged[recipe.weight.replace(".original.", ".")] = build(weights, recipe)
+    for source in match_tensors(weights, build_meta_model(weights)).values():
+        merged[source.weight.replace(".original.", ".")] = read_tensor(weights, source)
     merged["conditioner.embedders.0.transformer.shared.weight"] = torch.zeros(3)  # other modules are left alone
     merged["first_stage_model.encoder.conv_in.conv.weight"] = torch.zeros(3)
     plain = load_transformer(saved(tmp_path, merged))
@@ -124,7 +124,7 @@ def test_stored_dtype_is_that_of_most_weights():
 def test_our_safetensors_load_bit_for_bit(tmp_path, stage2, vae):
     for model, load in ((stage2, load_transformer), (vae, load_vae)):
         path = tmp_path / "ours.safetensors"
-        save_file(model.state_dict(), path, metadata_for(model.config, "0" * 64))
+        save_file(model.state_dict(), path, make_metadata(model.config, "0" * 64))
         again = load(path)
         assert again.config == model.config
         assert again.state_dict().keys() == model.state_dict().keys()
@@ -138,7 +138,7 @@ def test_fp8_layers_are_dequantised(tmp_path, stage2):
     state[f"{name}.weight_scale"] = torch.tensor(0.01)
     state[f"{name}.comfy_quant"] = torch.tensor(list(b'{"format": "float8_e4m3fn"}'), dtype=torch.uint8)
     path = tmp_path / "fp8.safetensors"
-    save_file(state, path, metadata_for(stage2.config))
+    save_file(state, path, make_metadata(stage2.config))
     loaded = load_transformer(path).state_dict()
     assert torch.equal(loaded[f"{name}.weight"], state[f"{name}.weight"].float() * 0.01)
 
@@ -175,13 +175,13 @@ def diffusers_name(name: str) -> str:
 def test_text_encoder_and_its_words(tmp_path):
     config, words = TextConfig(words=3, width=32, layers=1), "a red ball"
     model, path = WordEncoder(config), tmp_path / "text.safetensors"
-    save_file(model.state_dict(), path, metadata_for(config) | {"words": words})
+    save_file(model.state_dict(), path, make_metadata(config) | {"words": words})
     loaded, found = load_text(path)
     assert found == words.split()
     for name, value in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value)
     refused(load_vae, path, "holds a WordEncoder, where a VAE is needed")
-    save_file(model.state_dict(), path, metadata_for(config))
+    save_file(model.state_dict(), path, make_metadata(config))
     refused(load_text, path, "lists 0 words for a text encoder of 3")
 
 
@@ -255,7 +255,7 @@ def test_damaged_fp8(tmp_path, stage2):
         ({"nowhere.weight_scale": torch.ones(())}, "unexpected nowhere.weight_scale"),
         ({"blocks.0.qkv.weight_scale": torch.ones(7)}, "misshapen blocks.0.qkv.weight_scale [7]"),
     ):
-        save_file(dict(stage2.state_dict()) | extra, path, metadata_for(stage2.config))
+        save_file(dict(stage2.state_dict()) | extra, path, make_metadata(stage2.config))
         refused(load_transformer, path, says)
 
 
@@ -302,7 +302,7 @@ def test_a_truncated_file(tmp_path, name, part, stage2):
     whole, path = STAGE2_PT, tmp_path / "cut"
     if name == "ours":
         whole = tmp_path / "whole.safetensors"
-        save_file(stage2.state_dict(), whole, metadata_for(stage2.config))
+        save_file(stage2.state_dict(), whole, make_metadata(stage2.config))
     data = whole.read_bytes()
     path.write_bytes(data[: max(9, int(len(data) * part))])
     refused(load_transformer, path, "cut off or damaged")

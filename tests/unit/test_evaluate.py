@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from flashvideo_core.checkpoint import metadata_for
+from flashvideo_core.checkpoint import make_metadata
 from flashvideo_core.components import Pipeline
 from flashvideo_core.config import STAGE1, STAGE2, SamplingDefaults, TextConfig, VAEConfig
 from flashvideo_core.dit import Transformer
@@ -62,7 +62,7 @@ def ablation(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ablation")
     for seed, name in enumerate(("none", "pixel", "pixel-latent")):
         dit = stage(STAGE2, FULL, 10 + seed, steps=2, ref_step=600, motion="medium motion")
-        save_file(dit.state_dict(), folder / f"{name}.safetensors", metadata_for(dit.config))
+        save_file(dit.state_dict(), folder / f"{name}.safetensors", make_metadata(dit.config))
     return folder
 
 
@@ -257,7 +257,7 @@ def test_bad_input_is_one_line_before_the_first_draft(pipe, ablation, tmp_path):
         evaluate(pipe, ablation=tmp_path, callback=started)
     dit = stage(STAGE1, SMALL, 0)
     for name in ("none", "pixel", "pixel-latent"):
-        save_file(dit.state_dict(), tmp_path / f"{name}.safetensors", metadata_for(dit.config))
+        save_file(dit.state_dict(), tmp_path / f"{name}.safetensors", make_metadata(dit.config))
     with pytest.raises(ValueError, match="stage1; stage2 is needed"):
         evaluate(pipe, ablation=tmp_path, callback=started)
 
