@@ -1,4 +1,4 @@
-"""The tables of ratios in benchmarks.md: VAE decode and encode and the transformer beside diffusers and ComfyUI.
+"""The tables of ratios in docs/benchmarks.md: VAE decode and encode and the transformer beside diffusers and ComfyUI.
 
     OMP_NUM_THREADS=2 python benchmarks/cpu_table.py [--sizes small medium] [--rounds 2] [--log bench.jsonl]
 
@@ -13,7 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from flashvideo_core.bench.compare import bench
+from flashvideo_core.bench.measure import BenchResult, bench
+from flashvideo_core.bench.process import Job
 from flashvideo_core.bench.sizes import SIZES
 from flashvideo_core.markdown import format_table
 
@@ -22,7 +23,7 @@ HEAD = ["time / diffusers", "time / ComfyUI", "memory / diffusers", "memory / Co
 HEAD += ["of the matmul rate", "peak, MB", "plan", "outputs differ by"]
 
 
-def row(result: dict) -> list[str]:
+def format_row(result: BenchResult) -> list[str]:
     ours, peers = result["ours"], [result[name] for name in PEERS]
     ratios = [f"{peer[name]:.2f}" for name in ("time_ratio", "peak_ratio") for peer in peers]
     differ = ", ".join(f"{peer['error']:.1e}" for peer in peers)
@@ -38,11 +39,11 @@ def main() -> None:
     args = parser.parse_args()
     rows = []
     for size in args.sizes:
-        for part in ("dit", "vae-encode", "vae-decode"):
-            result = bench(part, size, PEERS, args.rounds)
+        for workload in ("dit", "vae-encode", "vae-decode"):
+            result = bench(Job(workload, size), PEERS, args.rounds)
             with args.log.open("a") as log:
                 log.write(json.dumps(result) + "\n")
-            rows.append(row(result))
+            rows.append(format_row(result))
     print(format_table(["", *HEAD], rows))
 
 

@@ -1,1 +1,1 @@
-"""Measures time, memory and arithmetic of the networks, beside other implementations in the same run."""
+"""Time, memory and arithmetic of the networks and of whole clips on the machine at hand."""

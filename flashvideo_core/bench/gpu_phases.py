@@ -22,7 +22,7 @@ from ..pipeline import generate
 from ..types import AttentionFn
 from ..vae import VAE
 from ..vae_chunks import ChunkSize
-from .operations import decode_operations, encode_operations, transformer_operations
+from .operations import count_decode, count_encode, count_transformer
 from .sizes import Latent, Size
 
 MATMUL = {"cpu": 512, "cuda": 8192}  # side of the square matrices
@@ -62,7 +62,7 @@ def measure_matmul(case: Case) -> list[Row]:
 def measure_attention(case: Case) -> list[Row]:
     """Every fused kernel on the sequence of stage 2, one branch."""
     config, rows = case.size.stage2, []
-    t, h, w = case.size.tokens
+    t, h, w = case.size.clip_latent
     tokens = config.text_length + t * (h // config.patch) * (w // config.patch)
     q = torch.randn(1, config.heads, tokens, HEAD_DIM, device=case.device, dtype=case.dtype)
     operations = 4.0 * tokens**2 * config.hidden
@@ -75,11 +75,11 @@ def measure_attention(case: Case) -> list[Row]:
 
 
 def measure_stage1(case: Case) -> list[Row]:
-    return measure_transformer(case, "stage 1", case.size.stage1, case.size.draft)
+    return measure_transformer(case, "stage 1", case.size.stage1, case.size.draft_latent)
 
 
 def measure_stage2(case: Case) -> list[Row]:
-    return measure_transformer(case, "stage 2", case.size.stage2, case.size.tokens)
+    return measure_transformer(case, "stage 2", case.size.stage2, case.size.clip_latent)
 
 
 def measure_transformer(case: Case, name: str, config: TransformerConfig, latent: Latent) -> list[Row]:
@@ -91,25 +91,23 @@ def measure_transformer(case: Case, name: str, config: TransformerConfig, latent
         timestep = torch.full((batch,), 500.0, device=case.device)
         planned = transformer_peak(config, batch, latent, case.dtype.itemsize)
         call = lambda x=x, t=timestep, txt=txt: dit(x, t, txt, attention=case.attention)  # noqa: E731
-        rows.append(
-            measure(case, f"{name}, {said}", call, batch * transformer_operations(config, latent), planned=planned)
-        )
+        rows.append(measure(case, f"{name}, {said}", call, batch * count_transformer(config, latent), planned=planned))
     return rows
 
 
 def measure_vae(case: Case) -> list[Row]:
     """Encode and decode of the clip, whole and a frame a chunk."""
     vae, rows = make_random(VAE, case.size.vae, case), []
-    t, h, w = case.size.tokens
+    t, h, w = case.size.clip_latent
     clip = (4 * t - 3, 8 * h, 8 * w)
     z = torch.randn(1, case.size.vae.latent_channels, t, h, w, device=case.device)
     frames = torch.rand(1, 3, *clip, device=case.device) * 2 - 1
-    passes = {"decode": (vae.decode, z, decode_operations), "encode": (vae.encode, frames, encode_operations)}
+    passes = {"decode": (vae.decode, z, count_decode), "encode": (vae.encode, frames, count_encode)}
     for kind, (run, given, count) in passes.items():
         for pixels, said in ((None, "whole"), (clip[1] * clip[2], "a frame a chunk")):
             planned = vae_peak(case.size.vae, kind, clip, case.dtype, case.device, pixels)
             call = lambda run=run, given=given, pixels=pixels: run(given, chunk_size=ChunkSize(pixels))  # noqa: E731
-            operations = count(case.size.vae, case.size.tokens)
+            operations = count(case.size.vae, case.size.clip_latent)
             rows.append(measure(case, f"VAE {kind}, {said}", call, operations, planned=planned))
     return rows
 
@@ -117,7 +115,7 @@ def measure_vae(case: Case) -> list[Row]:
 def measure_compile(case: Case) -> list[Row]:
     """One block's worth of torch.compile on stage 1: what it saves an evaluation, and what it takes to compile."""
     dit = make_random(Transformer, case.size.stage1, case)
-    config, latent = case.size.stage1, case.size.draft
+    config, latent = case.size.stage1, case.size.draft_latent
     x = torch.randn(1, config.latent_channels, *latent, device=case.device, dtype=case.dtype)
     txt = torch.randn(1, config.text_length, config.text_dim, device=case.device, dtype=case.dtype)
     timestep = torch.full((1,), 500.0, device=case.device)
@@ -130,7 +128,7 @@ def measure_compile(case: Case) -> list[Row]:
     except Exception as error:  # inductor raises many types; what it cannot compile is a result here
         return [Row(**EMPTY | {"what": "stage 1, blocks compiled", "note": f"failed: {type(error).__name__}"})]
     compiling = time.perf_counter() - start
-    operations = transformer_operations(config, latent)
+    operations = count_transformer(config, latent)
     return [measure(case, "stage 1, one branch, blocks compiled", call, operations, f"{compiling:.0f} s to compile")]
 
 
@@ -142,7 +140,7 @@ def measure_clip(case: Case) -> list[Row]:
     stages = (("stage1", size.stage1), ("stage2", size.stage2))
     txt = {name: torch.randn(1, config.text_length, config.text_dim) for name, config in stages}
     pipe = Pipeline(**networks, text=None, embeddings=txt, device=device, dtype=case.dtype, attention=case.attention)
-    (t, h, w), (_, height, width) = size.draft, size.tokens
+    (t, h, w), (_, height, width) = size.draft_latent, size.clip_latent
     sizes = {"frames": 4 * t - 3, "height": 8 * h, "width": 8 * w, "size": (8 * height, 8 * width)}
     steps = {"steps": size.steps[0], "refine_steps": size.steps[1]}
     phases, times = [], [time.perf_counter()]

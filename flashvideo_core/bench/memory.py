@@ -1,42 +1,34 @@
-"""Peak memory of a call beyond what is there before it: of CUDA's allocator, or of this process (Linux)."""
+"""Peak memory of a call beyond what is there before it: of CUDA's allocator, or of this process."""
 
-import ctypes
 import gc
+import importlib.util
+import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-RESET_PEAK = "5"  # of VmHWM, see proc(5)
-# Of mallopt(3): larger blocks are mapped one by one and go back to the system when freed; so does more free heap.
-MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
-SMALL, LARGE = 64 << 10, 32 << 20  # glibc moves the first up to 32 MiB by itself, and the second to twice the first
+INTERVAL = 0.0005  # seconds between two looks at the process's memory
+RETURN_FREED_BLOCKS = {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=65536:glibc.malloc.trim_threshold=65536"}
+"""Environment of a process whose memory is measured: glibc gives every freed block of 64 KiB or more back to the
+system. By itself it keeps those below 32 MB, so that a peak would count what no tensor takes. Other C libraries ignore
+it."""
 
 
-def peak_bytes(call: Callable, device: torch.device) -> int | None:
-    """Runs the call twice and gives the lower peak: the first also has what a library keeps from its first call on, and
-    code that is read again. None where the system does not tell.
+def peak_bytes(call: Callable[[], object], device: torch.device) -> int | None:
+    """Runs the call twice and gives the lower peak: the first also has what a library keeps from its first call on.
 
-    On a CPU every large block is mapped by itself meanwhile, so that what tensors take is counted, without the freed
-    blocks below 32 MB that the C library else keeps.
+    On a CPU it is the process's resident memory, looked at every half millisecond: a shorter peak may be missed. None
+    there without the package psutil.
     """
     if device.type == "cuda":
         return min(_peak_on_cuda(call, device) for _ in range(2))
-    if not STATUS.exists() or not CLEAR.exists():
+    if importlib.util.find_spec("psutil") is None:
         call()
         return None
-    libc = ctypes.CDLL(None)
-    libc.mallopt(MMAP_THRESHOLD, SMALL)
-    libc.mallopt(TRIM_THRESHOLD, SMALL)
-    try:
-        return min(_peak_here(call, libc) for _ in range(2))
-    finally:
-        libc.mallopt(MMAP_THRESHOLD, LARGE)
-        libc.mallopt(TRIM_THRESHOLD, 2 * LARGE)
+    return min(_peak_of_process(call) for _ in range(2))
 
 
-def _peak_on_cuda(call: Callable, device: torch.device) -> int:
+def _peak_on_cuda(call: Callable[[], object], device: torch.device) -> int:
     gc.collect()
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
@@ -44,15 +36,23 @@ def _peak_on_cuda(call: Callable, device: torch.device) -> int:
     return torch.cuda.max_memory_allocated(device) - before
 
 
-def _peak_here(call: Callable, libc: ctypes.CDLL) -> int:
+def _peak_of_process(call: Callable[[], object]) -> int:
+    """torch lets other threads run during its operations, so a thread of this process can look."""
+    import psutil
+
     gc.collect()
-    libc.malloc_trim(0)  # freed pages would be used again unseen
-    CLEAR.write_text(RESET_PEAK)
-    before = _status("VmRSS")
-    call()
-    return _status("VmHWM") - before
+    process, done = psutil.Process(), threading.Event()
+    seen = [process.memory_info().rss]
 
+    def look() -> None:
+        while not done.wait(INTERVAL):
+            seen.append(process.memory_info().rss)
 
-def _status(field: str) -> int:
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{field}:"))
-    return int(line.split()[1]) * 1024
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        call()
+    finally:
+        done.set()
+        thread.join()
+    return max(seen) - seen[0]

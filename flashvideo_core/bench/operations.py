@@ -10,30 +10,31 @@ from .sizes import Latent, Size
 RGB = 3
 
 
-def operations(part: str, size: Size) -> int:
-    """Of one run of a part. The samplers evaluate two branches a step."""
-    stage1, stage2 = 2 * size.steps[0], 2 * size.steps[1]
-    count = {
-        "vae-decode": lambda: decode_operations(size.vae, size.latent),
-        "vae-encode": lambda: encode_operations(size.vae, size.latent),
-        "dit": lambda: transformer_operations(size.transformer, size.tokens),
-        "stage1": lambda: stage1 * transformer_operations(size.stage1, size.draft),
-        "stage2": lambda: stage2 * transformer_operations(size.stage2, size.tokens),
-    }
-    if part != "end-to-end":
-        return count[part]()
-    decodes = decode_operations(size.vae, size.draft) + decode_operations(size.vae, size.tokens)
-    return count["stage1"]() + count["stage2"]() + decodes + encode_operations(size.vae, size.tokens)
+def count_operations(workload: str, size: Size) -> int:
+    """Of one run of a workload. The samplers evaluate two branches of guidance a step."""
+    clip, draft = size.clip_latent, size.draft_latent
+    if workload == "vae-decode":
+        return count_decode(size.vae, size.vae_latent)
+    if workload == "vae-encode":
+        return count_encode(size.vae, size.vae_latent)
+    if workload == "dit":
+        return count_transformer(size.transformer, clip)
+    stage1 = 2 * size.steps[0] * count_transformer(size.stage1, draft)
+    stage2 = 2 * size.steps[1] * count_transformer(size.stage2, clip)
+    if workload in ("stage1", "stage2"):
+        return stage1 if workload == "stage1" else stage2
+    decodes = count_decode(size.vae, draft) + count_decode(size.vae, clip)
+    return stage1 + stage2 + decodes + count_encode(size.vae, clip)
 
 
-def decode_operations(config: VAEConfig, latent: Latent) -> int:
+def count_decode(config: VAEConfig, latent: Latent) -> int:
     """Of one decoded latent (T, H, W)."""
     (t, h, w), z = latent, config.latent_channels
     widths = [config.channels * m for m in reversed(config.multipliers)]
-    per_pixel = 27 * z * widths[0] + 2 * _res_block(widths[0], widths[0], z)
+    per_pixel = 27 * z * widths[0] + 2 * _count_res_block(widths[0], widths[0], z)
     total, cin = per_pixel * t * h * w, widths[0]
     for i, cout in enumerate(widths):
-        blocks = [_res_block(cin, cout, z)] + [_res_block(cout, cout, z)] * config.blocks
+        blocks = [_count_res_block(cin, cout, z)] + [_count_res_block(cout, cout, z)] * config.blocks
         total += sum(blocks) * t * h * w
         if i < len(widths) - 1:
             t, h, w = (2 * t - 1 if i < 2 else t), 2 * h, 2 * w
@@ -42,28 +43,28 @@ def decode_operations(config: VAEConfig, latent: Latent) -> int:
     return 2 * (total + (2 * z * cin + 27 * cin * RGB) * t * h * w)
 
 
-def encode_operations(config: VAEConfig, latent: Latent) -> int:
+def count_encode(config: VAEConfig, latent: Latent) -> int:
     """Of the encode that gives a latent (T, H, W)."""
     t, h, w = 4 * latent[0] - 3, 8 * latent[1], 8 * latent[2]
     widths = [config.channels * m for m in config.multipliers]
     total, cin = 27 * RGB * widths[0] * t * h * w, widths[0]
     for i, cout in enumerate(widths):
-        blocks = [_res_block(cin, cout)] + [_res_block(cout, cout)] * (config.blocks - 1)
+        blocks = [_count_res_block(cin, cout)] + [_count_res_block(cout, cout)] * (config.blocks - 1)
         total += sum(blocks) * t * h * w
         if i < len(widths) - 1:
             t, h, w = ((t + 1) // 2 if i < 2 else t), h // 2, w // 2
             total += 9 * cout * cout * t * h * w
         cin = cout
-    return 2 * (total + (2 * _res_block(cin, cin) + 27 * cin * 2 * config.latent_channels) * t * h * w)
+    return 2 * (total + (2 * _count_res_block(cin, cin) + 27 * cin * 2 * config.latent_channels) * t * h * w)
 
 
-def _res_block(cin: int, cout: int, modulation: int = 0) -> int:
-    """Multiply-adds a pixel; `modulation`: latent channels that the spatial norms read."""
+def _count_res_block(cin: int, cout: int, modulation: int = 0) -> int:
+    """Multiply-adds a pixel; `modulation`: latent channels that the spatial norms read (0: plain norms)."""
     skip = cin * cout if cin != cout else 0
     return 27 * (cin + cout) * cout + skip + 2 * modulation * (cin + cout)
 
 
-def transformer_operations(config: TransformerConfig, latent: Latent) -> int:
+def count_transformer(config: TransformerConfig, latent: Latent) -> int:
     """Of one evaluation of one branch."""
     d, e, patch = config.hidden, config.time_dim, config.latent_channels * config.patch**2
     video = latent[0] * (latent[1] // config.patch) * (latent[2] // config.patch)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flashvideo_core.bench.comfyui import comfyui_path, comfyui_python
+from benchmarks.comfyui import comfyui_path, comfyui_python
 
 PACK = Path(__file__).resolve().parents[2]
 COMFYUI_PATH, COMFYUI_PYTHON = comfyui_path(), comfyui_python()
