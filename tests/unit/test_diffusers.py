@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from support.golden import ONE_PASS, error
 
-from benchmarks.peers import block_weights, transformer_weights
+from benchmarks.peer_weights import block_weights, transformer_weights
 from flashvideo_core.attention import attention, rope_rotations, rope_table
 from flashvideo_core.checkpoint import load_vae
 from flashvideo_core.dit import timestep_embedding
