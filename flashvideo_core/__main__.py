@@ -1,4 +1,4 @@
-"""python -m flashvideo_core: see cli.py, or run it with --help."""
+"""python -m flashvideo_core: see cli/main.py, or run it with --help."""
 
 import sys
 

@@ -63,7 +63,7 @@ def find_components(
     for name in needed:
         if name not in files:
             option = "--t5 or --embeddings" if name == "text" else f"--{name}"
-            raise InputError(f"{name} is not given; name it with {option} (or name no part, for the embedded model)")
+            raise InputError(f"{name} is not given; name it with {option} (or name no weights, for the embedded model)")
     configs = read_component_configs(files)
     dtype = DTYPES[options.dtype] if options.dtype else pick_dtype(device)
     attention = choose_attention(options.attention or "auto", device, dtype)

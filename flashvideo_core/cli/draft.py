@@ -3,10 +3,11 @@
 import argparse
 
 from .components import find_components
-from .jobs import ClipOptions, check_folders, make_draft, note_number, plan_jobs, read_prompts, report_clip
+from .jobs import ClipOptions, check_folders, list_jobs, make_draft, note_number, report_clip
 from .options import DRAFT, ComponentOptions, OutputOptions, PromptOptions, named_settings, parse_options
 from .outputs import find_draft
 from .progress import Reporter
+from .prompts import read_prompts
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> None:
@@ -22,10 +23,10 @@ def run(args: argparse.Namespace, reporter: Reporter) -> None:
 
 def draft(options: ClipOptions, reporter: Reporter) -> None:
     """Drafts of all prompts; those that are finished already are left as they are."""
-    prompts = read_prompts(options)
+    prompts = read_prompts(options.prompts, options.components.embeddings)
     options.components.check_negative(options.draft.get("negative"))
     components = find_components(options.components, ("stage1", "vae", "text"), reporter.note)
-    jobs = plan_jobs(options, prompts, components, None, reporter.note)
+    jobs = list_jobs(options, prompts, components, None, reporter.note)
     check_folders(jobs)
     pipe, drafts = None, []
     for number, job in enumerate(jobs, 1):

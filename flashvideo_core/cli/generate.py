@@ -5,7 +5,7 @@ import argparse
 from ..components import COMPONENTS
 from .components import find_components
 from .from_record import add_record, check_same_weights, recorded_files, repeat_threads
-from .jobs import ClipOptions, check_folders, make_clip, note_number, plan_jobs, read_prompts, report_clip
+from .jobs import ClipOptions, check_folders, list_jobs, make_clip, note_number, report_clip
 from .options import (
     DRAFT,
     REFINE,
@@ -17,6 +17,7 @@ from .options import (
 )
 from .outputs import is_finished
 from .progress import Reporter
+from .prompts import read_prompts
 from .record import Record, read_record
 
 
@@ -39,14 +40,14 @@ def generate(options: ClipOptions, earlier: Record | None, reporter: Reporter) -
     named = set(options.components.named_files())
     if earlier:
         options = add_record(options, earlier)
-    prompts = read_prompts(options)
-    options.components.check_negative(options.draft.get("negative"))
+    prompts = read_prompts(options.prompts, options.components.embeddings)
+    options.components.check_negative(options.draft.get("negative") or options.refine.get("negative"))
     fallback = recorded_files(earlier) if earlier else None
     components = find_components(options.components, COMPONENTS, reporter.note, fallback)
     if earlier:
         check_same_weights(earlier, components.hashes, named)
         repeat_threads(earlier, reporter.note)
-    jobs = plan_jobs(options, prompts, components, earlier, reporter.note)
+    jobs = list_jobs(options, prompts, components, earlier, reporter.note)
     finished = [is_finished(job.files, job.record) for job in jobs]
     check_folders(job for job, skipped in zip(jobs, finished, strict=True) if not skipped)
     pipe, clips = None, []

@@ -4,10 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import InputError
 from ..pipeline import Draft, Pipeline, run_draft, run_refine
 from ..settings import DraftSettings, RefineSettings
-from ..text import length_hint, with_motion
+from ..text import length_hint
 from ..types import Notify
 from ..weights.atomic import check_writable
 from .components import Components
@@ -48,7 +47,7 @@ class Job:
     files: ClipFiles
 
 
-def plan_jobs(
+def list_jobs(
     options: ClipOptions, prompts: list[str], components: Components, earlier: Record | None, notify: Notify
 ) -> list[Job]:
     """Every clip of the command, with all its numbers checked. earlier: what is to be made again. Raises InputError."""
@@ -103,34 +102,6 @@ def note_floored(named: NamedSettings, settings: DraftSettings | RefineSettings,
     for name in ("height", "width"):
         if name in sides and sides[name] != getattr(settings, name):
             notify(f"{name} {sides[name]} is floored to {getattr(settings, name)}, a multiple of 16")
-
-
-def read_prompts(options: ClipOptions) -> list[str]:
-    """The prompt, or the lines of the prompt file that are not empty. Raises InputError."""
-    asked = options.prompts
-    if asked.samples < 1:
-        raise InputError(f"samples is {asked.samples}; it must be at least 1")
-    if (asked.prompt is None) == (asked.prompts is None):
-        embeddings = options.components.embeddings
-        if asked.prompt is None and embeddings:  # they say what is shown; the clip still needs a name
-            return [f"embeddings {Path(embeddings).stem}"]
-        raise InputError("give either a prompt or --prompts FILE")
-    if asked.prompt is not None:
-        return [with_motion(asked.prompt, "none")]
-    return read_prompt_file(Path(asked.prompts))
-
-
-def read_prompt_file(path: Path) -> list[str]:
-    try:
-        lines = path.read_text("utf-8-sig").splitlines()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is no text file in UTF-8") from None
-    prompts = [line.strip() for line in lines if line.strip()]
-    if not prompts:
-        raise InputError(f"{path} has no prompt in it")
-    return prompts
 
 
 def choose_files(options: ClipOptions, prompt: str, seed: int, index: int) -> ClipFiles:

@@ -20,7 +20,7 @@ SMALL = ["--frames", "5", "--height", "32", "--width", "48", "--size", "64x96", 
 ROOT = Path(__file__).parents[2]
 
 
-def weights(folder: Path) -> list[str]:
+def component_options(folder: Path) -> list[str]:
     """The options that name the golden checkpoints and their recorded text embeddings."""
     path = folder / "embeddings.safetensors"
     if not path.exists():
@@ -36,16 +36,16 @@ def run(capsys, *argv: str) -> tuple[int, str, str]:
     return code, said.out, said.err
 
 
-def events(out: str) -> list[dict]:
+def read_events(out: str) -> list[dict]:
     return [json.loads(line) for line in out.splitlines()]
 
 
-def same_frames(one: Path, other: Path) -> bool:
+def show_same_frames(one: Path, other: Path) -> bool:
     """Whether two videos decode to the same pixels."""
     return torch.equal(read_video(one).frames, read_video(other).frames)
 
 
-def names(folder: Path) -> set[str]:
+def list_files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 

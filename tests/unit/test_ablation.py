@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.cli_run import events, run
+from support.cli_run import read_events, run
 
 from flashvideo_core.checkpoint import load_vae, make_metadata
 from flashvideo_core.config import STAGE1, STAGE2, SamplingDefaults, TextConfig, TransformerConfig, VAEConfig
@@ -97,7 +97,7 @@ def test_what_is_there_is_kept_and_what_is_missing_is_the_same_again(made, parts
     }
     code, out, err = run(capsys, *command(parts, folder), "--json")
     assert code == 0, err
-    *steps, result = events(out)
+    *steps, result = read_events(out)
     assert {step.get("phase") for step in steps} & {*NAMES} == {"pixel"}
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     ours, before = (load_file(place / "pixel.safetensors") for place in (folder, made))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.cli_run import SMALL, STAGE1, STAGE2, VAE, run, weights
+from support.cli_run import SMALL, STAGE1, STAGE2, VAE, component_options, run
 
 from flashvideo_core.convert import convert
 from flashvideo_core.media.draft_file import save_draft
@@ -37,8 +37,8 @@ def base(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def parts(base):
-    return weights(base)
+def components(base):
+    return component_options(base)
 
 
 def refused(capsys, *argv) -> str:
@@ -79,8 +79,8 @@ NUMBERS = {
 
 
 @pytest.mark.parametrize(("rule", "options"), NUMBERS.items(), ids=NUMBERS)
-def test_numbers(rule, options, parts, tmp_path, capsys):
-    assert rule in refused(capsys, "generate", "x", *parts, *SMALL, *options, "--output", tmp_path / "c")
+def test_numbers(rule, options, components, tmp_path, capsys):
+    assert rule in refused(capsys, "generate", "x", *components, *SMALL, *options, "--output", tmp_path / "c")
     assert not (tmp_path / "c").exists()
 
 
@@ -101,9 +101,9 @@ PROMPTS = {
 
 
 @pytest.mark.parametrize(("rule", "options"), PROMPTS.items(), ids=PROMPTS)
-def test_prompts(rule, options, parts, base, tmp_path, capsys):
+def test_prompts(rule, options, components, base, tmp_path, capsys):
     options = [base / word if Path(word).suffix in (".txt", ".json", ".mp4") else word for word in options]
-    command = ["generate", *options, *parts, *SMALL, "--layout", "vbench", "--output", tmp_path / "c"]
+    command = ["generate", *options, *components, *SMALL, "--layout", "vbench", "--output", tmp_path / "c"]
     assert rule in refused(capsys, *command)
     assert not (tmp_path / "c").exists()
 
@@ -112,7 +112,7 @@ def test_no_prompt_at_all(capsys):
     assert "give either a prompt or --prompts FILE" in refused(capsys, "generate")
 
 
-PARTS = {
+COMPONENTS = {
     "holds the weights of stage2; stage1 is needed here": {"--stage1": STAGE2},
     "holds the weights of vae; stage2 is needed here": {"--stage2": VAE},
     "holds the weights of stage1; vae is needed here": {"--vae": STAGE1},
@@ -128,9 +128,9 @@ PARTS = {
 }
 
 
-@pytest.mark.parametrize(("rule", "changes"), PARTS.items(), ids=PARTS)
-def test_parts(rule, changes, parts, base, tmp_path, capsys):
-    named = dict(zip(parts[::2], parts[1::2], strict=True))
+@pytest.mark.parametrize(("rule", "changes"), COMPONENTS.items(), ids=COMPONENTS)
+def test_wrong_components(rule, changes, components, base, tmp_path, capsys):
+    named = dict(zip(components[::2], components[1::2], strict=True))
     changes = {k: v and (str(base / v) if (base / v).exists() or "absent" in v else v) for k, v in changes.items()}
     options = [word for name, value in (named | changes).items() if value for word in (name, value)]
     assert rule in refused(capsys, "generate", "x", *options, *SMALL, "--output", tmp_path / "c")
@@ -142,16 +142,16 @@ def test_t5_without_transformers(tmp_path, capsys):
     assert "--t5 needs the transformers package: pip install" in refused(capsys, "generate", "x", *options)
 
 
-def test_a_negative_prompt_needs_an_encoder(parts, tmp_path, capsys):
-    command = ["generate", "x", *parts, *SMALL, "--negative", "blurry", "--output", tmp_path / "c"]
+def test_a_negative_prompt_needs_an_encoder(components, tmp_path, capsys):
+    command = ["generate", "x", *components, *SMALL, "--negative", "blurry", "--output", tmp_path / "c"]
     assert "a negative prompt needs a text encoder" in refused(capsys, *command)
 
 
-def test_a_folder_that_cannot_be_written_is_found_before_sampling(parts, tmp_path, capsys):
+def test_a_folder_that_cannot_be_written_is_found_before_sampling(components, tmp_path, capsys):
     """One line on stderr, so not a single step was reported."""
     (tmp_path / "file").write_text("in the way")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        message = refused(capsys, "generate", "x", *parts, *SMALL, "--output", folder)
+        message = refused(capsys, "generate", "x", *components, *SMALL, "--output", folder)
         assert f"cannot write into the folder {folder}" in message
 
 
@@ -165,23 +165,23 @@ SOURCES = {
 
 
 @pytest.mark.parametrize(("rule", "source"), SOURCES.items(), ids=SOURCES)
-def test_sources_of_refine(rule, source, parts, base, tmp_path, capsys):
+def test_sources_of_refine(rule, source, components, base, tmp_path, capsys):
     prompt = [] if rule == "the prompt is empty" else ["--prompt", "x"]
-    command = ["refine", base / source, *prompt, *parts, "--size", "64x96", "--output", tmp_path / "c"]
+    command = ["refine", base / source, *prompt, *components, "--size", "64x96", "--output", tmp_path / "c"]
     assert rule in refused(capsys, *command)
 
 
-@pytest.mark.parametrize(("part", "kept"), [("stage1", False), ("stage2", True), ("vae", False)])
-def test_nan_weights_are_found_after_the_first_evaluation(part, kept, parts, tmp_path, capsys):
-    named = dict(zip(parts[::2], parts[1::2], strict=True))
+@pytest.mark.parametrize(("component", "kept"), [("stage1", False), ("stage2", True), ("vae", False)])
+def test_nan_weights_are_found_after_the_first_evaluation(component, kept, components, tmp_path, capsys):
+    named = dict(zip(components[::2], components[1::2], strict=True))
     broken = tmp_path / "broken.safetensors"
-    convert(named[f"--{part}"], broken)
+    convert(named[f"--{component}"], broken)
     poison(broken)
-    options = [word for name, value in (named | {f"--{part}": str(broken)}).items() for word in (name, value)]
+    options = [word for name, value in (named | {f"--{component}": str(broken)}).items() for word in (name, value)]
     code, _, err = run(capsys, "generate", "x", *options, *SMALL, "--output", tmp_path / "c")
     assert code == 2
     assert err.splitlines()[-1].startswith("error: the network returned NaN or infinity in torch.float32")
-    assert f"{part[:-1]} {part[-1]}:" not in err  # not one step of the broken stage was reported as done
+    assert f"{component[:-1]} {component[-1]}:" not in err  # not one step of the broken stage was reported as done
     assert (tmp_path / "c/draft.safetensors").exists() == kept
     assert not (tmp_path / "c/final.mp4").exists()
 

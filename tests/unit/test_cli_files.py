@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from support.cli_run import STAGE1, STAGE2, VAE, events, run, weights
+from support.cli_run import STAGE1, STAGE2, VAE, component_options, read_events, run
 
 from flashvideo_core.checkpoint import load_transformer
 from flashvideo_core.config import STAGE1 as RELEASED
@@ -17,7 +17,7 @@ from flashvideo_core.memory import transformer_peak
 def facts(capsys, *argv) -> dict:
     code, out, err = run(capsys, "info", *argv, "--json")
     assert (code, err) == (0, "")
-    return events(out)[-1]
+    return read_events(out)[-1]
 
 
 def test_stage_1_is_named_with_its_dimensions(capsys):
@@ -60,7 +60,7 @@ def test_what_convert_writes_is_ours_and_knows_its_source(dtype, named, tmp_path
 def test_drafts_embeddings_and_videos(tmp_path, capsys):
     save_draft(tmp_path / "d.safetensors", torch.zeros(1, 16, 5, 4, 6), {"prompt": "a red ball"})
     write_video(tmp_path / "v.mp4", torch.zeros(3, 32, 48, 3), 12)
-    text = weights(tmp_path)[7]
+    text = component_options(tmp_path)[7]
     found = facts(capsys, tmp_path / "d.safetensors", tmp_path / "v.mp4", text)["files"].values()
     draft, video, embeddings = found
     assert draft == {"kind": "draft", "frames": 17, "height": 32, "width": 48, "prompt": "a red ball"}

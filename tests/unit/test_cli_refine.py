@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 import torch
 from safetensors.torch import save_file
-from support.cli_run import events, names, run, weights
+from support.cli_run import component_options, list_files, read_events, run
 
 from flashvideo_core.media.audio import Audio
 from flashvideo_core.media.video_reader import read_video
@@ -16,8 +16,8 @@ SIZE = ["--size", "64x96", "--refine-steps", "1"]
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory):
-    return [*weights(tmp_path_factory.mktemp("refine"))[2:]]  # stage 1 is not needed
+def components(tmp_path_factory):
+    return [*component_options(tmp_path_factory.mktemp("refine"))[2:]]  # stage 1 is not needed
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +32,12 @@ def film(tmp_path_factory):
     return path
 
 
-def test_a_video_keeps_its_rate_and_its_sound_in_time(film, parts, tmp_path, capsys):
+def test_a_video_keeps_its_rate_and_its_sound_in_time(film, components, tmp_path, capsys):
     out = tmp_path / "out"
-    code, said, err = run(capsys, "refine", film, "--prompt", "bars", *parts, *SIZE, "--output", out)
+    code, said, err = run(capsys, "refine", film, "--prompt", "bars", *components, *SIZE, "--output", out)
     assert (code, said) == (0, f"{out / 'final.mp4'}\n")
     assert "film.mp4: 9 of its 11 frames are used (4n+1" in err
-    assert names(out) == {"final.mp4", "side_by_side.mp4", "clip.json"}
+    assert list_files(out) == {"final.mp4", "side_by_side.mp4", "clip.json"}
     source, clip = read_video(film), read_video(out / "final.mp4")
     assert clip.frames.shape == (9, 64, 96, 3)
     assert clip.fps == source.fps == Fraction(24000, 1001)
@@ -48,41 +48,43 @@ def test_a_video_keeps_its_rate_and_its_sound_in_time(film, parts, tmp_path, cap
     assert read_video(out / "side_by_side.mp4").audio is not None
 
 
-def test_the_left_half_of_the_comparison_is_the_input(film, parts, tmp_path, capsys):
-    run(capsys, "refine", film, "--prompt", "bars", *parts, *SIZE, "--crf", "1", "--output", tmp_path)
+def test_the_left_half_of_the_comparison_is_the_input(film, components, tmp_path, capsys):
+    run(capsys, "refine", film, "--prompt", "bars", *components, *SIZE, "--crf", "1", "--output", tmp_path)
     both = read_video(tmp_path / "side_by_side.mp4").frames
     assert (both[:, :, :96] - read_video(film).frames[:9]).square().mean() < 1e-3
 
 
-def test_the_record_names_the_source_and_the_same_command_is_not_run_again(film, parts, tmp_path, capsys):
-    command = ["refine", film, "--prompt", "bars", *parts, *SIZE, "--frames", "5", "--output", tmp_path, "--json"]
-    made = events(run(capsys, *command)[1])[-1]["clips"]
+def test_the_record_names_the_source_and_the_same_command_is_not_run_again(film, components, tmp_path, capsys):
+    command = ["refine", film, "--prompt", "bars", *components, *SIZE, "--frames", "5", "--output", tmp_path, "--json"]
+    made = read_events(run(capsys, *command)[1])[-1]["clips"]
     assert made == [{"prompt": "bars", "seed": 0, "path": str(tmp_path / "final.mp4"), "skipped": False}]
     record = json.loads((tmp_path / "clip.json").read_text())
     assert record["source"]["file"] == "film.mp4" and len(record["source"]["sha256"]) == 64
     assert record["fps"] == "24000/1001"
     assert len(read_video(tmp_path / "final.mp4").frames) == 5
-    assert events(run(capsys, *command)[1])[-1]["clips"][0]["skipped"]
+    assert read_events(run(capsys, *command)[1])[-1]["clips"][0]["skipped"]
     code, _, err = run(capsys, "generate", "--from", tmp_path)
     assert code == 2 and "refined from film.mp4; repeat it with: refine film.mp4" in err
 
 
-def test_a_video_of_ours_brings_its_prompt(film, parts, tmp_path, capsys):
+def test_a_video_of_ours_brings_its_prompt(film, components, tmp_path, capsys):
     record = {"flashvideo": json.dumps({"prompt": "a grey square"})}
     write_video(tmp_path / "ours.mp4", read_video(film).frames[:1], 8, metadata=record)
-    code, out, _ = run(capsys, "refine", tmp_path / "ours.mp4", *parts, *SIZE, "--output", tmp_path / "o", "--json")
-    assert code == 0 and events(out)[-1]["clips"][0]["prompt"] == "a grey square"
+    code, out, _ = run(
+        capsys, "refine", tmp_path / "ours.mp4", *components, *SIZE, "--output", tmp_path / "o", "--json"
+    )
+    assert code == 0 and read_events(out)[-1]["clips"][0]["prompt"] == "a grey square"
 
 
-def test_a_latent_that_comfyui_saved_is_refined_in_its_folder(parts, tmp_path, capsys):
+def test_a_latent_that_comfyui_saved_is_refined_in_its_folder(components, tmp_path, capsys):
     """Load Latent's file has the tensor alone; the prompt is then given."""
     latent = torch.randn(1, 16, 2, 4, 6, generator=torch.Generator().manual_seed(1))
     save_file(
         {"latent_tensor": latent, "latent_format_version_0": torch.tensor([])}, tmp_path / "ComfyUI_1.safetensors"
     )
-    command = ["refine", tmp_path / "ComfyUI_1.safetensors", "--prompt", "bars", *parts, *SIZE, "--seed", "4"]
+    command = ["refine", tmp_path / "ComfyUI_1.safetensors", "--prompt", "bars", *components, *SIZE, "--seed", "4"]
     assert run(capsys, *command)[0] == 0
-    assert names(tmp_path) == {"ComfyUI_1.safetensors", "final.mp4", "side_by_side.mp4", "clip.json"}
+    assert list_files(tmp_path) == {"ComfyUI_1.safetensors", "final.mp4", "side_by_side.mp4", "clip.json"}
     record = json.loads((tmp_path / "clip.json").read_text())
     assert record["stage2"]["seed"] == 4 and record["source"]["file"] == "ComfyUI_1.safetensors"
     clip = read_video(tmp_path / "final.mp4")
@@ -90,7 +92,7 @@ def test_a_latent_that_comfyui_saved_is_refined_in_its_folder(parts, tmp_path, c
 
 
 @pytest.mark.parametrize("shape", [(1, 47, 65), (2, 20, 34)], ids=["one frame, odd size", "two frames"])
-def test_short_and_odd_videos(shape, parts, tmp_path, capsys):
+def test_short_and_odd_videos(shape, components, tmp_path, capsys):
     """Lossless RGB, as yuv420p has no odd sizes."""
     import av
 
@@ -102,15 +104,26 @@ def test_short_and_odd_videos(shape, parts, tmp_path, capsys):
             picture = av.VideoFrame.from_ndarray((frame * 255).byte().numpy(), "rgb24")
             container.mux(stream.encode(picture.reformat(format="bgr0")))
         container.mux(stream.encode(None))
-    code, _, err = run(capsys, "refine", tmp_path / "in.mkv", "--prompt", "x", *parts, *SIZE, "--output", tmp_path)
+    code, _, err = run(capsys, "refine", tmp_path / "in.mkv", "--prompt", "x", *components, *SIZE, "--output", tmp_path)
     assert code == 0, err
     clip = read_video(tmp_path / "final.mp4")
     assert clip.frames.shape == (1, 64, 96, 3) and clip.fps == 5
     assert ("1 of its 2 frames are used" in err) == (shape[0] == 2)
 
 
-def test_a_stretch_is_said(film, parts, tmp_path, capsys):
+def test_a_stretch_is_said(film, components, tmp_path, capsys):
     _, _, err = run(
-        capsys, "refine", film, "--prompt", "x", *parts, "--size", "64x64", "--refine-steps", "1", "--output", tmp_path
+        capsys,
+        "refine",
+        film,
+        "--prompt",
+        "x",
+        *components,
+        "--size",
+        "64x64",
+        "--refine-steps",
+        "1",
+        "--output",
+        tmp_path,
     )
     assert "96x64 is stretched to 64x64; --size HEIGHTxWIDTH" in err

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from support.cli_run import SMALL, STAGE1, STAGE2, VAE, names, run
+from support.cli_run import SMALL, STAGE1, STAGE2, VAE, list_files, run
 
 from flashvideo_core.text import t5_encoder
 
@@ -50,22 +50,22 @@ def test_weights_stay_in_the_dtype_asked_for(folder):
 
 
 def test_a_clip_from_a_prompt(folder, tmp_path, capsys):
-    parts = ["--stage1", STAGE1, "--stage2", STAGE2, "--vae", VAE, "--t5", folder]
-    code, _, err = run(capsys, "generate", PROMPT, *parts, *SMALL, "--output", tmp_path / "c")
+    components = ["--stage1", STAGE1, "--stage2", STAGE2, "--vae", VAE, "--t5", folder]
+    code, _, err = run(capsys, "generate", PROMPT, *components, *SMALL, "--output", tmp_path / "c")
     assert code == 0, err
     assert "the prompt has 3 words; the released weights follow detailed prompts" in err
-    assert "final.mp4" in names(tmp_path / "c")
+    assert "final.mp4" in list_files(tmp_path / "c")
     text = json.loads((tmp_path / "c/clip.json").read_text())["weights"]["text"]
     assert text["file"] == folder.name and len(text["listing_sha256"]) == 64
 
 
 def test_a_folder_that_is_no_t5(tmp_path, capsys):
-    parts = ["--stage1", STAGE1, "--stage2", STAGE2, "--vae", VAE, "--t5", tmp_path]
-    code, _, err = run(capsys, "generate", PROMPT, *parts, "--output", tmp_path / "c")
+    components = ["--stage1", STAGE1, "--stage2", STAGE2, "--vae", VAE, "--t5", tmp_path]
+    code, _, err = run(capsys, "generate", PROMPT, *components, "--output", tmp_path / "c")
     assert (
         code == 2 and err == f"error: {tmp_path} is no folder of a T5 encoder with tokenizer: it has no config.json\n"
     )
     (tmp_path / "config.json").write_text("{}")
-    code, _, err = run(capsys, "generate", PROMPT, *parts, "--output", tmp_path / "c")
+    code, _, err = run(capsys, "generate", PROMPT, *components, "--output", tmp_path / "c")
     assert code == 2
     assert err.splitlines()[-1].startswith(f"error: {tmp_path} holds no T5 encoder with tokenizer: ")

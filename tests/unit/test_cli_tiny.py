@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.cli_run import events, interrupt_when, names, run
+from support.cli_run import interrupt_when, list_files, read_events, run
 
 from flashvideo_core.components import COMPONENTS, TINY
 from flashvideo_core.media.video_reader import read_video
@@ -22,14 +22,14 @@ def test_a_prompt_is_all_it_needs(tmp_path, capsys):
     code, out, err = run(capsys, "generate", "a red circle moves left", *SHORT, "--output", tmp_path / "c")
     assert (code, out) == (0, f"{tmp_path / 'c/final.mp4'}\n"), err
     record = json.loads((tmp_path / "c/clip.json").read_text())
-    assert record["paths"] == {} and {part["file"] for part in record["weights"].values()} == {"embedded"}
+    assert record["paths"] == {} and {known["file"] for known in record["weights"].values()} == {"embedded"}
     config = load_pipeline(device="cpu").stage1.config.defaults
     assert (record["stage1"]["height"], record["stage1"]["width"]) == config.size == (64, 96)
     assert record["stage1"]["cfg"] == config.cfg
     assert read_video(tmp_path / "c/final.mp4").frames.shape == (5, 128, 192, 3)
     code, _, err = run(capsys, "generate", "--from", tmp_path / "c", "--output", tmp_path / "again")
     assert code == 0, err
-    for name in names(tmp_path / "c") - {"clip.json"}:
+    for name in list_files(tmp_path / "c") - {"clip.json"}:
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "c" / name).read_bytes()
 
 
@@ -60,14 +60,14 @@ def test_a_negative_prompt_of_the_refinement_alone_is_repeated(tmp_path, capsys)
     assert (record["stage1"]["negative"], record["stage2"]["negative"]) == (None, "a blue star")
     code, _, err = run(capsys, "generate", "--from", tmp_path / "c", "--output", tmp_path / "again")
     assert code == 0, err
-    for name in names(tmp_path / "c") | names(tmp_path / "again"):
+    for name in list_files(tmp_path / "c") | list_files(tmp_path / "again"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "c" / name).read_bytes()
 
 
 @embedded
 def test_info_names_the_embedded_files(capsys):
     code, out, _ = run(capsys, "info", *(TINY / f"{name}.safetensors" for name in COMPONENTS), "--json")
-    found = [facts["kind"] for facts in events(out)[-1]["files"].values()]
+    found = [facts["kind"] for facts in read_events(out)[-1]["files"].values()]
     assert code == 0 and found == ["transformer of stage 1", "transformer of stage 2", "VAE", "text encoder"]
 
 

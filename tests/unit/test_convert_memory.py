@@ -44,7 +44,7 @@ def test_memory_is_that_of_a_few_tensors(tmp_path, dtype):
     Loading it whole would take 260 MB. Only private memory counts: the source is mapped, and the written
     pages belong to the system. glibc is told to return what is freed, as it does with the real, larger tensors.
     """
-    large = resize_to_target(tmp_path / "large.pt")
+    large = write_large_stage1(tmp_path / "large.pt")
     assert large.stat().st_size > 120e6
     command = [sys.executable, "-c", MEASURE, str(STAGE1_PT), str(tmp_path / "out.safetensors"), str(large), dtype]
     repository = Path(__file__).parents[2]
@@ -56,7 +56,7 @@ def test_memory_is_that_of_a_few_tensors(tmp_path, dtype):
     assert summary.config.hidden == 768
 
 
-def resize_to_target(path: Path) -> Path:
+def write_large_stage1(path: Path) -> Path:
     """The golden stage 1 in a larger size: hidden 768, 8 layers, LoRA rank 16, zeros as weights."""
     small = torch.load(STAGE1_PT, weights_only=True)["module"]
     wide = {128: 768, 256: 1536, 384: 2304, 512: 3072, 1536: 9216, 4: 16}

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from support.cli_run import ROOT, STAGE1, STAGE2, events, run
+from support.cli_run import ROOT, STAGE1, STAGE2, read_events, run
 from support.own_clips import data_set, parts
 from test_distributed import FLOAT32, difference
 
@@ -85,11 +85,11 @@ def test_samples_come_with_the_next_state(every, steps):
 def test_what_is_left_out_is_said(base, tmp_path, capsys):
     code, out, err = run(capsys, *command(base, tmp_path / "run", "--json", steps=1))
     assert code == 0, err
-    notes = [event["message"] for event in events(out) if event["event"] == "note"]
+    notes = [event["message"] for event in read_events(out) if event["event"] == "note"]
     skipped = [note for note in notes if note.startswith("skipped")]
     assert skipped == [f"skipped {base / 'clips/broken.mp4'}: not a video file (or one that is cut off or damaged)"]
     assert any("memory at the peak of a step" in note for note in notes)
-    assert events(out)[-1]["file"] == str(tmp_path / "run/lora.safetensors")
+    assert read_events(out)[-1]["file"] == str(tmp_path / "run/lora.safetensors")
 
 
 def test_with_a_full_cache_neither_vae_nor_text_encoder_is_loaded(base, whole, tmp_path, capsys, monkeypatch):
