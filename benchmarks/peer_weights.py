@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from flashvideo_core.dit import Transformer
-from flashvideo_core.weights.keys import match_names
+from flashvideo_core.weights.sources import match_names
 
 PEERS = ("diffusers", "comfyui")
 _BLOCK = {  # our layer -> diffusers', ComfyUI's; qkv and modulation are cut apart below

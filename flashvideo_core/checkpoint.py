@@ -1,8 +1,8 @@
 """Strict reading of weights: released .pt, our safetensors, diffusers' CogVideoX VAE.
 
 A file is opened without reading its tensors (`open_weights`) and recognised by its names, by which each of our
-parameters finds its source in the file (`match_tensors`, weights/keys.py). Loading and converting both walk that table
-and read one tensor at a time (`read_tensor`), so nothing is skipped or read twice.
+parameters finds its source in the file (`match_tensors`, weights/sources.py). Loading and converting both walk that
+table and read one tensor at a time (`read_tensor`), so nothing is skipped or read twice.
 """
 
 from collections import Counter
@@ -18,8 +18,10 @@ from .dit import Transformer
 from .errors import InputError, first_sentence
 from .text import WordEncoder
 from .vae import VAE
-from .weights import keys
+from .weights.identify import identify_weights
+from .weights.keys import RELEASED_LORA_ALPHA, Shapes
 from .weights.reader import open_file
+from .weights.sources import TensorSource, match_names
 
 MODELS = {TransformerConfig: Transformer, VAEConfig: VAE, TextConfig: WordEncoder}
 MAX_PROBLEMS = 8  # that an error message names
@@ -31,7 +33,7 @@ class Weights:
 
     path: Path
     tensors: Mapping[str, Tensor]
-    shapes: keys.Shapes
+    shapes: Shapes
     metadata: dict[str, str]
     origin: str  # "released", "ours" or "diffusers"
     config: Config
@@ -45,7 +47,7 @@ def open_weights(path: str | Path) -> Weights:
         if "config" in metadata:
             origin, config = "ours", from_json(metadata["config"])
         else:
-            origin, config = keys.describe(shapes)
+            origin, config = identify_weights(shapes)
     except InputError as error:
         raise InputError(f"{path} {error}") from None
     return Weights(path, tensors, shapes, metadata, origin, config)
@@ -99,9 +101,9 @@ def build_meta_model(weights: Weights) -> nn.Module:
         raise InputError(f"{weights.path} describes a model that cannot be built: {first_sentence(error)}") from None
 
 
-def match_tensors(weights: Weights, model: nn.Module) -> dict[str, keys.TensorSource]:
+def match_tensors(weights: Weights, model: nn.Module) -> dict[str, TensorSource]:
     """The source of every parameter. Raises InputError that lists what is missing, unexpected or misshapen."""
-    sources, name_problems = keys.match_names(weights.shapes, weights.origin)
+    sources, name_problems = match_names(weights.shapes, weights.origin)
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     problems = [f"missing {name}" for name in wanted if name not in sources] + name_problems
     problems += [f"unexpected {source.weight}" for name, source in sources.items() if name not in wanted]
@@ -114,7 +116,7 @@ def match_tensors(weights: Weights, model: nn.Module) -> dict[str, keys.TensorSo
     return sources
 
 
-def read_tensor(weights: Weights, source: keys.TensorSource) -> Tensor:
+def read_tensor(weights: Weights, source: TensorSource) -> Tensor:
     """A parameter as stored, or in float32 where it is dequantised or LoRA is merged into it."""
     tensor = weights.tensors[source.weight]
     if source.scale is not None:
@@ -122,7 +124,7 @@ def read_tensor(weights: Weights, source: keys.TensorSource) -> Tensor:
     if source.lora:
         rank = weights.shapes[source.lora[0][0]][0]
         deltas = [weights.tensors[b].float() @ weights.tensors[a].float() for a, b in source.lora]
-        tensor = tensor.float() + torch.cat(deltas) * (keys.RELEASED_LORA_ALPHA / rank)
+        tensor = tensor.float() + torch.cat(deltas) * (RELEASED_LORA_ALPHA / rank)
     return tensor
 
 

@@ -129,7 +129,7 @@ def load_text_component(path: Path | None, device: torch.device) -> tuple[TextEn
 
 
 def is_word_encoder(path: Path) -> bool:
-    return "config" in open_file(path)[2]
+    return "config" in open_file(path).metadata
 
 
 def load_embeddings(path: str | Path) -> dict[str, Tensor]:

@@ -21,10 +21,11 @@ from .checkpoint import Weights, build_meta_model, make_metadata, match_tensors,
 from .config import TransformerConfig
 from .errors import InputError
 from .types import ProgressCallback
-from .weights.keys import QUANT, SCALE, TensorSource
-from .weights.lora import merged, read_lora
-from .weights.lora_keys import LoraPart
+from .weights.keys import QUANT, SCALE
+from .weights.lora import merge_lora, read_lora
+from .weights.lora_keys import LoraPair
 from .weights.reader import file_sha256
+from .weights.sources import TensorSource
 from .weights.streaming import check_disk_space, lay_out, open_target, write_tensor
 
 FP8 = torch.float8_e4m3fn
@@ -51,7 +52,7 @@ class Conversion:
     sources: Mapping[str, TensorSource]
     linear: frozenset[str]  # the weights of linear layers, which fp8 is for
     dtype: torch.dtype | None  # None: as stored
-    lora: Mapping[str, list[LoraPart]]
+    lora: Mapping[str, list[LoraPair]]
     strength: float
 
     def convert_parameter(self, weights: Weights, name: str) -> dict[str, Tensor]:
@@ -63,7 +64,7 @@ class Conversion:
             return make_fp8_layer(name, stored, weights.tensors[source.scale].float().reshape(()))
         tensor = read_tensor(weights, source)
         if lora:
-            tensor = merged(tensor, lora, self.strength)
+            tensor = merge_lora(tensor, lora, self.strength)
         if name in self.linear and (self.dtype is FP8 or (was_fp8 and self.dtype is None)):
             return make_fp8_layer(name, *quantise(tensor.float()))
         return {name: tensor.to(stored.dtype if keeps_dtype else self.dtype)}
@@ -136,7 +137,7 @@ def outline_file(conversion: Conversion, weights: Weights) -> dict[str, Tensor]:
     return outline
 
 
-def open_lora(lora: str | Path, weights: Weights, model: nn.Module, strength: float) -> dict[str, list[LoraPart]]:
+def open_lora(lora: str | Path, weights: Weights, model: nn.Module, strength: float) -> dict[str, list[LoraPair]]:
     """The pairs of a LoRA file by our weight names. Raises InputError."""
     if not isinstance(weights.config, TransformerConfig):
         raise InputError(f"{weights.path} is no transformer: a LoRA is for one of the two stages")

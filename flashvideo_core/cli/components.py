@@ -79,7 +79,7 @@ def hash_weights(path: Path, notify: Notify) -> WeightsHash:
     name = EMBEDDED if path.parent == TINY else path.name
     size = path.stat().st_size
     if size > KNOWN_BY_SOURCE_ABOVE and path.suffix == ".safetensors":
-        metadata = open_file(path)[2]
+        metadata = open_file(path).metadata
         if "source_sha256" in metadata:
             return {"file": name, "bytes": size, "source_sha256": metadata["source_sha256"]}
     if size > KNOWN_BY_SOURCE_ABOVE:

@@ -10,8 +10,8 @@ from ..errors import InputError
 from ..media.draft_file import load_draft
 from ..media.video_reader import probe_video
 from ..sizes import clip_size
-from ..weights.keys import TensorSource
 from ..weights.reader import open_file
+from ..weights.sources import TensorSource
 from .record import read_record_json
 from .tables import Facts
 
@@ -24,7 +24,7 @@ def describe_file(path: Path) -> Facts:
     if path.is_dir() or path.suffix == ".json":
         return {"kind": "clip", **read_record_json(path)}
     if path.suffix == ".safetensors":
-        names = open_file(path)[1]
+        names = open_file(path).shapes
         if LATENT in names:
             return describe_draft(path)
         if EMBEDDING in names:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..config import TransformerConfig
 from ..errors import InputError
-from ..weights.lora import PREFIX
+from ..weights.lora_keys import PREFIX
 
 TARGETS = {"qkv": 3, "attn_out": 1, "modulation": 1}  # layer of a block -> LoRA pairs, each on its share of the rows
 

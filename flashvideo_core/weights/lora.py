@@ -1,7 +1,7 @@
 """LoRA files on a transformer's weights: weight[start : start + rows] += up @ down * alpha / rank.
 
 Read are ours, in the names that ComfyUI's generic loader knows (diffusion_model.<layer>.lora_A.weight, .lora_B.weight,
-.alpha; or lora_down, lora_up), and diffusers' CogVideoX names (keys.py).
+.alpha; or lora_down, lora_up), and diffusers' CogVideoX names (lora_keys.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,67 +12,54 @@ from torch import Tensor
 
 from ..config import TransformerConfig
 from ..errors import InputError
-from .lora_keys import LORA_SIDES, LoraPart, diffusers_lora
+from .keys import Shapes
+from .lora_keys import LoraPair, match_diffusers_lora, match_our_lora
 from .reader import open_file
 
-PREFIX = "diffusion_model."
-ENDINGS = {f".{name}" if side == "alpha" else f".{name}.weight": side for name, side in LORA_SIDES.items()}
 
+def read_lora(path: str | Path, config: TransformerConfig, shapes: Shapes) -> dict[str, list[LoraPair]]:
+    """The pairs of a LoRA file by our weight names. shapes are the model's, by parameter name.
 
-def read_lora(path: str | Path, config: TransformerConfig, shapes: Mapping[str, tuple]) -> dict[str, list[LoraPart]]:
-    """What a LoRA file adds, by our weight names. shapes are the model's, by parameter name.
-
-    Raises ValueError for a file that holds anything else than a LoRA of this model.
+    Raises InputError for a file that holds anything else than a LoRA of this model.
     """
-    tensors = dict(open_file(Path(path))[0])
+    tensors = open_file(Path(path)).tensors
     try:
-        parts, left = diffusers_lora(tensors, config.hidden)
-        parts += named_parts({name: tensors[name] for name in left})
-        for part in parts:
-            check_fits(part, shapes)
-    except ValueError as error:
+        pairs = match_lora(tensors, config.hidden)
+        for pair in pairs:
+            _check_fit(pair, shapes)
+    except InputError as error:
         raise InputError(f"{path} is no LoRA for this stage {config.stage}: {error}") from None
-    out: dict[str, list[LoraPart]] = {}
-    for part in parts:
-        out.setdefault(part.weight, []).append(part)
-    if not out:
-        raise InputError(f"{path} is no LoRA for this stage {config.stage}: it holds no LoRA matrix")
-    return out
+    by_weight: dict[str, list[LoraPair]] = {}
+    for pair in pairs:
+        by_weight.setdefault(pair.weight, []).append(pair)
+    return by_weight
 
 
-def named_parts(tensors: Mapping[str, Tensor]) -> list[LoraPart]:
-    """The pairs of a file in our names. Raises ValueError for another name and for a matrix without its partner."""
-    layers: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        ending = next((ending for ending in ENDINGS if name.endswith(ending)), None)
-        if ending is None:
-            raise InputError(f"{name} is no LoRA matrix")
-        layers.setdefault(name.removesuffix(ending).removeprefix(PREFIX), {})[ENDINGS[ending]] = tensor
-    for layer, sides in layers.items():
-        if "up" not in sides or "down" not in sides:
-            raise InputError(f"{layer}: a LoRA matrix has no partner")
-    return [
-        LoraPart(f"{layer}.weight", 0, len(sides["up"]), sides["up"], sides["down"], sides.get("alpha"))
-        for layer, sides in layers.items()
-    ]
+def match_lora(tensors: Mapping[str, Tensor], hidden: int) -> list[LoraPair]:
+    """The pairs of tensors in either naming. Raises InputError for other tensors, and where there is no pair."""
+    pairs, other_names = match_diffusers_lora(tensors, hidden)
+    pairs += match_our_lora({name: tensors[name] for name in other_names})
+    if not pairs:
+        raise InputError("it holds no LoRA matrix")
+    return pairs
 
 
-def check_fits(part: LoraPart, shapes: Mapping[str, tuple]) -> None:
-    wanted = shapes.get(part.weight)
+def _check_fit(pair: LoraPair, shapes: Shapes) -> None:
+    wanted = shapes.get(pair.weight)
     if wanted is None:
-        raise InputError(f"the model has no {part.weight}")
-    up, down = tuple(part.up.shape), tuple(part.down.shape)
+        raise InputError(f"the model has no {pair.weight}")
+    up, down = tuple(pair.up.shape), tuple(pair.down.shape)
     fits = len(up) == len(down) == len(wanted) == 2 and up[1] == down[0] and down[1] == wanted[1]
-    if not fits or part.start + up[0] > wanted[0]:
-        raise InputError(f"{part.weight} is {list(wanted)}, its LoRA {list(up)} by {list(down)}")
+    if not fits or pair.start + up[0] > wanted[0]:
+        raise InputError(f"{pair.weight} is {list(wanted)}, its LoRA {list(up)} by {list(down)}")
 
 
-def merged(weight: Tensor, parts: Sequence[LoraPart], strength: float = 1.0) -> Tensor:
+def merge_lora(weight: Tensor, pairs: Sequence[LoraPair], strength: float = 1.0) -> Tensor:
     """The weight with the LoRA added, computed and returned in float32. Works on tensors without memory too."""
     out = weight.to(torch.float32, copy=True)
-    for part in parts:
-        rank = part.down.shape[0]
-        scale = strength * (1.0 if part.alpha is None else float(part.alpha) / rank)
-        up, down = (matrix.to(out.device, torch.float32) for matrix in (part.up, part.down))
-        out[part.start : part.start + part.rows] += scale * (up @ down)
+    for pair in pairs:
+        rank = pair.down.shape[0]
+        scale = strength * (1.0 if pair.alpha is None else float(pair.alpha) / rank)
+        up, down = (matrix.to(out.device, torch.float32) for matrix in (pair.up, pair.down))
+        out[pair.start : pair.start + pair.rows] += scale * (up @ down)
     return out

@@ -1,4 +1,4 @@
-"""The layer names of diffusers' CogVideoX LoRA files (and kohya's, underscored), as a table onto ours."""
+"""The names of LoRA files: diffusers' CogVideoX layers (and kohya's, underscored) as a table onto ours, and our own."""
 
 import re
 from collections.abc import Mapping
@@ -7,6 +7,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..errors import InputError
+
+PREFIX = "diffusion_model."
+"""Of our names in a file, which ComfyUI's generic loader knows."""
+
+MATRICES = {"lora_A": "down", "lora_down": "down", "lora_B": "up", "lora_up": "up", "alpha": "alpha"}
+"""How files spell the two matrices of a pair, and its alpha."""
 
 # A layer of diffusers' CogVideoX block -> (our layer, our first row, its first row, rows), in hidden sizes.
 DIFFUSERS_LORA = {
@@ -19,15 +25,20 @@ DIFFUSERS_LORA = {
     "norm1.linear": (("modulation", 0, 0, 3), ("modulation", 6, 3, 3)),  # its text half lies behind its video half
     "norm2.linear": (("modulation", 3, 0, 3), ("modulation", 9, 3, 3)),
 }
-LORA_SIDES = {"lora_A": "down", "lora_down": "down", "lora_B": "up", "lora_up": "up", "alpha": "alpha"}
-_LORA_NAME = re.compile(
-    rf"(?:.*[._])?transformer_blocks[._](\d+)[._](.+?)\.({'|'.join(LORA_SIDES)})(?:\.default)?(?:\.weight)?"
+_UNDERSCORED = {layer.replace(".", "_"): rows for layer, rows in DIFFUSERS_LORA.items()}
+_MATRIX = "|".join(MATRICES)
+_DIFFUSERS_NAME = re.compile(
+    rf"(?:.*[._])?transformer_blocks[._](\d+)[._](.+?)\.({_MATRIX})(?:\.default)?(?:\.weight)?"
 )
+_OUR_NAME = re.compile(rf"(?:{re.escape(PREFIX)})?(.+)\.(?:(?!alpha)({_MATRIX})\.weight|(alpha))")
 
 
 @dataclass(frozen=True)
-class LoraPart:
-    """A LoRA pair on some rows of one of our weights: weight[start : start + rows] += up @ down * alpha / rank."""
+class LoraPair:
+    """A LoRA on some rows of one of our weights: weight[start : start + rows] += up @ down * alpha / rank.
+
+    up [rows, rank], down [rank, in]; alpha None stands for the rank.
+    """
 
     weight: str
     start: int
@@ -37,28 +48,62 @@ class LoraPart:
     alpha: Tensor | None
 
 
-def diffusers_lora(tensors: Mapping[str, Tensor], hidden: int) -> tuple[list[LoraPart], list[str]]:
+def match_diffusers_lora(tensors: Mapping[str, Tensor], hidden: int) -> tuple[list[LoraPair], list[str]]:
     """A LoRA with diffusers' (or kohya's underscored) CogVideoX names on our weights; and the names left over.
 
-    Raises ValueError for a matrix without its partner or one of another hidden size.
+    Raises InputError for a matrix without its partner or one of another hidden size.
     """
-    layers, left = {}, []
-    tables = {layer.replace(".", "_"): parts for layer, parts in DIFFUSERS_LORA.items()}
+    layers: dict[tuple[str, str], dict[str, Tensor]] = {}
+    other_names = []
     for name in tensors:
-        match = _LORA_NAME.fullmatch(name)
-        if match and match[2].replace(".", "_") in tables:
-            layers.setdefault((match[1], match[2].replace(".", "_")), {})[LORA_SIDES[match[3]]] = tensors[name]
+        match = _DIFFUSERS_NAME.fullmatch(name)
+        layer = match and match[2].replace(".", "_")
+        if layer in _UNDERSCORED:
+            layers.setdefault((match[1], layer), {})[MATRICES[match[3]]] = tensors[name]
         else:
-            left.append(name)
-    out = []
-    for (block, layer), sides in layers.items():
-        if "up" not in sides or "down" not in sides:
-            raise InputError(f"block {block}, {layer}: a LoRA matrix has no partner")
-        total = hidden * sum(rows for *_, rows in tables[layer])
-        if sides["up"].shape[0] != total:
-            raise InputError(f"block {block}, {layer}: {sides['up'].shape[0]} rows, {total} are needed")
-        for ours, start, source, rows in tables[layer]:
-            up = sides["up"][source * hidden : (source + rows) * hidden]
-            weight, alpha = f"blocks.{block}.{ours}.weight", sides.get("alpha")
-            out.append(LoraPart(weight, start * hidden, rows * hidden, up, sides["down"], alpha))
-    return out, left
+            other_names.append(name)
+    pairs = []
+    for (block, layer), matrices in layers.items():
+        pairs += _split_rows(f"block {block}, {layer}", f"blocks.{block}", _UNDERSCORED[layer], matrices, hidden)
+    return pairs, other_names
+
+
+def _split_rows(
+    label: str, block: str, table: tuple[tuple[str, int, int, int], ...], matrices: dict[str, Tensor], hidden: int
+) -> list[LoraPair]:
+    """The pairs of our layers that one of diffusers' layers is; label names it in errors."""
+    _check_partners(label, matrices)
+    up, total = matrices["up"], hidden * sum(rows for *_, rows in table)
+    if up.shape[0] != total:
+        raise InputError(f"{label}: {up.shape[0]} rows, {total} are needed")
+    return [
+        LoraPair(
+            weight=f"{block}.{ours}.weight",
+            start=start * hidden,
+            rows=rows * hidden,
+            up=up[source * hidden : (source + rows) * hidden],
+            down=matrices["down"],
+            alpha=matrices.get("alpha"),
+        )
+        for ours, start, source, rows in table
+    ]
+
+
+def match_our_lora(tensors: Mapping[str, Tensor]) -> list[LoraPair]:
+    """The pairs of a file in our names. Raises InputError for another name and for a matrix without its partner."""
+    layers: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        match = _OUR_NAME.fullmatch(name)
+        if match is None:
+            raise InputError(f"{name} is no LoRA matrix")
+        layers.setdefault(match[1], {})[MATRICES[match[2] or match[3]]] = tensor
+    for layer, matrices in layers.items():
+        _check_partners(layer, matrices)
+    return [
+        LoraPair(f"{layer}.weight", 0, len(m["up"]), m["up"], m["down"], m.get("alpha")) for layer, m in layers.items()
+    ]
+
+
+def _check_partners(label: str, matrices: dict[str, Tensor]) -> None:
+    if "up" not in matrices or "down" not in matrices:
+        raise InputError(f"{label}: a LoRA matrix has no partner")

@@ -1,7 +1,7 @@
 """Opening a file of weights: safetensors, or a .pt of plain tensors. Nothing in it is ever executed.
 
 Tensors stay on disk until they are asked for (both kinds are memory-mapped). Whatever is wrong with a file
-becomes a ValueError of one line that begins with its path.
+becomes an InputError of one line that begins with its path.
 """
 
 import hashlib
@@ -9,16 +9,18 @@ import pickle
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import InputError, first_sentence
-from . import keys
+from .identify import select_used
+from .keys import RELEASED_OUTER, Shapes
 
 
-class LazyTensors(Mapping):
+class LazyTensors(Mapping[str, Tensor]):
     """The tensors of a safetensors file by name, read on access."""
 
     def __init__(self, path: Path):
@@ -36,26 +38,34 @@ class LazyTensors(Mapping):
         return len(self.shapes)
 
 
-def open_file(path: Path) -> tuple[Mapping[str, Tensor], keys.Shapes, dict[str, str]]:
-    """Tensors, their shapes and the metadata ({} for a .pt). Raises ValueError."""
-    kind = _kind(path)
-    if kind == "safetensors":
+class WeightFile(NamedTuple):
+    """An opened file: its tensors by name, read on access, their shapes, and the metadata ({} for a .pt)."""
+
+    tensors: Mapping[str, Tensor]
+    shapes: Shapes
+    metadata: dict[str, str]
+
+
+def open_file(path: Path) -> WeightFile:
+    """Raises InputError for a file that is neither kind, or damaged."""
+    if _find_kind(path) == "safetensors":
         tensors = _open_safetensors(path)
-        return tensors, tensors.shapes, tensors.file.metadata() or {}
+        return WeightFile(tensors, tensors.shapes, tensors.file.metadata() or {})
     tensors = _open_pt(path)
-    return tensors, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, {}
+    return WeightFile(tensors, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, {})
 
 
 def file_sha256(path: str | Path) -> str:
-    """The SHA-256 of a file in hexadecimal, read in small pieces."""
+    """The SHA-256 of a file in hexadecimal."""
     digest = hashlib.sha256()
     with Path(path).open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
+        while block := file.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()
 
 
-def _kind(path: Path) -> str:
+def _find_kind(path: Path) -> Literal["safetensors", "pt"]:
+    """By its first bytes, whatever its name."""
     if not path.exists():
         raise InputError(f"{path} does not exist")
     if not path.is_file():
@@ -92,12 +102,12 @@ def _open_pt(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path} is damaged: {first_sentence(error)}") from None
     except Exception as error:  # torch and the unpickler raise many types here
         raise InputError(f"{path} is cut off or damaged: {first_sentence(error)}") from None
-    for outer in keys.RELEASED_OUTER:
+    for outer in RELEASED_OUTER:
         if isinstance(content, dict) and isinstance(content.get(outer), dict):
             content = content[outer]
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise InputError(f"{path} holds a {type(content).__name__}, not a table of named tensors")
-    strange = [name for name in keys.relevant(content) if not isinstance(content[name], Tensor)]
-    if strange:
-        raise InputError(f"{path} holds {strange[0]} as a {type(content[strange[0]]).__name__}, not a tensor")
+    others = [name for name in select_used(content) if not isinstance(content[name], Tensor)]
+    if others:
+        raise InputError(f"{path} holds {others[0]} as a {type(content[others[0]]).__name__}, not a tensor")
     return {name: value for name, value in content.items() if isinstance(value, Tensor)}

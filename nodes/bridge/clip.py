@@ -72,7 +72,7 @@ def load_word_clip(path: str | Path) -> comfy.sd.CLIP:
 def load_text_clip(path: str | Path) -> comfy.sd.CLIP:
     """A word-level encoder of ours, or T5-XXL as ComfyUI's CLIPLoader of type cogvideox loads it."""
     path = Path(path)
-    if path.suffix == ".safetensors" and "config" in open_file(path)[2]:
+    if path.suffix == ".safetensors" and "config" in open_file(path).metadata:
         return load_word_clip(path)
     embeddings = folder_paths.get_folder_paths("embeddings")
     return comfy.sd.load_clip([str(path)], embeddings, clip_type=comfy.sd.CLIPType.COGVIDEOX)

@@ -8,7 +8,7 @@ import comfy.utils
 from torch import Tensor
 
 from ...flashvideo_core.errors import InputError
-from ...flashvideo_core.weights.lora_keys import LoraPart, diffusers_lora
+from ...flashvideo_core.weights.lora_keys import LoraPair, match_diffusers_lora
 from .sampling import get_config
 from .types import Model
 
@@ -24,7 +24,7 @@ def apply_lora(model: Model, path: str | Path, strength: float) -> Model:
     config = get_config(model)
     tensors = comfy.utils.load_torch_file(str(path), safe_load=True)
     try:
-        pairs, other_names = diffusers_lora(tensors, config.hidden)
+        pairs, other_names = match_diffusers_lora(tensors, config.hidden)
     except InputError as error:
         raise InputError(f"this LoRA does not fit stage {config.stage}: {error}") from None
     lora, key_map = rename_pairs(pairs)
@@ -37,7 +37,7 @@ def apply_lora(model: Model, path: str | Path, strength: float) -> Model:
     return patched
 
 
-def rename_pairs(pairs: list[LoraPart]) -> tuple[dict[str, Tensor], dict[str, WeightRows]]:
+def rename_pairs(pairs: list[LoraPair]) -> tuple[dict[str, Tensor], dict[str, WeightRows]]:
     """The pairs under names that ComfyUI reads, and for each of these names the weight and rows it stands for."""
     lora, key_map = {}, {}
     for pair in pairs:

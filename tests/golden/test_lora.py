@@ -9,7 +9,8 @@ from support.golden import CHECKPOINTS, ONE_PASS, compare, recorded
 
 from flashvideo_core.checkpoint import Weights, load_transformer, read_tensor
 from flashvideo_core.config import STAGE1
-from flashvideo_core.weights.keys import RELEASED_LORA_ALPHA, TensorSource
+from flashvideo_core.weights.keys import RELEASED_LORA_ALPHA
+from flashvideo_core.weights.sources import TensorSource
 
 
 @pytest.mark.parametrize("layer", ["plain", "qkv", "r128"])

@@ -13,7 +13,8 @@ from flashvideo_core.convert import convert
 from flashvideo_core.training.loop import LoopConfig, fit
 from flashvideo_core.training.lora import LoRALinear, add_lora, convert_lora, count_lora_parameters
 from flashvideo_core.training.losses import stage1_loss
-from flashvideo_core.weights.lora import merged, named_parts
+from flashvideo_core.weights.lora import merge_lora
+from flashvideo_core.weights.lora_keys import match_our_lora
 
 STAGE1_PT, STAGE2_PT = CHECKPOINTS / "stage1.pt", CHECKPOINTS / "stage2.pt"
 
@@ -52,9 +53,9 @@ def test_on_the_fly_it_is_what_the_released_code_computes(layer):
         assert error(lora(golden["x"]), golden["y_unmerged"]) <= ONE_PASS
     model = nn.Module()
     model.layer = lora
-    parts = named_parts(convert_lora(model, dict(model.named_parameters()), torch.float32))
-    assert [part.weight for part in parts] == ["layer.weight"]
-    assert error(merged(weight, parts), golden["merged.weight"]) <= ONE_PASS
+    pairs_read = match_our_lora(convert_lora(model, dict(model.named_parameters()), torch.float32))
+    assert [pair.weight for pair in pairs_read] == ["layer.weight"]
+    assert error(merge_lora(weight, pairs_read), golden["merged.weight"]) <= ONE_PASS
 
 
 @pytest.mark.parametrize("path", [STAGE1_PT, STAGE2_PT], ids=lambda path: path.stem)

@@ -1,0 +1,66 @@
+"""What a foreign file of weights is, told from the names and shapes of its tensors alone."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+from ..attention import HEAD_DIM
+from ..config import STAGE1, STAGE2, TransformerConfig, VAEConfig
+from ..config import VAE as RELEASED_VAE
+from ..errors import InputError
+from .keys import RELEASED_PREFIX, Shapes, drop_prefix
+
+_UNUSED = re.compile(r"mixins\.pos_embed\.freqs_(sin|cos)|transformer\.position_embeddings\.weight")
+_VAE_BLOCK = {
+    "released": re.compile(r"encoder\.down\.(\d+)\.block\.(\d+)\.conv1\.conv\.weight"),
+    "diffusers": re.compile(r"encoder\.down_blocks\.(\d+)\.resnets\.(\d+)\.conv1\.conv\.weight"),
+}
+
+
+def select_used(names: Iterable[str]) -> list[str]:
+    """A released file's names without those of other modules, unused buffers and the VAE's loss."""
+    names = list(names)
+    if any(name.startswith(RELEASED_PREFIX) for name in names):
+        return [n for n in names if n.startswith(RELEASED_PREFIX) and not _UNUSED.fullmatch(drop_prefix(n))]
+    return [n for n in names if not n.startswith("loss")]
+
+
+def identify_weights(shapes: Shapes) -> tuple[str, TransformerConfig | VAEConfig]:
+    """Origin ("released" or "diffusers") and config of a foreign file.
+
+    Raises InputError, without the file's name, for a file that holds neither a transformer nor a VAE of ours.
+    """
+    try:
+        if any(name.startswith(RELEASED_PREFIX) for name in shapes):
+            return "released", _read_transformer_config({drop_prefix(name): shape for name, shape in shapes.items()})
+        for origin, pattern in _VAE_BLOCK.items():
+            blocks = {m.groups(): shape for name, shape in shapes.items() if (m := pattern.fullmatch(name))}
+            if blocks:
+                return origin, _read_vae_config(blocks, shapes["encoder.conv_in.conv.weight"][0])
+    except KeyError as error:
+        raise InputError(f"misses {error.args[0]}, without which its sizes are unknown") from None
+    except (IndexError, ZeroDivisionError):
+        raise InputError("has tensors of the right names and impossible shapes") from None
+    raise InputError(f"holds no FlashVideo transformer and no CogVideoX VAE, but {len(shapes)} other tensors")
+
+
+def _read_transformer_config(shapes: Shapes) -> TransformerConfig:
+    has_reference = any(name.startswith("ref_step_time_embedding.") for name in shapes)
+    hidden = shapes["mixins.patch_embed.proj.weight"][0]
+    if hidden < HEAD_DIM or hidden % HEAD_DIM:
+        raise InputError(f"has a hidden size of {hidden}, which is no multiple of {HEAD_DIM}")
+    return replace(
+        STAGE2 if has_reference else STAGE1,
+        layers=len({m[1] for name in shapes if (m := re.match(r"transformer\.layers\.(\d+)\.", name))}),
+        hidden=hidden,
+        time_dim=shapes["time_embed.0.weight"][0],
+        text_dim=shapes["mixins.patch_embed.text_proj.weight"][1],
+    )
+
+
+def _read_vae_config(blocks: dict[tuple[str, str], tuple[int, ...]], channels: int) -> VAEConfig:
+    """blocks: (level, block) -> shape of an encoder convolution."""
+    widths = [blocks[str(level), "0"][0] for level in range(4)]
+    multipliers = tuple(width // channels for width in widths)
+    count = len({block for level, block in blocks if level == "0"})
+    return replace(RELEASED_VAE, channels=channels, multipliers=multipliers, blocks=count)
