@@ -100,7 +100,7 @@ def test_the_plan_of_other_sizes_and_weights(capsys):
 
 
 def test_the_plan_says_when_guidance_takes_two_passes(capsys, monkeypatch):
-    monkeypatch.setattr("flashvideo_core.cli.info.free_memory", lambda device: 12_500_000_000)
+    monkeypatch.setattr("flashvideo_core.cli.info.free_memory", lambda device: 12_000_000_000)
     code, out, _ = run(capsys, "info", "--plan", "--device", "cpu", "--dtype", "bf16")
     lines = {line.split()[0]: line for line in out.splitlines() if line.startswith("  ")}
     assert code == 0 and lines["stage1"].endswith("guidance in two passes")
