@@ -17,7 +17,8 @@ def test_start_is_quiet_and_quick(server):
     assert float(seconds[1]) < 1.0
 
 
-# The table of design.md. An input is (type, default, options); a COMBO without default starts at its first option.
+# Ids, sockets, types and defaults are a contract (CONTRIBUTING.md, a node).
+# An input is (type, default, options); a COMBO without default starts at its first option.
 FILES = object()
 MOTIONS = ["none", "very low motion", "low motion", "medium motion", "high motion", "very high motion"]
 TABLE = {

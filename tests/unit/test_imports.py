@@ -100,7 +100,7 @@ def test_the_core_imports_without_comfyui_and_optional_packages():
 
 
 def test_the_public_api_is_the_contract():
-    """The names and parameters that programs outside this repository call (design.md)."""
+    """The names and parameters that programs outside this repository call."""
     from flashvideo_core import checkpoint, handoff, pipeline, sampling, schedule, tiling
     from flashvideo_core.dit import Transformer
     from flashvideo_core.vae import VAE

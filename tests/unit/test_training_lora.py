@@ -69,7 +69,7 @@ def test_a_new_lora_changes_nothing_and_only_it_is_trained(path):
 
 
 def test_the_released_lora_has_as_many_parameters():
-    """Stage 1 counts 11.807 GB with its LoRA and 11.14 GB merged, in bf16 (reference/paper.md)."""
+    """Stage 1 counts 11.807 GB with its LoRA and 11.14 GB merged, in bf16 (docs/released-model.md 4)."""
     assert 2 * count_lora_parameters(STAGE1, 128) / 1e9 == pytest.approx(11.807 - 11.14, abs=0.005)
 
 
