@@ -1,0 +1,67 @@
+"""Prompt files and workflows of the batch client, and which values go where; no server."""
+
+import copy
+
+import pytest
+from support.queue_graph import make_review_graph
+
+from flashvideo_core.cli.queue import read_prompt_lines
+from flashvideo_core.cli.workflow import PromptLine, fill_graph, fingerprint, load_workflow
+
+
+def test_a_prompt_a_line_or_json(tmp_path):
+    path = tmp_path / "prompts.txt"
+    path.write_text('a red ball\n\n  {"prompt": "a blue ball", "seed": 7}\n')
+    assert read_prompt_lines(path) == [
+        PromptLine("a red ball", {"prompt": "a red ball"}),
+        PromptLine("a blue ball", {"prompt": "a blue ball", "seed": 7}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("", "no prompt"), ('x\n{"seed": 1}', "line 2.*prompt"), ('{"prompt": "x"', "line 1.*JSON")],
+)
+def test_unusable_prompt_files(tmp_path, text, message):
+    path = tmp_path / "prompts.txt"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_prompt_lines(path)
+
+
+def test_the_ui_form_is_refused(tmp_path):
+    path = tmp_path / "ui.json"
+    path.write_text('{"nodes": [], "links": []}')
+    with pytest.raises(ValueError, match="API form"):
+        load_workflow(path)
+
+
+def test_values_go_to_their_widgets():
+    line = PromptLine("p", {"prompt": "p", "seed": 9, "choice": 1, "FlashVideoStage2.cfg": 3.0, "stage1.steps": 4})
+    filled = fill_graph(make_review_graph(), line, drafts=False)
+    assert filled["text"]["inputs"]["prompt"] == "p"
+    assert (filled["stage1"]["inputs"]["seed"], filled["stage2"]["inputs"]["seed"]) == (9, 9)
+    assert (filled["stage1"]["inputs"]["steps"], filled["stage2"]["inputs"]["cfg"]) == (4, 3.0)
+    assert (filled["review"]["inputs"]["choice"], filled["review"]["inputs"]["decision"]) == (1, "approve")
+    assert fill_graph(make_review_graph(), line, drafts=True)["review"]["inputs"]["decision"] == "review"
+    assert make_review_graph()["stage1"]["inputs"]["seed"] == 1
+
+
+@pytest.mark.parametrize("key", ["speed", "stage1.nothing", "Nobody.cfg", "stage1.model"])
+def test_values_without_a_widget_are_refused(key):
+    with pytest.raises(ValueError, match=key):
+        fill_graph(make_review_graph(), PromptLine("p", {key: 1}), drafts=False)
+
+
+def test_the_choice_stays_in_the_same_folder():
+    graph = make_review_graph()
+    one, two = (fill_graph(graph, PromptLine("p", {"choice": i}), drafts=bool(i)) for i in (0, 1))
+    assert fingerprint(one) == fingerprint(two)
+    assert fingerprint(fill_graph(graph, PromptLine("p", {"seed": 2}), drafts=False)) != fingerprint(one)
+
+
+def test_graphs_are_not_changed():
+    before = make_review_graph()
+    kept = copy.deepcopy(before)
+    fill_graph(before, PromptLine("p", {"prompt": "other"}), drafts=False)
+    assert before == kept
