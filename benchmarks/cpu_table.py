@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from flashvideo_core.bench.measure import BenchResult, bench
-from flashvideo_core.bench.process import Job
+from flashvideo_core.bench.process import BenchJob
 from flashvideo_core.bench.sizes import SIZES
 from flashvideo_core.markdown import format_table
 
@@ -40,7 +40,7 @@ def main() -> None:
     rows = []
     for size in args.sizes:
         for workload in ("dit", "vae-encode", "vae-decode"):
-            result = bench(Job(workload, size), PEERS, args.rounds)
+            result = bench(BenchJob(workload, size), PEERS, args.rounds)
             with args.log.open("a") as log:
                 log.write(json.dumps(result) + "\n")
             rows.append(format_row(result))

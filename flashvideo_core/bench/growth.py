@@ -9,7 +9,7 @@ import torch
 from ..types import ProgressCallback
 from .measure import Machine, machine_facts, plan_peak
 from .operations import count_operations
-from .process import Job, start_memory_worker, start_worker
+from .process import BenchJob, start_memory_worker, start_worker
 from .sizes import LATENT_FIELD, NETWORKS, Latent, find_size
 from .worker import DTYPES
 
@@ -63,7 +63,7 @@ def measure_growth(
             "resolution": [(frames[0], *scale_sides(base, side)) for side in sides],
         }
         latents = list(dict.fromkeys(latent for axis in by_axis.values() for latent in axis))
-        job = Job(network, size_name, base, device, dtype, threads)
+        job = BenchJob(network, size_name, base, device, dtype, threads)
         measured = _measure_latents(job, latents, callback)
         points += [
             {"part": network, "axis": axis, **measured[latent]} for axis, along in by_axis.items() for latent in along
@@ -77,7 +77,7 @@ def scale_sides(latent: Latent, factor: float) -> tuple[int, int]:
     return 2 * round(latent[1] * factor / 2), 2 * round(latent[2] * factor / 2)
 
 
-def _measure_latents(job: Job, latents: list[Latent], callback: ProgressCallback | None) -> dict[Latent, dict]:
+def _measure_latents(job: BenchJob, latents: list[Latent], callback: ProgressCallback | None) -> dict[Latent, dict]:
     """By latent, the points without `part` and `axis`."""
     points = {}
     with start_memory_worker(job) as for_memory, start_worker(job) as for_time:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import InputError
+from ..packages import require_package
 from ..weights.atomic import atomic_write
 from .growth import AXES, GrowthResult
 from .sizes import NETWORKS
@@ -16,10 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def check_matplotlib() -> None:
-    """Measuring takes minutes: what its end needs is looked for at its start. Raises InputError."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise InputError("bench --growth draws with matplotlib: pip install matplotlib")
+def check_can_plot() -> None:
+    """Raises InputError without matplotlib. Measuring takes minutes: what its end needs is looked for at its start."""
+    require_package("matplotlib", "bench --growth draws with", "bench")
 
 
 def plot_growth(path: Path, result: GrowthResult) -> None:

@@ -15,7 +15,7 @@ from ..memory import free_memory, plan_run, transformer_peak, vae_peak
 from ..sizes import clip_size
 from ..types import ProgressCallback
 from .operations import count_operations
-from .process import PEERS, Job, Worker, start_memory_worker, start_worker
+from .process import PEERS, BenchJob, Worker, start_memory_worker, start_worker
 from .sizes import NETWORKS, Size, frame_size
 from .worker import DTYPES
 
@@ -69,7 +69,7 @@ class BenchResult(Machine, total=False):
 
 
 def bench(
-    job: Job, peers: tuple[str, ...] = (), repeats: int = 3, callback: ProgressCallback | None = None
+    job: BenchJob, peers: tuple[str, ...] = (), repeats: int = 3, callback: ProgressCallback | None = None
 ) -> BenchResult:
     """Measures a job; peers are "diffusers" and "comfyui".
 
@@ -102,7 +102,7 @@ def bench(
     return result
 
 
-def _check(job: Job, peers: tuple[str, ...], repeats: int) -> None:
+def _check(job: BenchJob, peers: tuple[str, ...], repeats: int) -> None:
     if repeats < 1:
         raise InputError(f"repeats is {repeats}; it must be at least 1")
     if peers and job.workload not in NETWORKS:
@@ -111,13 +111,13 @@ def _check(job: Job, peers: tuple[str, ...], repeats: int) -> None:
         raise InputError(f"peers are measured from a checkout of the repository, which has benchmarks/{PEERS.name}")
 
 
-def _measure_peak(job: Job, implementation: str) -> int | None:
+def _measure_peak(job: BenchJob, implementation: str) -> int | None:
     with start_memory_worker(job, implementation) as worker:
         return worker.measure_peak()
 
 
 def _measure_rounds(
-    job: Job, workers: dict[str, Worker], repeats: int, callback: ProgressCallback | None
+    job: BenchJob, workers: dict[str, Worker], repeats: int, callback: ProgressCallback | None
 ) -> tuple[Rounds, list[float]]:
     """The rounds, each begun by another implementation, and the rate of matrix products before each."""
     names, rounds, rates = list(workers), [], []

@@ -21,7 +21,7 @@ PEERS = PACKAGE_PARENT / "benchmarks" / "peers.py"  # apart, because the package
 
 
 @dataclass(frozen=True)
-class Job:
+class BenchJob:
     """A workload at a named size (at another latent where one is named), and what it runs on. Raises InputError."""
 
     workload: str
@@ -81,7 +81,7 @@ class Worker:
 
 @contextmanager
 def start_worker(
-    job: Job, implementation: str = "ours", environment: Mapping[str, str] | None = None
+    job: BenchJob, implementation: str = "ours", environment: Mapping[str, str] | None = None
 ) -> Iterator[Worker]:
     """A worker that is ready; it is ended on leaving. Raises InputError with its last words where it fails."""
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT), **(environment or {})}
@@ -101,6 +101,6 @@ def start_worker(
             process.wait()
 
 
-def start_memory_worker(job: Job, implementation: str = "ours") -> AbstractContextManager[Worker]:
+def start_memory_worker(job: BenchJob, implementation: str = "ours") -> AbstractContextManager[Worker]:
     """A worker for `measure_peak` alone: what it frees goes back to the system, which costs time."""
     return start_worker(job, implementation, RETURN_FREED_BLOCKS)

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 from ..bench.growth import GrowthResult, measure_growth
-from ..bench.growth_plot import check_matplotlib, plot_growth
+from ..bench.growth_plot import check_can_plot, plot_growth
 from ..bench.measure import BenchResult, PeerFigures, bench
-from ..bench.process import Job
+from ..bench.process import BenchJob
 from ..bench.sizes import format_latent, parse_latent
 from ..components import pick_device
 from ..markdown import format_table
@@ -22,13 +22,13 @@ def run(args: argparse.Namespace, reporter: Reporter) -> None:
     if device.type == "cpu" and importlib.util.find_spec("psutil") is None:
         reporter.note("peak memory is not measured without psutil: pip install psutil")
     if args.growth:
-        check_matplotlib()
+        check_can_plot()
         result = measure_growth(args.size, str(device), dtype, args.threads, reporter.progress)
         plot_growth(Path(args.growth), result)
         lines = describe_growth(result)
     else:
         latent = parse_latent(args.latent) if args.latent else None
-        job = Job(args.part, args.size, latent, str(device), dtype, args.threads)
+        job = BenchJob(args.part, args.size, latent, str(device), dtype, args.threads)
         result = bench(job, tuple(dict.fromkeys(args.peer)), args.repeats, reporter.progress)
         lines = describe_result(result)
     reporter.finish(result, [*lines, json.dumps(result)])

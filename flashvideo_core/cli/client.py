@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..packages import require_package
 from ..types import Notify, ProgressCallback
 from .queue_entry import QueueEntry, QueueRecord, open_entry
 from .workflow import REVIEW, Graph, PromptLine, fill_graph, find_title, nodes_of_class
@@ -43,10 +44,9 @@ def run_queue(
     server: host:port. drafts: only what is before the review. progress(node, step, total, None) as it is reported
     by the server, note(text) for each line. Raises InputError for no server, a missing node, values that it refuses.
     """
-    try:
-        import aiohttp  # not needed for anything else
-    except ImportError:
-        raise InputError("the batch client needs the Python package aiohttp (pip install aiohttp)") from None
+    require_package("aiohttp", "the batch client needs", "queue")
+    import aiohttp
+
     if drafts and len(nodes_of_class(graph, REVIEW)) != 1:
         raise InputError(f"drafts alone need a workflow with one {REVIEW}")
     entries = [open_entry(line, fill_graph(graph, line, drafts), Path(folder), drafts) for line in lines]

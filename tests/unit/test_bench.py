@@ -12,7 +12,7 @@ from support.golden import ONE_PASS
 from flashvideo_core.bench.measure import bench, relative_error
 from flashvideo_core.bench.memory import peak_bytes
 from flashvideo_core.bench.operations import count_operations
-from flashvideo_core.bench.process import Job
+from flashvideo_core.bench.process import BenchJob
 from flashvideo_core.bench.sizes import SIZES, find_size, parse_latent
 from flashvideo_core.memory import transformer_peak
 
@@ -58,7 +58,7 @@ def test_the_command_measures_a_peer_with_the_same_weights(capsys, workload):
 @pytest.mark.skipif(not AVAILABLE, reason=REASON)
 @pytest.mark.parametrize("workload", ["vae-decode", "vae-encode", "dit"])
 def test_comfyui_computes_the_same(workload):
-    result = bench(Job(workload, "tiny"), ("comfyui",), repeats=1)
+    result = bench(BenchJob(workload, "tiny"), ("comfyui",), repeats=1)
     assert result["comfyui"]["error"] < ONE_PASS
 
 
@@ -95,17 +95,17 @@ def test_what_is_refused(monkeypatch, tmp_path, options, message):
     monkeypatch.setenv("COMFYUI_PATH", str(tmp_path))
     bench_options = {name: options.pop(name) for name in ("peers", "repeats") if name in options}
     with pytest.raises(ValueError, match=message):
-        bench(Job(**{"workload": "dit", "size_name": "tiny", **options}), **bench_options)
+        bench(BenchJob(**{"workload": "dit", "size_name": "tiny", **options}), **bench_options)
 
 
 def test_peers_need_a_checkout(monkeypatch, tmp_path):
     monkeypatch.setattr("flashvideo_core.bench.measure.PEERS", tmp_path / "peers.py")
     with pytest.raises(ValueError, match=r"from a checkout of the repository, which has benchmarks/peers\.py"):
-        bench(Job("dit", "tiny"), ("diffusers",))
+        bench(BenchJob("dit", "tiny"), ("diffusers",))
 
 
 def test_a_worker_that_fails_says_why(monkeypatch, tmp_path):
     (tmp_path / "comfy").mkdir()
     monkeypatch.setenv("COMFYUI_PATH", str(tmp_path))
     with pytest.raises(ValueError, match=r"comfyui failed: .*No module named 'comfy"):
-        bench(Job("dit", "tiny"), ("comfyui",))
+        bench(BenchJob("dit", "tiny"), ("comfyui",))
