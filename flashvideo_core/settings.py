@@ -18,7 +18,7 @@ from .errors import InputError
 from .guidance import guidance_scale
 from .memory import VAESplit
 from .schedule import check_noise_step, stage1_schedule, stage2_times
-from .sizes import MULTIPLE, check_frame_count, floor_size
+from .sizes import MULTIPLE, check_frame_count, floor_size, latent_size
 
 MAX_STAGE2_STEPS = 1000
 
@@ -92,7 +92,7 @@ class DraftSettings(Settings):
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         """(T, H, W) of the latent."""
-        return (self.frames + 3) // 4, self.height // 8, self.width // 8
+        return latent_size(self.frames, self.height, self.width)
 
 
 @dataclass(frozen=True)

@@ -30,3 +30,8 @@ def trimmed_count(frames: int) -> int:
 def clip_size(t: int, h: int, w: int) -> tuple[int, int, int]:
     """(frames, height, width) of the clip that a latent of t x h x w decodes to."""
     return 4 * t - 3, 8 * h, 8 * w
+
+
+def latent_size(frames: int, height: int, width: int) -> tuple[int, int, int]:
+    """(T, H, W) of the latent of a clip, in pixels; what no whole latent frame or pixel holds is left out."""
+    return (frames + 3) // 4, height // 8, width // 8

@@ -54,7 +54,8 @@ def plan_memory(options: PlanOptions) -> Facts:
     draft = DraftSettings.from_defaults(configs["stage1"].defaults, **options.draft)
     refine = RefineSettings.from_defaults(configs["stage2"].defaults, **options.refine)
     free = free_memory(device)
-    phases = plan_run(configs, draft.to_json(), refine.to_json(), dtype, device, free)
+    plan = plan_run(configs, (draft.frames, *draft.size), refine.size, dtype, device, free)
+    phases = [phase.to_json() for phase in plan]
     return {"device": str(device), "dtype": str(dtype).removeprefix("torch."), "free": free, "phases": phases}
 
 
