@@ -28,7 +28,7 @@ from flashvideo_core.checkpoint import load_vae
 from flashvideo_core.components import component_files
 from flashvideo_core.config import VAEConfig
 from flashvideo_core.markdown import format_table
-from flashvideo_core.memory import SHARE, plan_vae, tile_overlap, vae_peak
+from flashvideo_core.memory import USABLE_SHARE, plan_vae, tile_overlap, vae_peak
 from flashvideo_core.tiling import decode_released_strips, tiled
 from flashvideo_core.tiny.render import render
 from flashvideo_core.tiny.scene import sample_scene
@@ -64,7 +64,7 @@ def compare_seams(vae: nn.Module, z: Tensor) -> dict[str, dict[str, float]]:
 def largest_tile(config: VAEConfig, size: tuple[int, int]) -> tuple[int, int]:
     """The plan's tile (height, width) of a decode for which chunks of a frame are just too large."""
     work = (config, "decode", (1, *size), torch.float32, torch.device("cpu"))
-    return plan_vae(*work, int(0.99 * vae_peak(*work, size[0] * size[1]) / SHARE)).cut
+    return plan_vae(*work, int(0.99 * vae_peak(*work, size[0] * size[1]) / USABLE_SHARE)).split
 
 
 def render_latents(vae: nn.Module, clips: int) -> list[Tensor]:

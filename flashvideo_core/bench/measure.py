@@ -16,7 +16,7 @@ from ..sizes import clip_size
 from ..types import ProgressCallback
 from .operations import count_operations
 from .process import PEERS, BenchJob, Worker, start_memory_worker, start_worker
-from .sizes import NETWORKS, Size, frame_size
+from .sizes import NETWORKS, Size
 from .worker import DTYPES
 
 Rounds = list[dict[str, float]]
@@ -166,11 +166,9 @@ def plan_peak(workload: str, size: Size, dtype: torch.dtype, device: torch.devic
     if workload in ("stage1", "stage2"):
         return transformer_peak(getattr(size, workload), 2, size.latent_of(workload), dtype.itemsize)
     configs = {"stage1": size.stage1, "stage2": size.stage2, "vae": size.vae}
-    draft = dict(zip(("height", "width"), frame_size(size.draft_latent), strict=True))
-    clip = dict(zip(("height", "width"), frame_size(size.clip_latent), strict=True))
-    draft["frames"] = 4 * size.draft_latent[0] - 3
-    phases = plan_run(configs, draft, clip, dtype, device, free_memory(device))
-    return max(phase["work"] + phase["weights"] * (device.type != "cpu") for phase in phases)
+    draft, target = clip_size(*size.draft_latent), clip_size(*size.clip_latent)[1:]
+    phases = plan_run(configs, draft, target, dtype, device, free_memory(device))
+    return max(phase.work + phase.weights * (device.type != "cpu") for phase in phases)
 
 
 def machine_facts(device: str, dtype: str, threads: int | None) -> Machine:
