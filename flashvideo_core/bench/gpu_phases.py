@@ -24,8 +24,7 @@ from ..vae import VAE
 from ..vae_chunks import ChunkSize
 from .operations import count_decode, count_encode, count_transformer
 from .sizes import Latent, Size
-
-MATMUL = {"cpu": 512, "cuda": 8192}  # side of the square matrices
+from .timing import MATMUL_SIDE, matmul_rate
 
 
 class Row(TypedDict):
@@ -53,10 +52,10 @@ EMPTY = Row(what="", seconds=None, operations=None, peak=None, planned=None, not
 
 
 def measure_matmul(case: Case) -> list[Row]:
-    """The rate of one large matrix product: the ceiling that the other rates are read against."""
-    side = MATMUL[case.device.type]
-    a, b = (torch.randn(side, side, device=case.device, dtype=case.dtype) for _ in range(2))
-    return [measure(case, f"matrix product {side}x{side}", lambda: a @ b, 2.0 * side**3)]
+    """A large matrix product, many in a row: the ceiling that the other rates are read against."""
+    operations = 2.0 * MATMUL_SIDE[case.device.type] ** 3
+    seconds = operations / matmul_rate(case.device, case.dtype)
+    return [Row(**EMPTY | {"what": "large matrix product", "seconds": seconds, "operations": operations})]
 
 
 def measure_attention(case: Case) -> list[Row]:

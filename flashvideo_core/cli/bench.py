@@ -5,6 +5,7 @@ import importlib.util
 import json
 from pathlib import Path
 
+from ..bench.gpu_report import write_gpu_report
 from ..bench.growth import GrowthResult, measure_growth
 from ..bench.growth_plot import check_can_plot, plot_growth
 from ..bench.measure import BenchResult, PeerFigures, bench
@@ -12,6 +13,8 @@ from ..bench.process import BenchJob
 from ..bench.sizes import format_latent, parse_latent
 from ..components import pick_device
 from ..markdown import format_table
+from ..weights.atomic import check_writable
+from .components import DTYPES
 from .progress import Reporter
 
 
@@ -19,6 +22,12 @@ def run(args: argparse.Namespace, reporter: Reporter) -> None:
     """Lines for people, and on the last line all figures as JSON."""
     device = pick_device(args.device)
     dtype = args.dtype or ("bf16" if device.type == "cuda" else "float32")
+    if args.gpu_report:
+        path = Path(args.gpu_report)
+        check_writable(path.parent)
+        rows = write_gpu_report(path, args.size, device, DTYPES[dtype], reporter.progress)
+        reporter.finish({"file": str(path), "rows": rows}, [path.read_text("utf-8")])
+        return
     if device.type == "cpu" and importlib.util.find_spec("psutil") is None:
         reporter.note("peak memory is not measured without psutil: pip install psutil")
     if args.growth:

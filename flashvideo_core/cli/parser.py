@@ -108,6 +108,8 @@ def add_bench_options(parser: argparse.ArgumentParser) -> None:
     add("--latent", metavar="TxHxW", help="in place of the one that the size gives to the part")
     growth = "measure every network's growth with frames and resolution instead, and draw it (use --size narrow)"
     add("--growth", metavar="PNG", help=growth)
+    gpu_report = "measure every phase on this device instead and write the table; goes on where it was stopped"
+    add("--gpu-report", metavar="FILE.md", help=f"{gpu_report} (use --size released)")
     peers = ("diffusers", "comfyui")
     add("--peer", choices=peers, action="append", default=[], help="measured alternately with ours")
     add("--repeats", type=int, default=3, metavar="N", help="rounds, of which the medians (default: 3)")

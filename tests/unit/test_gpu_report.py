@@ -6,6 +6,7 @@ import torch
 
 from flashvideo_core.bench.gpu_phases import PHASES
 from flashvideo_core.bench.gpu_report import write_gpu_report
+from flashvideo_core.cli.main import main
 
 CPU = torch.device("cpu")
 QUICK = {name: PHASES[name] for name in PHASES if name != "compile"}  # which takes a compiler and a minute
@@ -39,3 +40,10 @@ def test_a_stopped_report_goes_on_after_the_last_finished_phase(tmp_path):
     assert calls == ["a", "b"]
     write_gpu_report(path, "tiny", CPU, torch.bfloat16, phases={"a": count("a")})
     assert calls == ["a", "b", "a"], "another dtype is another measurement"
+
+
+def test_the_command_refuses_a_folder_that_cannot_be_written_before_it_measures(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    code = main(["bench", "--gpu-report", str(tmp_path / "file" / "gpu.md"), "--size", "tiny", "--device", "cpu"])
+    assert code == 2
+    assert "cannot write into the folder" in capsys.readouterr().err
