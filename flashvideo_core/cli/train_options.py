@@ -1,4 +1,4 @@
-"""The options of `train`: what can be trained, and how (train_tiny.py, train_ablation.py, train.py,
+"""The options of `train`: what can be trained, and how (train_tiny.py, train_ablation.py, train_stage.py,
 preview_degradation.py)."""
 
 import argparse
@@ -26,7 +26,7 @@ def add_train(train: argparse.ArgumentParser) -> None:
     add_ablation_options(add("ablation", "train_ablation", summary))
     for stage in (1, 2):
         summary = f"train stage {stage} on your own clips, or go on with it"
-        add_stage_options(add(f"stage{stage}", "train", summary, with_components=True), stage)
+        add_stage_options(add(f"stage{stage}", "train_stage", summary, with_components=True), stage)
     summary = "a picture of clips and degraded drafts"
     add_preview_options(add("preview-degradation", "preview_degradation", summary))
 

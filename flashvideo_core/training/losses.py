@@ -12,6 +12,7 @@ from torch import Tensor
 from ..schedule import NUM_TRAIN_TIMESTEPS, add_noise, velocity, zero_snr_sqrt_alphas
 from ..types import Model
 from ..vae import VAE, decode_groups, sample_posterior
+from ..vae_layers import Cache
 
 ALL_ITEMS = slice(None)
 
@@ -85,7 +86,7 @@ def vae_loss(vae: VAE, frames: Tensor, generator: torch.Generator, kl: float = 1
     moments = vae.encoder(frames, {}).float()
     mean, logvar = moments.chunk(2, dim=1)
     z = sample_posterior(moments, lambda m: torch.randn(m.shape, generator=generator).to(m))
-    cache: dict = {}
+    cache: Cache = {}
     groups = enumerate(decode_groups(z.shape[2]))
     out = torch.cat([vae.decoder(z[:, :, a:b], cache, first=i == 0) for i, (a, b) in groups], dim=2).float()
     divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()

@@ -52,7 +52,7 @@ def text_encoder(path: Path, width: int = 32) -> Path:
     return path
 
 
-def parts(folder: Path) -> list[str]:
+def weight_options(folder: Path) -> list[str]:
     """The options that name the golden checkpoints and a text encoder of their width."""
     path = folder / "text.safetensors"
     if not path.exists():

@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from support.cli_run import ROOT, STAGE1, STAGE2, read_events, run
-from support.own_clips import data_set, parts
+from support.own_clips import data_set, weight_options
 from test_distributed import FLOAT32, difference
 
 from flashvideo_core.checkpoint import load_transformer, open_weights
@@ -44,7 +44,7 @@ def base(tmp_path_factory):
 def command(base: Path, folder: Path, *more, stage: int = 2, steps: int = 6) -> list[str]:
     small = SMALL if stage == 2 else SMALL[:-2]
     places = ["--data", base / "clips", "--folder", folder, "--cache", base / "cache"]
-    return ["train", f"stage{stage}", *places, *parts(base), *small, *QUIET, "--steps", steps, *more]
+    return ["train", f"stage{stage}", *places, *weight_options(base), *small, *QUIET, "--steps", steps, *more]
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +243,7 @@ WRONG = {
 @pytest.mark.parametrize("said", WRONG)
 def test_bad_input_is_one_line(base, tmp_path, capsys, said):
     given = [word.format(tmp=tmp_path) for word in WRONG[said]]
-    code, out, err = run(capsys, "train", "stage2", *(() if "--embeddings" in given else parts(base)), *given)
+    code, out, err = run(capsys, "train", "stage2", *(() if "--embeddings" in given else weight_options(base)), *given)
     assert (code, out) == (2, ""), err
     assert err.splitlines()[-1].startswith("error: ") and said in err.splitlines()[-1]
     assert "Traceback" not in err

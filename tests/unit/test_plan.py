@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from support.cli_run import read_events, run
-from support.own_clips import parts
+from support.own_clips import weight_options
 
 from flashvideo_core.attention import attention, rope_rotations
 from flashvideo_core.config import STAGE1, STAGE2, SamplingDefaults
@@ -90,7 +90,7 @@ def test_what_costs_memory():
 
 def test_named_weights_are_measured(tmp_path, capsys):
     small = ["--size", "32x48", "--frames", "5", "--rank", "2", "--plan"]
-    code, out, err = run(capsys, "train", "stage2", *parts(tmp_path), *small, "--json")
+    code, out, err = run(capsys, "train", "stage2", *weight_options(tmp_path), *small, "--json")
     assert code == 0, err
     result = read_events(out)[-1]
     assert result["seconds_per_step"] > 0 and any("LoRA of rank 2" in line for line in result["plan"])

@@ -21,21 +21,21 @@ from .components import DTYPES, Components, find_components, resumable
 from .options import ComponentOptions, parse_options
 from .progress import Reporter
 
-NamedNumbers = dict[str, int | float | str | bool | tuple[int, int] | None]
+GivenValues = dict[str, int | float | str | bool | tuple[int, int] | None]
 
 
 @dataclass(frozen=True)
-class TrainOptions:
-    """What the command line asks for. numbers: by the fields of TrainingOptions, None where not named."""
+class TrainStageOptions:
+    """What the command line names. given: values by the fields of TrainingOptions, None where not named."""
 
     model: str  # stage1 or stage2
     data: str | None
     folder: str | None
     cache: str | None
     components: ComponentOptions
-    numbers: NamedNumbers
+    given: GivenValues
 
-    def required(self, name: str) -> Path:
+    def require_path(self, name: str) -> Path:
         """The data or the folder. Raises InputError where it is not named."""
         value = getattr(self, name)
         if value is None:
@@ -44,9 +44,9 @@ class TrainOptions:
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> None:
-    numbers = {field.name: getattr(args, field.name, None) for field in fields(TrainingOptions)}
+    given = {field.name: getattr(args, field.name, None) for field in fields(TrainingOptions)}
     components = parse_options(ComponentOptions, args)
-    options = TrainOptions(args.model, args.data, args.folder, args.cache, components, numbers)
+    options = TrainStageOptions(args.model, args.data, args.folder, args.cache, components, given)
     if components.embeddings:
         raise InputError("--embeddings holds one prompt's; training reads many captions: give --t5 or --text")
     if not args.plan:
@@ -57,30 +57,30 @@ def run(args: argparse.Namespace, reporter: Reporter) -> None:
         plan_released(options, reporter)
 
 
-def train(options: TrainOptions, reporter: Reporter) -> None:
+def train(options: TrainStageOptions, reporter: Reporter) -> None:
     """Trains; Ctrl-C keeps the last saved state."""
     components = find_components(options.components, (options.model, "vae", "text"), reporter.note)
-    numbers = resolve_options(open_weights(components.files[options.model]).config, **options.numbers)
-    data, folder = options.required("data"), options.required("folder")
+    training = resolve_options(open_weights(components.files[options.model]).config, **options.given)
+    data, folder = options.require_path("data"), options.require_path("folder")
     check_writable(folder)
     with resumable(folder), init_distributed(str(components.device)) as world:
         paths = RunPaths(data, Path(options.cache) if options.cache else folder / "cache", folder)
-        result = train_in_world(world, paths, components, numbers, reporter)
+        result = train_in_world(world, paths, components, training, reporter)
     if world.first:
         found = {"folder": str(folder), "file": str(result), "loss": str(folder / "loss.png")}
         reporter.finish(found, [str(result)])
 
 
 def train_in_world(
-    world: World, paths: RunPaths, components: Components, numbers: TrainingOptions, reporter: Reporter
+    world: World, paths: RunPaths, components: Components, training: TrainingOptions, reporter: Reporter
 ) -> Path:
     """This process's share of the training. Returns the file of the trained weights."""
-    config = components.configs[f"stage{numbers.stage}"]
+    config = components.configs[f"stage{training.stage}"]
     if world.first:
-        for line in format_plan(config, numbers, components.dtype.itemsize, components.device.type):
+        for line in format_plan(config, training, components.dtype.itemsize, components.device.type):
             reporter.note(line)
     weights = collect_weights(components, torch.device(world.device))
-    return finetune(paths, numbers, weights, reporter.note, reporter.progress, world)
+    return finetune(paths, training, weights, reporter.note, reporter.progress, world)
 
 
 def collect_weights(components: Components, device: torch.device) -> WeightFiles:
@@ -89,23 +89,23 @@ def collect_weights(components: Components, device: torch.device) -> WeightFiles
     return WeightFiles(components.files, hashes, device, components.dtype)
 
 
-def plan_released(options: TrainOptions, reporter: Reporter) -> None:
+def plan_released(options: TrainStageOptions, reporter: Reporter) -> None:
     """The arithmetic for the released sizes; without weights nothing can be measured."""
     config = {"stage1": STAGE1, "stage2": STAGE2}[options.model]
-    numbers = resolve_options(config, **options.numbers)
+    training = resolve_options(config, **options.given)
     dtype = DTYPES[options.components.dtype] if options.components.dtype else torch.bfloat16
-    lines = format_plan(config, numbers, dtype.itemsize, "cuda")
+    lines = format_plan(config, training, dtype.itemsize, "cuda")
     reporter.finish({"plan": lines}, [*lines, "  speed: not measured, since no weights are named"])
 
 
-def plan_training(options: TrainOptions, reporter: Reporter) -> None:
+def plan_training(options: TrainStageOptions, reporter: Reporter) -> None:
     """The arithmetic for the named weights, and three measured steps."""
     components = find_components(options.components, (options.model,), reporter.note)
     config, kind = components.configs[options.model], components.device.type
-    numbers = resolve_options(config, **options.numbers)
-    lines = format_plan(config, numbers, components.dtype.itemsize, kind)
-    model = load_trainable(numbers, collect_weights(components, components.device))
+    training = resolve_options(config, **options.given)
+    lines = format_plan(config, training, components.dtype.itemsize, kind)
+    model = load_trainable(training, collect_weights(components, components.device))
     network = partial(model, attention=choose_training_attention(kind))
-    seconds = measure_step(model, network, numbers, autocast=is_bf16_fast(kind))
+    seconds = measure_step(model, network, training, autocast=is_bf16_fast(kind))
     speed = f"{seconds:.2f} s a step on {kind}, {3600 / seconds:.0f} steps an hour (mean of 3)"
     reporter.finish({"plan": lines, "seconds_per_step": seconds}, [*lines, f"  speed: {speed}"])
