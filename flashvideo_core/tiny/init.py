@@ -19,9 +19,9 @@ def init_vae(vae: VAE) -> VAE:
             nn.init.zeros_(module.bias)
     for module in vae.modules():
         if isinstance(module, Downsample):
-            _near_identity(module.conv, slice(0, 2), 0.5)
+            _add_identity(module.conv, slice(0, 2), 0.5)
         elif isinstance(module, Upsample):
-            _near_identity(module.conv, slice(1, 2), 1.0)
+            _add_identity(module.conv, slice(1, 2), 1.0)
         elif isinstance(module, ResBlock):
             module.conv2.conv.weight.data.mul_(0.2)
             if not isinstance(module.skip, nn.Identity):
@@ -33,7 +33,8 @@ def init_vae(vae: VAE) -> VAE:
     return vae
 
 
-def _near_identity(conv: nn.Conv2d, taps: slice, value: float) -> None:
+def _add_identity(conv: nn.Conv2d, taps: slice, value: float) -> None:
+    """A weak convolution plus `value` from each channel to itself, over `taps` rows and columns of the kernel."""
     conv.weight.data.mul_(0.1)
     for channel in range(conv.out_channels):
         conv.weight.data[channel, channel, taps, taps] += value

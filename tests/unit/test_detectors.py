@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from flashvideo_core.tiny.detectors import detect
+from flashvideo_core.tiny.foreground import find_masks
 from flashvideo_core.tiny.quality import MATCH, compute_psnr, match_low_frequencies, measure_sharpness
 from flashvideo_core.tiny.render import render
 from flashvideo_core.tiny.scene import COLORS, locate_shape, sample_scene
@@ -99,6 +100,18 @@ def test_nothing_is_seen_where_nothing_is():
         scene = replace(scenes(1, background_texture=texture)[0], x=9.0)
         seen = detect(noisy(clip(scene), 0.02))
         assert (seen.color, seen.shape, seen.motion, seen.area) == (None, None, None, 0.0)
+
+
+def test_a_mask_is_the_largest_thing_of_each_frame_without_its_holes():
+    """A ring, a smaller blob elsewhere, and one that touches the ring at a corner only; the second frame is empty."""
+    frames = torch.zeros(2, 3, 40, 60)
+    frames[0, :, 5:25, 5:25] = 1
+    frames[0, :, 10:20, 10:20] = 0
+    frames[0, :, 30:35, 40:50] = 1
+    frames[0, :, 25:28, 25:28] = 1
+    wanted = torch.zeros(2, 40, 60, dtype=torch.bool)
+    wanted[0, 5:25, 5:25] = True
+    assert torch.equal(find_masks(frames), wanted)
 
 
 def test_any_picture_gets_an_answer():
