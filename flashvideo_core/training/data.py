@@ -5,6 +5,8 @@ cannot be used comes back as `Skipped` with its reason, so that nothing is left 
 """
 
 import csv
+import io
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,28 +57,38 @@ def _list_folder(folder: Path) -> tuple[list[Source], list[Skipped]]:
     sources, skipped, used = [], [], set()
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
     for path in (path for path in files if path.suffix.lower() in VIDEOS | PICTURES):
-        beside = path.with_suffix(".txt")
-        used |= {path, beside}
-        if not beside.is_file():
-            skipped.append(Skipped(str(path), f"no caption: there is no {beside.name} beside it"))
-        elif caption := " ".join(beside.read_text("utf-8", errors="replace").split()):
-            sources.append(Source(path, caption))
-        else:
-            skipped.append(Skipped(str(path), f"its caption {beside.name} is empty"))
+        used |= {path, path.with_suffix(".txt")}
+        try:
+            sources.append(Source(path, _read_caption(path.with_suffix(".txt"))))
+        except InputError as error:
+            skipped.append(Skipped(str(path), str(error)))
     others = [path for path in files if path not in used]
     return sources, skipped + [
         Skipped(str(path), "neither a clip by its name nor the caption of one") for path in others
     ]
 
 
+def _read_caption(path: Path) -> str:
+    """One line. Raises InputError that says why there is none."""
+    if not path.is_file():
+        raise InputError(f"no caption: there is no {path.name} beside it")
+    try:
+        caption = " ".join(_decode_text(path.read_bytes()).split())
+    except UnicodeError:
+        raise InputError(f"its caption {path.name} is neither UTF-8 nor marked UTF-16") from None
+    if not caption:
+        raise InputError(f"its caption {path.name} is empty")
+    return caption
+
+
+def _decode_text(data: bytes) -> str:
+    """UTF-8, or UTF-16 where a byte-order mark says so, as Windows writes it. Raises UnicodeError for anything else."""
+    return data.decode("utf-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig")
+
+
 def _read_csv(table: Path) -> tuple[list[Source], list[Skipped]]:
-    with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        reader = csv.DictReader(file)
-        if missing := {"video", "caption"} - set(reader.fieldnames or ()):
-            raise InputError(f"{table} has no column {' and no column '.join(sorted(missing))}")
-        rows = [(reader.line_num, row["video"] or "", " ".join((row["caption"] or "").split())) for row in reader]
     sources, skipped = [], []
-    for line, video, caption in rows:
+    for line, video, caption in _read_rows(table):
         path = table.parent / video
         if not video or not path.is_file():
             skipped.append(Skipped(f"{table} line {line}", f"there is no file {video!r}"))
@@ -85,3 +97,16 @@ def _read_csv(table: Path) -> tuple[list[Source], list[Skipped]]:
         else:
             sources.append(Source(path, caption))
     return sources, skipped
+
+
+def _read_rows(table: Path) -> list[tuple[int, str, str]]:
+    """(line, video, caption) of each row."""
+    try:
+        reader = csv.DictReader(io.StringIO(_decode_text(table.read_bytes()), newline=""))
+        if missing := {"video", "caption"} - set(reader.fieldnames or ()):
+            raise InputError(f"{table} has no column {' and no column '.join(sorted(missing))}")
+        return [(reader.line_num, row["video"] or "", " ".join((row["caption"] or "").split())) for row in reader]
+    except UnicodeError:
+        raise InputError(f"{table} is neither UTF-8 nor marked UTF-16") from None
+    except csv.Error as error:
+        raise InputError(f"{table} cannot be read as CSV, at line {reader.line_num + 1}: {error}") from None

@@ -6,6 +6,7 @@ import pytest
 import torch
 from support.own_clips import SIZE, clip, write_clip
 
+from flashvideo_core.errors import InputError
 from flashvideo_core.media.video_reader import probe_video, read_frames, read_video
 from flashvideo_core.training.data import Source, find_sources
 from flashvideo_core.training.spans import Span, cut_spans, find_spans, read_span, resample_frames
@@ -49,6 +50,32 @@ def test_a_table_names_clips_beside_it(tmp_path):
         "there is no file ''",
     ]
     assert [skip.what.rsplit(" line ", 1)[1] for skip in skipped] == ["3", "4", "5"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+def test_captions_are_unicode_as_editors_save_it(tmp_path, encoding):
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    write_clip(tmp_path / "a.mp4", None, 5)
+    (tmp_path / "a.txt").write_text(mark + "ein grüner Ball", encoding)
+    assert find_sources(tmp_path)[0] == [Source(tmp_path / "a.mp4", "ein grüner Ball")]
+    (tmp_path / "t.csv").write_text(mark + "video,caption\na.mp4,grün\n", encoding)
+    assert find_sources(tmp_path / "t.csv")[0] == [Source(tmp_path / "a.mp4", "grün")]
+
+
+def test_captions_in_another_encoding_are_not_guessed(tmp_path):
+    write_clip(tmp_path / "a.mp4", None, 5)
+    (tmp_path / "a.txt").write_text("grün", "latin-1")
+    sources, skipped = find_sources(tmp_path)
+    assert sources == [] and reasons(skipped) == {"a.mp4": "its caption a.txt is neither UTF-8 nor marked UTF-16"}
+    (tmp_path / "t.csv").write_text("video,caption\na.mp4,grün\n", "latin-1")
+    with pytest.raises(InputError, match=r"t\.csv is neither UTF-8 nor marked UTF-16"):
+        find_sources(tmp_path / "t.csv")
+
+
+def test_a_csv_that_python_cannot_read_is_one_line(tmp_path):
+    (tmp_path / "t.csv").write_text("video,caption\na.mp4,x\nb.mp4," + "x" * 200_000 + "\n")
+    with pytest.raises(InputError, match=r"t\.csv cannot be read as CSV, at line 3: field larger than"):
+        find_sources(tmp_path / "t.csv")
 
 
 def test_what_is_no_data_set_is_refused(tmp_path):
