@@ -64,11 +64,11 @@ def check_decode_node_steps_down():
     whole = fallback.FallbackVAE(vae).decode(z)
     real = vae.first_stage_model.decoder.forward
 
-    def limited(x, cache, first, last, pixels):
-        sizes.append((*x.shape[-2:], pixels))
+    def limited(x, cache, first, last, chunk_size):
+        sizes.append((*x.shape[-2:], chunk_size.pixels))
         if x.shape[-2] * x.shape[-1] > 20 * 20:
             raise torch.OutOfMemoryError("a card of this test's size")
-        return real(x, cache, first, last, pixels)
+        return real(x, cache, first, last, chunk_size)
 
     vae.first_stage_model.decoder.forward = limited
     frames = fallback.FallbackVAE(vae, "off").decode(z)
