@@ -19,18 +19,18 @@ from support.editor import Editor
 from support.workflow_files import load_workflow
 
 PICTURE = PACK / "docs" / "two-stage.webp"
-PAGE_SIZE = (1700, 1000)
+PAGE_SIZE = (1700, 1100)
 FPS, CLIP_FRAMES = 8, 17  # of the tiny model's clips; the film has the same rate
 FRAME_MS = 1000 // FPS
 WAITING_FRAMES = 16  # of the film, however long the server works
 MARGIN, TITLE_HEIGHT, CAPTION_HEIGHT = 20, 30, 44
 LAYOUT = {  # position and size of the nodes that are seen; the others are moved away
     "FlashVideoTextEncode": (0, 0, 270, 240),
-    "FlashVideoStage1": (0, 290, 270, 365),
+    "FlashVideoStage1": (0, 290, 270, 375),
     "FlashVideoReview": (310, 0, 400, 375),
-    "FlashVideoHandoff": (310, 425, 400, 230),
+    "FlashVideoHandoff": (310, 425, 400, 240),
     "SaveVideo": (750, 0, 404, 375),
-    "FlashVideoStage2": (750, 425, 404, 230),
+    "FlashVideoStage2": (750, 425, 404, 240),
 }
 
 PREPARE = """([layout, margin, titleHeight, captionHeight]) => {
@@ -42,7 +42,7 @@ PREPARE = """([layout, margin, titleHeight, captionHeight]) => {
     for (const widget of node.widgets ?? []) if (widget.name === 'decision') widget.value = 'review';
   }
   ds.scale = 1;
-  ds.offset = [300, 170]; // clear of the editor's own bars
+  ds.offset = [300, 230]; // clear of the editor's own bars
   app.canvas.setDirty(true, true);
   const boxes = Object.values(layout);
   const area = {
