@@ -5,20 +5,17 @@ and samplers work on them. Weight names are `diffusion_model.<path in dit.py>`.
 """
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import comfy.conds
-import comfy.ldm.common_dit
-import comfy.ldm.modules.attention
 import comfy.model_base
 import comfy.model_management as mm
 import comfy.model_patcher
-import comfy.model_prefetch
 import comfy.supported_models_base
 import comfy.utils
 import torch
-from comfy.patcher_extension import WrapperExecutor, WrappersMP, get_all_wrappers
 from torch import Tensor
 
 from ...flashvideo_core.checkpoint import (
@@ -30,60 +27,19 @@ from ...flashvideo_core.checkpoint import (
     stored_dtype,
 )
 from ...flashvideo_core.config import TransformerConfig
-from ...flashvideo_core.dit import Transformer
 from ...flashvideo_core.errors import InputError
 from ...flashvideo_core.memory import transformer_peak
 from ...flashvideo_core.sampling import check_finite
 from .flow import FlowFromReference
+from .network import Network
 from .preview import StageLatent
-
-
-class Network(Transformer):
-    """The core transformer with ComfyUI's construction and forward signature.
-
-    Stage 2 predicts dx/dt towards the clean latent; ComfyUI's flow counts sigma = 1 - t, hence the sign.
-    It is turned here and not in model_sampling, which other nodes replace as a whole.
-    """
-
-    def __init__(self, config: TransformerConfig, dtype=None, device=None, operations=None):
-        super().__init__(config, operations, device=device, dtype=dtype)
-        self.dtype = dtype
-
-    def forward(self, x, timestep, context, ref_step=None, transformer_options=None, **kwargs):
-        transformer_options = transformer_options or {}
-        wrappers = get_all_wrappers(WrappersMP.DIFFUSION_MODEL, transformer_options)
-        executor = WrapperExecutor.new_class_executor(self._forward, self, wrappers)
-        return executor.execute(x, timestep, context, ref_step, transformer_options, **kwargs)
-
-    def _forward(self, x, timestep, context, ref_step, transformer_options, **kwargs):
-        height, width = x.shape[-2:]
-        x = comfy.ldm.common_dit.pad_to_patch_size(x, (1, self.config.patch, self.config.patch))
-        attention = functools.partial(run_attention, transformer_options=transformer_options)
-        queue = comfy.model_prefetch.make_prefetch_queue(list(self.blocks), x.device, transformer_options)
-
-        def on_block(i: int) -> None:
-            if not torch.compiler.is_compiling():
-                mm.throw_exception_if_processing_interrupted()
-                comfy.model_prefetch.prefetch_queue_pop(queue, x.device, self.blocks[i])
-
-        out = super().forward(x, timestep, context, ref_step, attention=attention, on_block=on_block)
-        comfy.model_prefetch.prefetch_queue_pop(queue, x.device, None)
-        return (-out if self.config.objective == "flow" else out)[..., :height, :width]
-
-
-def run_attention(q: Tensor, k: Tensor, v: Tensor, transformer_options: dict[str, Any]) -> Tensor:
-    """ComfyUI's attention of choice on [B, heads, L, 64]; its plain output is [B, L, heads * 64]."""
-    heads = q.shape[1]
-    out = comfy.ldm.modules.attention.optimized_attention(
-        q, k, v, heads, skip_reshape=True, transformer_options=transformer_options
-    )
-    return out.unflatten(-1, (heads, -1)).transpose(1, 2)
+from .types import Options
 
 
 class StageModel(comfy.model_base.BaseModel):
     """What both stages share: conditioning, the check of the first output, memory."""
 
-    def apply_model(self, x, t, *args, transformer_options=None, **kwargs):
+    def apply_model(self, x: Tensor, t: Tensor, *args, transformer_options: Options | None = None, **kwargs) -> Tensor:
         transformer_options = transformer_options or {}
         out = super().apply_model(x, t, *args, transformer_options=transformer_options, **kwargs)
         sigmas = transformer_options.get("sample_sigmas")
@@ -91,14 +47,14 @@ class StageModel(comfy.model_base.BaseModel):
             check_finite(out, self.get_dtype_inference())
         return out
 
-    def extra_conds(self, **kwargs):
+    def extra_conds(self, **kwargs) -> dict[str, comfy.conds.CONDRegular]:
         out = super().extra_conds(**kwargs)
         txt = kwargs.get("cross_attn")
         if txt is not None:  # CONDRegular: unlike CONDCrossAttn it never repeats tokens to a common length
             out["c_crossattn"] = comfy.conds.CONDRegular(txt[:, : self.diffusion_model.config.text_length])
         return out
 
-    def memory_required(self, input_shape, cond_shapes=None) -> float:
+    def memory_required(self, input_shape: Sequence[int], cond_shapes: Options | None = None) -> float:
         config, itemsize = self.diffusion_model.config, mm.dtype_size(self.get_dtype_inference())
         return 1.1 * transformer_peak(config, input_shape[0], tuple(input_shape[2:]), itemsize)
 
@@ -106,25 +62,25 @@ class StageModel(comfy.model_base.BaseModel):
 class Stage1(StageModel):
     """v-prediction with zero terminal SNR; ComfyUI's sigma is that of the 1000-entry table."""
 
-    def __init__(self, model_config, device=None):
+    def __init__(self, model_config: "StageConfig", device: torch.device | None = None):
         super().__init__(model_config, comfy.model_base.ModelType.V_PREDICTION, device, Network)
 
 
 class Stage2(StageModel):
     """A flow from the noised reference latent to the clean one."""
 
-    def __init__(self, model_config, device=None):
+    def __init__(self, model_config: "StageConfig", device: torch.device | None = None):
         super().__init__(model_config, comfy.model_base.ModelType.FLOW, device, Network)
         defaults = self.diffusion_model.config.defaults
         self.model_sampling = FlowFromReference(defaults.shift, defaults.ref_step)
 
-    def extra_conds(self, **kwargs):
+    def extra_conds(self, **kwargs) -> dict[str, comfy.conds.CONDRegular]:
         out = super().extra_conds(**kwargs)
         default = self.diffusion_model.config.defaults.ref_step  # where another node replaced model_sampling
         out["ref_step"] = comfy.conds.CONDConstant(getattr(self.model_sampling, "ref_step", default))
         return out
 
-    def scale_latent_inpaint(self, sigma, noise, latent_image, **kwargs):
+    def scale_latent_inpaint(self, sigma: Tensor, noise: Tensor, latent_image: Tensor, **kwargs) -> Tensor:
         return self.model_sampling.noise_scaling(sigma, noise, latent_image)
 
 

@@ -16,7 +16,7 @@ from ...flashvideo_core.schedule import stage1_schedule, stage2_times, velocity_
 from ...flashvideo_core.types import DrawNoise
 from .flow import FlowFromReference
 from .models import StageModel
-from .types import Conditioning, Model
+from .types import Conditioning, Model, Options, SamplerCallback
 
 
 class Stage1Sampler(comfy.samplers.Sampler):
@@ -31,8 +31,16 @@ class Stage1Sampler(comfy.samplers.Sampler):
         self.draw_noise = draw_noise
 
     def sample(
-        self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
-    ):
+        self,
+        model_wrap: comfy.samplers.CFGGuider,
+        sigmas: Tensor,
+        extra_args: Options,
+        callback: SamplerCallback | None,
+        noise: Tensor,
+        latent_image: Tensor | None = None,
+        denoise_mask: Tensor | None = None,
+        disable_pbar: bool = False,
+    ) -> Tensor:
         steps = len(sigmas) - 1
         timesteps, sqrt_alphas = stage1_schedule(steps)
         check_timesteps(model_wrap.inner_model.model_sampling.timestep(sigmas[:-1]).tolist(), timesteps)
@@ -80,7 +88,7 @@ class Guider(comfy.samplers.CFGGuider):
         self.set_cfg(cfg)
         self.guidance_scale = guidance_scale(guidance)
 
-    def predict_noise(self, x, timestep, model_options, seed=None) -> Tensor:
+    def predict_noise(self, x: Tensor, timestep: Tensor, model_options: Options, seed: int | None = None) -> Tensor:
         steps = len(model_options["transformer_options"]["sample_sigmas"]) - 1
         t = float(self.inner_model.model_sampling.timestep(timestep)[0])
         scale = self.guidance_scale(self.cfg, t, steps)

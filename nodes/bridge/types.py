@@ -19,6 +19,10 @@ Conditioning = list[list[Tensor | dict[str, Any]]]
 """CONDITIONING: [[text embeddings [B, L, text_dim], options], ...]."""
 
 
+Options = dict[str, Any]
+"""ComfyUI's options of a model or a run, which any of its nodes and packs may fill."""
+
+
 class Latent(TypedDict):
     """LATENT: samples [B, 16, T, H, W] in VAE units. ComfyUI's own nodes may put masks and the like beside it."""
 

@@ -1,7 +1,7 @@
 """The VAE as a comfy.sd.VAE, so that ComfyUI's own VAE nodes, offloading and tiled retry work on it."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,8 +18,9 @@ from ...flashvideo_core.errors import InputError
 from ...flashvideo_core.memory import vae_peak
 from ...flashvideo_core.sizes import clip_size, trimmed_count
 from ...flashvideo_core.tiling import spans, tiled
+from ...flashvideo_core.types import DrawNoise, ProgressCallback
 from ...flashvideo_core.vae import VAE
-from ...flashvideo_core.vae_chunks import AUTO
+from ...flashvideo_core.vae_chunks import AUTO, ChunkSize
 from .progress import make_progress_callback, make_tile_callbacks
 
 
@@ -39,30 +40,61 @@ class ChunkedVAE(VAE):
     def cast_input(self, x: Tensor) -> Tensor:
         return x.to(self.device, self.dtype)  # `device` is kept by the ModelPatcher; weights may be elsewhere
 
-    def decode_output_shape(self, shape) -> tuple[int, ...]:
+    def decode_output_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         return shape[0], 3, *clip_size(*shape[2:])
 
     def decode(
-        self, z: Tensor, callback=None, phase: str = "decode", out=None, chunk_size=AUTO, output_buffer=None
+        self,
+        z: Tensor,
+        callback: ProgressCallback | None = None,
+        phase: str = "decode",
+        out: Tensor | None = None,
+        chunk_size: ChunkSize = AUTO,
+        output_buffer: Tensor | None = None,
     ) -> Tensor:
+        """ComfyUI names the result to fill `output_buffer`, the core `out`."""
         out = output_buffer if out is None else out
         return super().decode(z, callback or make_progress_callback(), phase, out, chunk_size)
 
     def encode(
-        self, x: Tensor, draw_noise=None, callback=None, phase: str = "handoff", chunk_size=AUTO, device=None
+        self,
+        x: Tensor,
+        draw_noise: DrawNoise | None = None,
+        callback: ProgressCallback | None = None,
+        phase: str = "handoff",
+        chunk_size: ChunkSize = AUTO,
+        device: torch.device | None = None,
     ) -> Tensor:
+        """Frames at the end that do not make 4n+1 are left out, as ComfyUI's VAE Encode expects. device: not used."""
         x = x[:, :, : trimmed_count(x.shape[2])]
         return super().encode(x, draw_noise, callback or make_progress_callback(), phase, chunk_size)
 
     def decode_tiled(
-        self, z, tile_x=64, tile_y=64, overlap=16, tile_t=None, overlap_t=None, callback=None, phase="decode"
+        self,
+        z: Tensor,
+        tile_x: int = 64,
+        tile_y: int = 64,
+        overlap: int = 16,
+        tile_t: int | None = None,
+        overlap_t: int | None = None,
+        callback: ProgressCallback | None = None,
+        phase: str = "decode",
     ) -> Tensor:
-        """Tiles in latent units. Time is never tiled: the causal groups already bound it."""
+        """Tiles in latent units. Time is never tiled, whatever tile_t: the causal groups already bound it."""
         count = count_tiles(z.shape[-2:], (tile_y, tile_x), overlap)
         callbacks = iter(make_tile_callbacks(callback or make_progress_callback(), count))
         return tiled(lambda tile: self.decode(tile, next(callbacks), phase), z.cpu(), (tile_y, tile_x), overlap, (8, 1))
 
-    def encode_tiled(self, x, tile_x=512, tile_y=512, overlap=64, tile_t=None, overlap_t=None, callback=None) -> Tensor:
+    def encode_tiled(
+        self,
+        x: Tensor,
+        tile_x: int = 512,
+        tile_y: int = 512,
+        overlap: int = 64,
+        tile_t: int | None = None,
+        overlap_t: int | None = None,
+        callback: ProgressCallback | None = None,
+    ) -> Tensor:
         """Tiles in pixels, multiples of 8."""
         latent_size = (x.shape[-2] // 8, x.shape[-1] // 8)
         count = count_tiles(latent_size, (tile_y // 8, tile_x // 8), overlap // 8)
@@ -78,7 +110,7 @@ def count_tiles(size: tuple[int, int], tile: tuple[int, int], overlap: int) -> i
 class FlashVideoVAE(comfy.sd.VAE):
     """comfy.sd.VAE around our module, with ComfyUI's choice of device and dtype."""
 
-    def __init__(self, weights: Weights, device=None, dtype=None):
+    def __init__(self, weights: Weights, device: torch.device | None = None, dtype: torch.dtype | None = None):
         with hide_missing_weights_warning():  # without weights the base class sets its defaults and leaves the rest
             super().__init__(sd={})
         self.latent_channels, self.latent_dim = weights.config.latent_channels, 3
@@ -106,7 +138,7 @@ class FlashVideoVAE(comfy.sd.VAE):
         self.patcher.cached_patcher_init = (load_vae_patcher, (weights.path, self.device, self.vae_dtype))
         self.model_size()
 
-    def decode_peak(self, shape, dtype: torch.dtype) -> int:
+    def decode_peak(self, shape: Sequence[int], dtype: torch.dtype) -> int:
         """Of a latent [B, 16, T, h, w]."""
         return shape[0] * self.peak("decode", clip_size(*shape[2:]), dtype)
 
@@ -115,7 +147,7 @@ class FlashVideoVAE(comfy.sd.VAE):
         return vae_peak(self.first_stage_model.config, kind, clip, dtype, self.device)
 
 
-def load_vae(path: str | Path, device=None, dtype=None) -> FlashVideoVAE:
+def load_vae(path: str | Path, device: torch.device | None = None, dtype: torch.dtype | None = None) -> FlashVideoVAE:
     """The VAE of a released .pt, our safetensors or diffusers' CogVideoX file. Raises InputError for others."""
     weights = open_weights(path)
     if not isinstance(weights.config, VAEConfig):
@@ -123,7 +155,9 @@ def load_vae(path: str | Path, device=None, dtype=None) -> FlashVideoVAE:
     return FlashVideoVAE(weights, device, dtype)
 
 
-def load_vae_patcher(path, device, dtype, disable_dynamic: bool = False):
+def load_vae_patcher(
+    path: Path, device: torch.device, dtype: torch.dtype, disable_dynamic: bool = False
+) -> comfy.model_patcher.ModelPatcher:
     """ComfyUI's factory for copies of the VAE on other devices."""
     return load_vae(path, device, dtype).patcher
 
