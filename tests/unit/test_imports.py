@@ -6,6 +6,7 @@ import-linter cannot load nodes/, whose parent is the checkout's folder, whateve
 """
 
 import ast
+import importlib
 import inspect
 import subprocess
 import sys
@@ -67,6 +68,15 @@ def test_only_the_bridge_imports_comfy_and_knows_no_node(path):
             assert not name.startswith("..") or name.startswith("...flashvideo_core"), f"the bridge imports {name}"
         else:
             assert name.split(".")[0] != "comfy", f"{name} outside the bridge"
+
+
+@pytest.mark.parametrize("path", NODE_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_the_nodes_import_from_the_core_is_there(path):
+    """Without ComfyUI the nodes cannot be imported, so a renaming in the core would not be noticed."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("flashvideo_core"):
+            module = importlib.import_module(node.module)
+            assert not [alias.name for alias in node.names if not hasattr(module, alias.name)], node.module
 
 
 def test_the_pack_root_imports_no_comfyui_at_module_level():
