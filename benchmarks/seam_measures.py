@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from flashvideo_core.tiling import spans
+from flashvideo_core.tiling import split_axis
 
 Zone = tuple[int, int]
 NEAR = range(2, 9)  # columns from a seam's line, on both sides, that it is compared with
@@ -18,7 +18,7 @@ LEVELS = 127.5  # of 8 bits, in a unit of the frames' range
 
 def find_zones(size: int, tile: int, overlap: int) -> list[Zone]:
     """Where neighbouring tiles of an axis are blended, in pixels; size, tile and overlap are in latent units."""
-    return [(8 * start, 8 * stop) for (_, stop), (start, _) in pairwise(spans(size, tile, overlap))]
+    return [(8 * start, 8 * stop) for (_, stop), (start, _) in pairwise(split_axis(size, tile, overlap))]
 
 
 def measure_seams(frames: Tensor, whole: Tensor, rows: list[Zone], cols: list[Zone]) -> dict[str, float]:

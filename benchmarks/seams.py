@@ -29,7 +29,7 @@ from flashvideo_core.components import component_files
 from flashvideo_core.config import VAEConfig
 from flashvideo_core.markdown import format_table
 from flashvideo_core.memory import USABLE_SHARE, plan_vae, tile_overlap, vae_peak
-from flashvideo_core.tiling import decode_released_strips, tiled
+from flashvideo_core.tiling import decode_released_strips, map_tiles
 from flashvideo_core.tiny.render import render
 from flashvideo_core.tiny.scene import sample_scene
 from flashvideo_core.vae_chunks import WHOLE, ChunkSize
@@ -52,11 +52,11 @@ def compare_seams(vae: nn.Module, z: Tensor) -> dict[str, dict[str, float]]:
     whole, statistics = decode_and_record(vae, z)
     middle = 4 * (width // 2 * 2)  # where the released strips are cut, in pixels
     figures = {"hard": measure_seams(decode_released_strips(vae, z), whole, [], [(middle, middle)])}
-    figures["tiles"] = measure_seams(tiled(vae.decode, z, tile, overlap, (8, 1)), whole, rows, cols)
+    figures["tiles"] = measure_seams(map_tiles(vae.decode, z, tile, overlap, (8, 1)), whole, rows, cols)
     by_frame, by_group = (vae.decode(clip, chunk_size=ChunkSize(n, 0)) for n in (64 * height * width, WHOLE))
     figures["chunks"] = measure_seams(by_frame, by_group, rows, cols)
     for name, known in {"averaged": average_statistics(vae, z, tile, overlap), "whole": statistics}.items():
-        frames = tiled(decode_with_statistics(vae, known), z, tile, overlap, (8, 1))
+        frames = map_tiles(decode_with_statistics(vae, known), z, tile, overlap, (8, 1))
         figures[name] = measure_seams(frames, whole, rows, cols)
     return figures
 

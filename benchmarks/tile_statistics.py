@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flashvideo_core.tiling import tiled
+from flashvideo_core.tiling import map_tiles
 
 Moments = tuple[Tensor, Tensor]
 """Mean and variance of each group of a norm's input, [B, groups] each."""
@@ -54,7 +54,7 @@ def average_statistics(vae: nn.Module, z: Tensor, tile: tuple[int, int], overlap
         recorded.append(statistics)
         return frames
 
-    tiled(decode, z, tile, overlap, (8, 1))
+    map_tiles(decode, z, tile, overlap, (8, 1))
     return {norm: [pool_moments(m) for m in zip(*(s[norm] for s in recorded), strict=True)] for norm in recorded[0]}
 
 

@@ -1,21 +1,21 @@
 """The degradation-free hand-off from a draft (or any clip) to stage 2's reference latent.
 
 Latent -> pixels -> larger pixels -> latent, all in floating point: no 8-bit frames, no codec, no simulated
-blur. Stage 2 was trained on degraded inputs so that nothing needs to be degraded here. Source: golden
-README 3.11.
+blur. Stage 2 was trained on degraded inputs so that nothing needs to be degraded here. Source:
+docs/released-model.md 3.11.
 """
-
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import InputError
-from .sizes import floor_size, trimmed_count
+from .sizes import floor_frame_count, floor_size
+from .types import DrawNoise, ProgressCallback
+from .vae import VAE
 
 
-def resize(frames: Tensor, size: tuple[int, int]) -> Tensor:
+def resize_frames(frames: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear with antialiasing, frame by frame: [B, 3, F, h, w] -> [B, 3, F, H, W]."""
     if frames.shape[3:] == tuple(size):
         return frames
@@ -27,23 +27,23 @@ def resize(frames: Tensor, size: tuple[int, int]) -> Tensor:
 
 def resize_to_target(frames: Tensor, size: tuple[int, int]) -> Tensor:
     """Frames [B, 3, F, h, w], trimmed at the end to 4n+1, at the size (height, width) floored to multiples of 16."""
-    return resize(frames[:, :, : trimmed_count(frames.shape[2])], floor_size(size))
+    return resize_frames(frames[:, :, : floor_frame_count(frames.shape[2])], floor_size(size))
 
 
 @torch.no_grad()
 def prepare_reference(
     z: Tensor | None = None,
-    vae=None,
+    vae: VAE | None = None,
     size: tuple[int, int] = (1072, 1920),
-    draw_noise: Callable[[Tensor], Tensor] | None = None,
+    draw_noise: DrawNoise | None = None,
     frames: Tensor | None = None,
-    callback: Callable | None = None,
+    callback: ProgressCallback | None = None,
 ) -> Tensor:
     """Stage 2's reference latent [B, 16, T, H/8, W/8] in VAE units.
 
     Either a latent z [B, 16, T, h, w] in VAE units, or frames [B, 3, F, h, w] in -1..1 (trimmed at the end
     to 4n+1). size (height, width) is floored to multiples of 16. Without draw_noise the posterior mean.
-    Raises ValueError for a bad size or when not exactly one of z and frames is given.
+    Raises InputError for a bad size or when not exactly one of z and frames is given.
     """
     if (z is None) == (frames is None):
         raise InputError("give either a latent or frames to the hand-off, not both")

@@ -21,7 +21,7 @@ from .errors import InputError
 from .memory import free_memory, plan_branches
 from .sampling import make_draw_noise, sample_stage1, sample_stage2
 from .settings import DraftPlan, DraftSettings, RefinePlan, RefineSettings
-from .sizes import trimmed_count
+from .sizes import floor_frame_count
 from .text import with_motion
 from .types import ProgressCallback
 from .vae_passes import crop_to_1080, decode, encode, plan_split
@@ -240,7 +240,7 @@ def embed(
 
 def plan_refine(pipe: Pipeline, frames: int, settings: RefineSettings) -> RefinePlan:
     """Both VAE passes over the refined clip, with the memory now free. frames: of the draft, before trimming."""
-    clip = (trimmed_count(frames), *settings.size)
+    clip = (floor_frame_count(frames), *settings.size)
     return RefinePlan(plan_split(pipe, "encode", clip), plan_split(pipe, "decode", clip))
 
 

@@ -1,7 +1,7 @@
 """Noise schedules and time grids, shared by the samplers and the training losses.
 
 `sqrt_alpha` (a) is the signal's share of a variance-preserving mix: x = a z + sqrt(1 - a^2) noise.
-Tables are computed on the CPU once per call; nothing is cached. Source: golden README 3.6-3.8.
+Tables are computed on the CPU once per call; nothing is cached. Source: docs/released-model.md 3.6-3.8.
 """
 
 import torch
@@ -12,14 +12,14 @@ from .errors import InputError
 NUM_TRAIN_TIMESTEPS = 1000
 
 
-def _abar() -> Tensor:
+def _alphas_cumprod() -> Tensor:
     betas = torch.linspace(0.00085**0.5, 0.0120**0.5, NUM_TRAIN_TIMESTEPS, dtype=torch.float64) ** 2
     return torch.cumprod(1 - betas, dim=0)
 
 
-def _sqrt(abar: Tensor) -> Tensor:
-    """float32 root of float32(abar), rounded alike on every CPU (torch's float32 sqrt is one bit off on AVX2)."""
-    return abar.float().double().sqrt().float()
+def _sqrt(x: Tensor) -> Tensor:
+    """float32 root of float32(x), rounded alike on every CPU (torch's float32 sqrt is one bit off on AVX2)."""
+    return x.float().double().sqrt().float()
 
 
 def _rescale(a: Tensor) -> Tensor:
@@ -30,7 +30,7 @@ def _rescale(a: Tensor) -> Tensor:
 
 def zero_snr_sqrt_alphas() -> Tensor:
     """[1000] float32 on the CPU, index = timestep; 0.9996 at 0, exactly 0 at 999."""
-    return _rescale(_sqrt(_abar()))
+    return _rescale(_sqrt(_alphas_cumprod()))
 
 
 def stage1_schedule(steps: int = 51) -> tuple[list[int], Tensor]:
@@ -38,19 +38,19 @@ def stage1_schedule(steps: int = 51) -> tuple[list[int], Tensor]:
 
     The first sqrt_alpha is 0, the last, appended one is 1. As released, the zero-SNR rescale uses the
     end points of the chosen timesteps, so the values differ a little from the 1000-entry table.
-    Raises ValueError unless 2 <= steps <= 999.
+    Raises InputError unless 2 <= steps <= 999.
     """
     if not 2 <= steps <= 999:
         raise InputError(f"steps is {steps}; stage 1 needs 2 to 999")
     timesteps = [int(999 - 999 * k / steps) for k in range(steps)]
-    rescaled = _rescale(_sqrt(_abar()[timesteps[::-1]])).flip(0)
+    rescaled = _rescale(_sqrt(_alphas_cumprod()[timesteps[::-1]])).flip(0)
     return timesteps, torch.cat([rescaled, torch.ones(1)])
 
 
 def stage2_times(steps: int = 4, shift: float = 2.5) -> Tensor:
     """[steps + 1] float32 times from 0 (degraded) to 1 (clean); the network's timestep is 1000 (1 - t).
 
-    Raises ValueError for fewer than one step or a shift that is not positive.
+    Raises InputError for fewer than one step or a shift that is not positive.
     """
     if steps < 1:
         raise InputError(f"steps is {steps}; stage 2 needs at least 1")
@@ -79,5 +79,6 @@ def velocity_to_denoised(x: Tensor, v: Tensor, sqrt_alpha: Tensor | float) -> Te
 
 
 def check_noise_step(ref_step: int) -> None:
+    """Raises InputError unless 0 <= ref_step <= 999."""
     if not 0 <= ref_step < NUM_TRAIN_TIMESTEPS:
         raise InputError(f"noise step is {ref_step}; it must be 0 to {NUM_TRAIN_TIMESTEPS - 1}")

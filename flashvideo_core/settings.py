@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from .config import SamplingDefaults
 from .errors import InputError
-from .guidance import guidance_scale
+from .guidance import find_cfg_schedule
 from .memory import VAESplit
 from .schedule import check_noise_step, stage1_schedule, stage2_times
 from .sizes import MULTIPLE, check_frame_count, floor_size, latent_size
@@ -86,7 +86,7 @@ class DraftSettings(Settings):
         check_frame_count(self.frames)
         _check_size(self.size)
         stage1_schedule(self.steps)
-        guidance_scale(self.guidance)
+        find_cfg_schedule(self.guidance)
         _check_cfg(self.cfg)
 
     @property

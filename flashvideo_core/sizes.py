@@ -8,7 +8,7 @@ MAX_FRAMES = 1025
 
 
 def floor_size(size: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) floored to multiples of 16. Raises ValueError for sizes below 16 or above 8192."""
+    """(height, width) floored to multiples of 16. Raises InputError for sizes below 16 or above 8192."""
     for name, side in zip(("height", "width"), size, strict=True):
         if not MULTIPLE <= side <= MAX_SIDE:
             raise InputError(f"{name} is {side}; it must be {MULTIPLE} to {MAX_SIDE} pixels")
@@ -16,12 +16,13 @@ def floor_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def check_frame_count(frames: int) -> None:
+    """Raises InputError unless frames is 4n+1, from 1 to 1025."""
     if not 1 <= frames <= MAX_FRAMES or frames % 4 != 1:
         raise InputError(f"frames is {frames}; it must be 4n+1 (1, 5, 9, ..., 49, ..., {MAX_FRAMES})")
 
 
-def trimmed_count(frames: int) -> int:
-    """The longest 4n+1 that is not above `frames`; a clip is trimmed at its end."""
+def floor_frame_count(frames: int) -> int:
+    """The longest 4n+1 that is not above `frames`; a clip is trimmed at its end. Raises InputError for no frames."""
     if frames < 1:
         raise InputError("the clip has no frames")
     return (frames - 1) // 4 * 4 + 1

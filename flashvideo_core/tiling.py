@@ -3,22 +3,25 @@
 The VAE does not know that it is tiled.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import product
 
 import torch
 from torch import Tensor
 
 from .errors import InputError
+from .types import OnTile
+from .vae import VAE
 
 RELEASED_OVERLAP = 16  # latent columns of context that each strip gets
 
 
 @torch.no_grad()
-def decode_released_strips(vae, z: Tensor) -> Tensor:
+def decode_released_strips(vae: VAE, z: Tensor) -> Tensor:
     """The released decode: two width strips with 16 latent columns of context, cut hard in the middle.
 
     z [B, 16, T, H, W] -> frames [B, 3, 4T-3, 8H, 8W]. For comparison only: the seam shows, because group
-    norm statistics are those of each strip (golden README 3.10, save_mem_decode).
+    norm statistics are those of each strip (docs/released-model.md 3.10, save_mem_decode).
     """
     w = z.shape[-1]
     middle, scale = w // 2, 8
@@ -29,24 +32,13 @@ def decode_released_strips(vae, z: Tensor) -> Tensor:
     return torch.cat([left, right], dim=-1)
 
 
-def spans(size: int, tile: int, overlap: int) -> list[tuple[int, int]]:
-    """Ranges of `tile` that cover `size` with at least `overlap` shared between neighbours, evenly laid."""
-    if tile <= overlap:
-        raise InputError(f"a tile of {tile} cannot overlap by {overlap}; the overlap must be smaller")
-    if tile >= size:
-        return [(0, size)]
-    count = -(-(size - overlap) // (tile - overlap))
-    starts = [round(i * (size - tile) / (count - 1)) for i in range(count)]
-    return [(start, start + tile) for start in starts]
-
-
-def tiled(
+def map_tiles(
     function: Callable[[Tensor], Tensor],
     x: Tensor,
     tile: tuple[int, int],
     overlap: int,
     scale: tuple[int, int] = (1, 1),
-    on_tile: Callable[[int, int], None] | None = None,
+    on_tile: OnTile | None = None,
 ) -> Tensor:
     """function over tiles of the last two axes of x, blended linearly where they overlap.
 
@@ -54,42 +46,46 @@ def tiled(
     for a decode; 1, 8 for an encode, whose sizes are multiples of 8). The result is float32 on x's device.
     """
     up, down = scale
-    rows, cols = (_aligned(x.shape[i], tile[i], overlap, down) for i in (-2, -1))
-    out, weight = None, None
-    for done, (top, bottom, left, right) in enumerate(_grid(rows, cols), 1):
+    rows, columns = (split_axis(x.shape[axis], tile[axis], overlap, down) for axis in (-2, -1))
+    out, total = None, None
+    for done, ((top, bottom), (left, right)) in enumerate(product(rows, columns), 1):
         y = function(x[..., top:bottom, left:right]).to(x.device, torch.float32)
         if out is None:
             height, width = x.shape[-2] * up // down, x.shape[-1] * up // down
-            out, weight = y.new_zeros(*y.shape[:-2], height, width), y.new_zeros(height, width)
-        ramp = _ramp(y.shape[-2], overlap * up // down, top > 0, bottom < x.shape[-2])[:, None] * _ramp(
-            y.shape[-1], overlap * up // down, left > 0, right < x.shape[-1]
-        )
-        place = (
-            ...,
-            *(slice(a * up // down, a * up // down + n) for a, n in zip((top, left), y.shape[-2:], strict=True)),
-        )
-        out[place] += y * ramp.to(y)
-        weight[place] += ramp.to(y)
+            out, total = y.new_zeros(*y.shape[:-2], height, width), y.new_zeros(height, width)
+        fade = overlap * up // down
+        weight = blend_weights(y.shape[-2], fade, top > 0, bottom < x.shape[-2])[:, None]
+        weight = (weight * blend_weights(y.shape[-1], fade, left > 0, right < x.shape[-1])).to(y)
+        first_row, first_column = top * up // down, left * up // down
+        window = (..., slice(first_row, first_row + y.shape[-2]), slice(first_column, first_column + y.shape[-1]))
+        out[window] += y * weight
+        total[window] += weight
         if on_tile is not None:
-            on_tile(done, len(rows) * len(cols))
-    return out.div_(weight)
+            on_tile(done, len(rows) * len(columns))
+    return out.div_(total)
 
 
-def _aligned(size: int, tile: int, overlap: int, unit: int) -> list[tuple[int, int]]:
-    """Spans whose ends are multiples of `unit`, so that every tile starts on an output pixel."""
-    return [(a * unit, b * unit) for a, b in spans(size // unit, tile // unit, overlap // unit)]
+def split_axis(size: int, tile: int, overlap: int, unit: int = 1) -> list[tuple[int, int]]:
+    """Ranges of `tile` that cover `size`, evenly laid, neighbours sharing at least `overlap`; all in multiples of unit.
+
+    Raises InputError for an overlap that is not smaller than the tile.
+    """
+    size, tile, overlap = size // unit, tile // unit, overlap // unit
+    if tile <= overlap:
+        raise InputError(f"a tile of {tile} cannot overlap by {overlap}; the overlap must be smaller")
+    if tile >= size:
+        return [(0, size * unit)]
+    count = -(-(size - overlap) // (tile - overlap))
+    starts = [round(i * (size - tile) / (count - 1)) for i in range(count)]
+    return [(start * unit, (start + tile) * unit) for start in starts]
 
 
-def _grid(rows: list[tuple[int, int]], cols: list[tuple[int, int]]) -> Iterator[tuple[int, int, int, int]]:
-    return ((*row, *col) for row in rows for col in cols)
-
-
-def _ramp(size: int, overlap: int, fade_in: bool, fade_out: bool) -> Tensor:
+def blend_weights(size: int, overlap: int, fade_in: bool, fade_out: bool) -> Tensor:
     """Weights [size]: 1 inside, rising from and falling to the edges that another tile covers."""
-    ramp = torch.ones(size)
+    weights = torch.ones(size)
     slope = (torch.arange(overlap) + 0.5) / max(1, overlap)
     if fade_in and overlap:
-        ramp[:overlap] = slope
+        weights[:overlap] = slope
     if fade_out and overlap:
-        ramp[-overlap:] = torch.minimum(ramp[-overlap:], slope.flip(0))
-    return ramp
+        weights[-overlap:] = torch.minimum(weights[-overlap:], slope.flip(0))
+    return weights

@@ -6,7 +6,7 @@ from .components import Pipeline, on_device, require_component
 from .handoff import resize_to_target
 from .memory import VAESplit, free_memory, is_tiled, plan_vae_split, tile_overlap
 from .sampling import check_finite
-from .tiling import tiled
+from .tiling import map_tiles
 from .types import OnTile, ProgressCallback
 from .vae_chunks import ChunkSize
 
@@ -27,7 +27,7 @@ def decode(
     with on_device(require_component(pipe, "vae"), pipe.device) as vae:
         if is_tiled(split):
             on_tile = count_tiles(phase, callback)
-            frames = tiled(
+            frames = map_tiles(
                 lambda tile: vae.decode(tile.to(pipe.device)), z.cpu(), split, tile_overlap(split), (8, 1), on_tile
             )
         else:
@@ -55,7 +55,7 @@ def encode(
             on_tile = count_tiles("handoff", callback)
             tile, overlap = (8 * split[0], 8 * split[1]), 8 * tile_overlap(split)
             large = resize_to_target(frames, size)
-            z = tiled(lambda tile: vae.encode(tile.to(pipe.device)), large, tile, overlap, (1, 8), on_tile)
+            z = map_tiles(lambda tile: vae.encode(tile.to(pipe.device)), large, tile, overlap, (1, 8), on_tile)
         else:
             z = vae.encode(
                 resize_to_target(frames.to(pipe.device), size), callback=callback, chunk_size=ChunkSize(split)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ..flashvideo_core.config import STAGE1_DEFAULTS, STAGE2_DEFAULTS
 from ..flashvideo_core.errors import InputError
-from ..flashvideo_core.guidance import GUIDANCE_SCALES
+from ..flashvideo_core.guidance import CFG_SCHEDULES
 
 
 def seed_input(tooltip: str) -> io.Int.Input:
@@ -32,7 +32,7 @@ def cfg_input(default: float, tooltip: str) -> io.Float.Input:
 
 def guidance_input(tooltip: str, advanced: bool | None = None) -> io.Combo.Input:
     """How stage 1's guidance scale follows the steps."""
-    options, default = list(GUIDANCE_SCALES), STAGE1_DEFAULTS.guidance
+    options, default = list(CFG_SCHEDULES), STAGE1_DEFAULTS.guidance
     return io.Combo.Input("guidance", options=options, default=default, tooltip=tooltip, advanced=advanced)
 
 

@@ -4,7 +4,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..flashvideo_core.config import TransformerConfig
-from ..flashvideo_core.sizes import trimmed_count
+from ..flashvideo_core.sizes import floor_frame_count
 from .bridge.progress import notify
 
 TRAINED_MARGIN = 1.1  # times the trained number of pixels, before a size is remarked on
@@ -36,6 +36,6 @@ def adjustment_remark(images: Tensor | None, wanted: tuple[int, int] | None, siz
     said = []
     if wanted is not None and size != wanted:
         said.append(f"{wanted[1]}x{wanted[0]} is floored to {size[1]}x{size[0]} (multiples of 16)")
-    if images is not None and trimmed_count(len(images)) != len(images):
-        said.append(f"{len(images)} frames are trimmed to {trimmed_count(len(images))} (4n+1)")
+    if images is not None and floor_frame_count(len(images)) != len(images):
+        said.append(f"{len(images)} frames are trimmed to {floor_frame_count(len(images))} (4n+1)")
     return "; ".join(said) or None

@@ -16,7 +16,7 @@ from ..attention import HEAD_DIM
 from ..components import Pipeline
 from ..config import TransformerConfig, VAEConfig
 from ..dit import Transformer
-from ..kernels import KERNELS, fused_attention
+from ..kernels import FUSED_KERNELS, fused_attention
 from ..memory import transformer_peak, vae_peak
 from ..pipeline import generate
 from ..types import AttentionFn
@@ -67,7 +67,7 @@ def measure_attention(case: Case) -> list[Row]:
     operations = 4.0 * tokens**2 * config.hidden
     if case.device.type != "cuda":
         return [measure(case, f"attention, {tokens} tokens", lambda: case.attention(q, q, q), operations)]
-    for kernel in KERNELS:
+    for kernel in FUSED_KERNELS:
         name = f"attention {kernel.name.removesuffix('_ATTENTION').lower()}, {tokens} tokens"
         rows.append(measure(case, name, lambda kernel=kernel: fused_attention(q, q, q, kernel), operations))
     return rows

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..media.audio import Audio
 from ..media.video_reader import probe_video, read_video
-from ..sizes import MAX_FRAMES, check_frame_count, trimmed_count
+from ..sizes import MAX_FRAMES, check_frame_count, floor_frame_count
 from ..types import Notify
 from .record import METADATA_KEY, Record
 from .saved_draft import SavedDraft
@@ -53,7 +53,7 @@ def open_video(path: Path, frames: int | None, notify: Notify) -> Source:
     video = read_video(path, max_frames=limit if limit < total else None)
     for text in video.notes:
         notify(f"{path.name}: {text}")
-    count = trimmed_count(len(video.frames))
+    count = floor_frame_count(len(video.frames))
     if count < max(total, len(video.frames)):
         notify(f"{path.name}: {count} of its {total} frames are used (4n+1, at most {MAX_FRAMES})")
     size = (video.frames.shape[1], video.frames.shape[2])

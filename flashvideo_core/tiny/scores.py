@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..handoff import resize
+from ..handoff import resize_frames
 from .detectors import Detection, detect
 from .held_out import JUDGED, HeldOutPrompt
 from .quality import MATCH, compute_psnr, match_low_frequencies, measure_sharpness
@@ -29,7 +29,7 @@ def downsample(clip: Tensor, size: tuple[int, int]) -> Tensor:
 
 def upsample(clip: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear, as the hand-off resizes: what a draft is without stage 2."""
-    return resize(clip.permute(3, 0, 1, 2)[None], size)[0].permute(1, 2, 3, 0)
+    return resize_frames(clip.permute(3, 0, 1, 2)[None], size)[0].permute(1, 2, 3, 0)
 
 
 def score_attributes(scene: Scene, seen: Detection) -> Scores:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..errors import InputError
-from ..handoff import resize
+from ..handoff import resize_frames
 from ..media.video_reader import probe_video, read_frames
 from ..sizes import check_frame_count
 from .data import Skipped, Source
@@ -81,7 +81,7 @@ def read_span(span: Span, size: tuple[int, int]) -> Tensor:
     frames = read_frames(span.source.path, span.frames).permute(3, 0, 1, 2)[None] * 2 - 1
     scale = max(wanted / side for wanted, side in zip(size, frames.shape[-2:], strict=True))
     covering = tuple(max(w, round(side * scale)) for w, side in zip(size, frames.shape[-2:], strict=True))
-    frames = resize(frames, covering)[0]
+    frames = resize_frames(frames, covering)[0]
     return frames[(..., *center_crop(covering, size))].contiguous()
 
 

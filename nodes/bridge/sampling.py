@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from ...flashvideo_core.config import TransformerConfig
 from ...flashvideo_core.errors import InputError
-from ...flashvideo_core.guidance import guidance_scale
+from ...flashvideo_core.guidance import find_cfg_schedule
 from ...flashvideo_core.sampling import dpmpp_2m_sde, make_draw_noise, round_to_table_alpha
 from ...flashvideo_core.schedule import stage1_schedule, stage2_times, velocity_to_denoised
 from ...flashvideo_core.types import DrawNoise
@@ -86,12 +86,12 @@ class Guider(comfy.samplers.CFGGuider):
         super().__init__(model)
         self.set_conds(positive, zero_conditioning(positive) if negative is None else negative)
         self.set_cfg(cfg)
-        self.guidance_scale = guidance_scale(guidance)
+        self.cfg_schedule = find_cfg_schedule(guidance)
 
     def predict_noise(self, x: Tensor, timestep: Tensor, model_options: Options, seed: int | None = None) -> Tensor:
         steps = len(model_options["transformer_options"]["sample_sigmas"]) - 1
         t = float(self.inner_model.model_sampling.timestep(timestep)[0])
-        scale = self.guidance_scale(self.cfg, t, steps)
+        scale = self.cfg_schedule(self.cfg, t, steps)
         negative, positive = self.conds["negative"], self.conds["positive"]
         return comfy.samplers.sampling_function(
             self.inner_model, x, timestep, negative, positive, scale, model_options, seed

@@ -16,8 +16,8 @@ from ...flashvideo_core.checkpoint import Weights, match_tensors, open_weights, 
 from ...flashvideo_core.config import VAEConfig
 from ...flashvideo_core.errors import InputError
 from ...flashvideo_core.memory import vae_peak
-from ...flashvideo_core.sizes import clip_size, trimmed_count
-from ...flashvideo_core.tiling import spans, tiled
+from ...flashvideo_core.sizes import clip_size, floor_frame_count
+from ...flashvideo_core.tiling import map_tiles, split_axis
 from ...flashvideo_core.types import DrawNoise, ProgressCallback
 from ...flashvideo_core.vae import VAE
 from ...flashvideo_core.vae_chunks import AUTO, ChunkSize
@@ -66,7 +66,7 @@ class ChunkedVAE(VAE):
         device: torch.device | None = None,
     ) -> Tensor:
         """Frames at the end that do not make 4n+1 are left out, as ComfyUI's VAE Encode expects. device: not used."""
-        x = x[:, :, : trimmed_count(x.shape[2])]
+        x = x[:, :, : floor_frame_count(x.shape[2])]
         return super().encode(x, draw_noise, callback or make_progress_callback(), phase, chunk_size)
 
     def decode_tiled(
@@ -83,7 +83,9 @@ class ChunkedVAE(VAE):
         """Tiles in latent units. Time is never tiled, whatever tile_t: the causal groups already bound it."""
         count = count_tiles(z.shape[-2:], (tile_y, tile_x), overlap)
         callbacks = iter(make_tile_callbacks(callback or make_progress_callback(), count))
-        return tiled(lambda tile: self.decode(tile, next(callbacks), phase), z.cpu(), (tile_y, tile_x), overlap, (8, 1))
+        return map_tiles(
+            lambda tile: self.decode(tile, next(callbacks), phase), z.cpu(), (tile_y, tile_x), overlap, (8, 1)
+        )
 
     def encode_tiled(
         self,
@@ -99,12 +101,14 @@ class ChunkedVAE(VAE):
         latent_size = (x.shape[-2] // 8, x.shape[-1] // 8)
         count = count_tiles(latent_size, (tile_y // 8, tile_x // 8), overlap // 8)
         callbacks = iter(make_tile_callbacks(callback or make_progress_callback(), count))
-        return tiled(lambda tile: self.encode(tile, None, next(callbacks)), x.cpu(), (tile_y, tile_x), overlap, (1, 8))
+        return map_tiles(
+            lambda tile: self.encode(tile, None, next(callbacks)), x.cpu(), (tile_y, tile_x), overlap, (1, 8)
+        )
 
 
 def count_tiles(size: tuple[int, int], tile: tuple[int, int], overlap: int) -> int:
     """How many tiles cover size (height, width)."""
-    return len(spans(size[0], tile[0], overlap)) * len(spans(size[1], tile[1], overlap))
+    return len(split_axis(size[0], tile[0], overlap)) * len(split_axis(size[1], tile[1], overlap))
 
 
 class FlashVideoVAE(comfy.sd.VAE):

@@ -6,7 +6,7 @@ from support.golden import CONFIG, SAMPLING, STAGE1_SCALE, STAGE2_SCALE, compare
 
 from flashvideo_core.guidance import released_dynamic_cfg
 from flashvideo_core.handoff import prepare_reference
-from flashvideo_core.sampling import round_to_table_alpha, sample_stage1, sample_stage2, unconditional
+from flashvideo_core.sampling import expand_negative, round_to_table_alpha, sample_stage1, sample_stage2
 from flashvideo_core.schedule import stage1_schedule, stage2_times
 from flashvideo_core.tiling import decode_released_strips
 
@@ -71,8 +71,8 @@ def schedules(golden) -> dict[str, torch.Tensor]:
         "s1.alphas_cumprod_sqrt": sqrt_alphas[:-1],
         "s1.alphas_cumprod_sqrt_next": sqrt_alphas[1:],
         "s1.alphas_cumprod_sqrt_denoiser": torch.tensor([round_to_table_alpha(float(a)) for a in sqrt_alphas[:-1]]),
-        "s1.context_uncond": unconditional(golden["s1.context_cond"], None),
-        "s2.context_uncond": unconditional(golden["s2.context_cond"], None),
+        "s1.context_uncond": expand_negative(golden["s1.context_cond"], None),
+        "s2.context_uncond": expand_negative(golden["s2.context_cond"], None),
         "s2.t": t,
         "s2.idx": 1000 - 1000 * t,
     }

@@ -3,7 +3,7 @@
 import torch
 from support.golden import CONFIG, ONE_PASS, STAGE2_SCALE, compare, recorded
 
-from flashvideo_core.handoff import prepare_reference, resize
+from flashvideo_core.handoff import prepare_reference, resize_frames
 from flashvideo_core.sizes import floor_size
 from flashvideo_core.vae import VAE
 
@@ -18,7 +18,7 @@ def test_every_recorded_array(vae):
     z = prepare_reference(frames=frames, vae=vae, size=TARGET, draw_noise=lambda mean: next(draws))
     hook.remove()
     ours = {
-        "upsampled": resize(frames, floor_size(TARGET)),
+        "upsampled": resize_frames(frames, floor_size(TARGET)),
         "moments": torch.cat(moments, dim=2),
         "ref_latent": z.transpose(1, 2) * STAGE2_SCALE,
     }
@@ -51,6 +51,6 @@ def in_float64(vae, z):
     double = VAE(vae.config).double()
     double.load_state_dict(vae.state_dict())
     frames = double.decode(z.double(), out=torch.empty(1, 3, 4 * z.shape[2] - 3, 32, 48, dtype=torch.float64))
-    big = resize(frames, (48, 64))
+    big = resize_frames(frames, (48, 64))
     moments = double.encoder(big, {})
     return moments.chunk(2, dim=1)[0]

@@ -5,7 +5,7 @@ import torch
 from support.golden import CONFIG, SAMPLING, STAGE1_SCALE, compare, recorded, to_the_last_bit
 
 from flashvideo_core.guidance import released_dynamic_cfg
-from flashvideo_core.sampling import round_to_table_alpha, sample_stage1, unconditional
+from flashvideo_core.sampling import expand_negative, round_to_table_alpha, sample_stage1
 from flashvideo_core.schedule import stage1_schedule, zero_snr_sqrt_alphas
 
 INPUTS = {"noise_init", "noise_steps", "idx_countdown"}  # the countdown is upstream's own counter
@@ -19,7 +19,7 @@ def test_every_recorded_array(stage1, steps, prefix):
     ours, left = trace(stage1, golden["noise_init"], golden["noise_steps"], text, steps)
     assert left == 0, "the sampler must use every recorded draw"
     if not prefix:
-        shared = {"context_uncond": unconditional(text, None), "denoiser_table": zero_snr_sqrt_alphas()}
+        shared = {"context_uncond": expand_negative(text, None), "denoiser_table": zero_snr_sqrt_alphas()}
         compare("stage1_sampler", ours | shared, golden, INPUTS | {"context_cond"}, SAMPLING)
     else:  # the long run recorded fewer arrays
         compare("stage1_sampler", {k: v for k, v in ours.items() if k in golden}, golden, INPUTS, SAMPLING)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from support.golden import CONFIG, SAMPLING, STAGE2_SCALE, compare, recorded, to_the_last_bit
 
-from flashvideo_core.sampling import sample_stage2, unconditional
+from flashvideo_core.sampling import expand_negative, sample_stage2
 from flashvideo_core.schedule import add_noise, stage2_times, zero_snr_sqrt_alphas
 
 S2 = CONFIG["s2"]
@@ -24,7 +24,7 @@ def test_what_the_runs_share():
     ours = {
         "alphas_cumprod_sqrt_table": table,
         "ref_alphas_cumprod_sqrt": table[S2["ref_step"]][None],
-        "context_uncond": unconditional(golden["context_cond"], None),
+        "context_uncond": expand_negative(golden["context_cond"], None),
     }
     compare("stage2_sampler", ours, golden, {"context_cond", "ref_latent"}, SAMPLING)
     assert to_the_last_bit(table, golden["alphas_cumprod_sqrt_table"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from support.golden import SAMPLING, error
 
-from flashvideo_core.guidance import guidance_scale, guide, make_cond_uncond, released_dynamic_cfg
+from flashvideo_core.guidance import apply_cfg, find_cfg_schedule, make_cond_uncond, released_dynamic_cfg
 from flashvideo_core.sampling import dpmpp_2m_sde, euler_flow, make_draw_noise, sample_stage1, sample_stage2
 from flashvideo_core.schedule import (
     add_noise,
@@ -228,11 +228,11 @@ def test_guidance_scales():
     released = [released_dynamic_cfg(8, t, 51) for t in stage1_schedule(51)[0]]
     assert [round(s, 3) for s in released[:4]] == [8.287, 4.004, 2.404, 5.046]
     assert all(1 <= s <= 9 for s in released)
-    assert guidance_scale("constant")(8, 999, 51) == 8
+    assert find_cfg_schedule("constant")(8, 999, 51) == 8
     cond, uncond = torch.tensor([3.0]), torch.tensor([1.0])
-    assert guide(cond, uncond, 0) == uncond
-    assert guide(cond, uncond, 1) == cond
-    assert guide(cond, uncond, 8) == 17
+    assert apply_cfg(cond, uncond, 0) == uncond
+    assert apply_cfg(cond, uncond, 1) == cond
+    assert apply_cfg(cond, uncond, 8) == 17
 
 
 def test_two_passes_equal_one_batch(stage1):
@@ -316,4 +316,4 @@ def test_bad_stage2_settings(stage2):
         with pytest.raises(ValueError, match=says):
             sample_stage2(stage2, z, randn(1, 5, 32), noise=z, **{name: value})
     with pytest.raises(ValueError, match="guidance is 'none'"):
-        guidance_scale("none")
+        find_cfg_schedule("none")
