@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.golden import CONFIG, SAMPLING, STAGE1_SCALE, STAGE2_SCALE, compare, recorded
+from support.golden import CONFIG, SAMPLING, STAGE1_SCALE, STAGE2_SCALE, compare, load_golden
 
 from flashvideo_core.guidance import released_dynamic_cfg
 from flashvideo_core.handoff import prepare_reference
@@ -17,7 +17,7 @@ INPUTS |= {"encode_noise", "s2.ref_noise"}
 
 @pytest.fixture(scope="module")
 def golden():
-    return recorded("end_to_end")
+    return load_golden("end_to_end")
 
 
 def test_prompt_to_frames(stage1, stage2, vae, golden):

@@ -1,7 +1,7 @@
 """The hand-off against the recorded one: frames -> resized -> encoded, in floating point throughout."""
 
 import torch
-from support.golden import CONFIG, ONE_PASS, STAGE2_SCALE, compare, recorded
+from support.golden import CONFIG, ONE_PASS, STAGE2_SCALE, compare, load_golden
 
 from flashvideo_core.handoff import prepare_reference, resize_frames
 from flashvideo_core.sizes import floor_size
@@ -11,7 +11,7 @@ TARGET = tuple(CONFIG["handoff"]["target"])
 
 
 def test_every_recorded_array(vae):
-    golden = recorded("handoff")
+    golden = load_golden("handoff")
     frames = golden["stage1_frames"].permute(3, 0, 1, 2)[None] / 127.5 - 1
     draws, moments = iter(golden["noise"].split([5, 4, 4], dim=2)), []
     hook = vae.encoder.register_forward_hook(lambda module, args, out: moments.append(out))

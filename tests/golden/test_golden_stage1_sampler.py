@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.golden import CONFIG, SAMPLING, STAGE1_SCALE, compare, recorded, to_the_last_bit
+from support.golden import CONFIG, SAMPLING, STAGE1_SCALE, compare, equal_to_the_last_bit, load_golden
 
 from flashvideo_core.guidance import released_dynamic_cfg
 from flashvideo_core.sampling import expand_negative, round_to_table_alpha, sample_stage1
@@ -13,9 +13,9 @@ INPUTS = {"noise_init", "noise_steps", "idx_countdown"}  # the countdown is upst
 
 @pytest.mark.parametrize(("steps", "prefix"), [(6, ""), (51, "run51.")])
 def test_every_recorded_array(stage1, steps, prefix):
-    golden = recorded("stage1_sampler", prefix)
+    golden = load_golden("stage1_sampler", prefix)
     golden = {name: value for name, value in golden.items() if not name.startswith("run51.")}
-    text = recorded("stage1_sampler")["context_cond"]
+    text = load_golden("stage1_sampler")["context_cond"]
     ours, left = trace(stage1, golden["noise_init"], golden["noise_steps"], text, steps)
     assert left == 0, "the sampler must use every recorded draw"
     if not prefix:
@@ -26,14 +26,14 @@ def test_every_recorded_array(stage1, steps, prefix):
 
 
 def test_schedules_are_exact():
-    golden = recorded("stage1_sampler")
-    assert to_the_last_bit(zero_snr_sqrt_alphas(), golden["denoiser_table"])
+    golden = load_golden("stage1_sampler")
+    assert equal_to_the_last_bit(zero_snr_sqrt_alphas(), golden["denoiser_table"])
     for steps, prefix in ((6, ""), (51, "run51.")):
         timesteps, sqrt_alphas = stage1_schedule(steps)
         assert timesteps == [int(t) for t in golden[f"{prefix}timesteps"]]
-        assert to_the_last_bit(sqrt_alphas, golden[f"{prefix}schedule_alphas_cumprod_sqrt"])
+        assert equal_to_the_last_bit(sqrt_alphas, golden[f"{prefix}schedule_alphas_cumprod_sqrt"])
         chosen = torch.tensor([round_to_table_alpha(float(a)) for a in sqrt_alphas[:-1]])
-        assert to_the_last_bit(chosen, golden[f"{prefix}alphas_cumprod_sqrt_denoiser"])
+        assert equal_to_the_last_bit(chosen, golden[f"{prefix}alphas_cumprod_sqrt_denoiser"])
 
 
 def trace(dit, noise, draws, text, steps: int):

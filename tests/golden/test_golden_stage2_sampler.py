@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.golden import CONFIG, SAMPLING, STAGE2_SCALE, compare, recorded, to_the_last_bit
+from support.golden import CONFIG, SAMPLING, STAGE2_SCALE, compare, equal_to_the_last_bit, load_golden
 
 from flashvideo_core.sampling import expand_negative, sample_stage2
 from flashvideo_core.schedule import add_noise, stage2_times, zero_snr_sqrt_alphas
@@ -13,13 +13,13 @@ BF16 = {"bf16_idx", "bf16_t_grid"}  # a test of their own
 
 @pytest.mark.parametrize("steps", S2["steps"])
 def test_every_recorded_array(stage2, steps):
-    golden, shared = recorded("stage2_sampler", f"n{steps}."), recorded("stage2_sampler")
+    golden, shared = load_golden("stage2_sampler", f"n{steps}."), load_golden("stage2_sampler")
     ours = trace(stage2, shared["ref_latent"], golden["ref_noise"], shared["context_cond"], steps)
     compare("stage2_sampler", ours, golden, {"ref_noise"} | BF16, SAMPLING)
 
 
 def test_what_the_runs_share():
-    golden = {name: value for name, value in recorded("stage2_sampler").items() if name[:3] not in ("n4.", "n5.")}
+    golden = {name: value for name, value in load_golden("stage2_sampler").items() if name[:3] not in ("n4.", "n5.")}
     table = zero_snr_sqrt_alphas()
     ours = {
         "alphas_cumprod_sqrt_table": table,
@@ -27,11 +27,11 @@ def test_what_the_runs_share():
         "context_uncond": expand_negative(golden["context_cond"], None),
     }
     compare("stage2_sampler", ours, golden, {"context_cond", "ref_latent"}, SAMPLING)
-    assert to_the_last_bit(table, golden["alphas_cumprod_sqrt_table"])
+    assert equal_to_the_last_bit(table, golden["alphas_cumprod_sqrt_table"])
 
 
 def test_noised_start():
-    golden = recorded("stage2_sampler")
+    golden = load_golden("stage2_sampler")
     start = add_noise(golden["ref_latent"], golden["n4.ref_noise"], zero_snr_sqrt_alphas()[S2["ref_step"]])
     torch.testing.assert_close(start, golden["n4.x_before_step"][0], rtol=0, atol=1e-6)
 
@@ -39,7 +39,7 @@ def test_noised_start():
 @pytest.mark.parametrize("steps", S2["steps"])
 def test_the_released_grid_is_ours_rounded_to_bf16(steps):
     """The named deviation: the released run computes the same formula in bfloat16. Informational arrays."""
-    golden = recorded("stage2_sampler", f"n{steps}.")
+    golden = load_golden("stage2_sampler", f"n{steps}.")
     rest, shift = 1 - torch.arange(steps + 1, dtype=torch.bfloat16) / steps, S2["shift"]
     rounded = 1 - shift * rest / (1 + (shift - 1) * rest)
     assert torch.equal(rounded.float(), golden["bf16_t_grid"])

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.golden import CONFIG, ONE_PASS, compare, recorded
+from support.golden import CONFIG, ONE_PASS, compare, load_golden
 from torch import Tensor
 
 from flashvideo_core.attention import attention, rope_table
@@ -12,7 +12,7 @@ from flashvideo_core.attention import attention, rope_table
 @pytest.mark.parametrize("stage", [1, 2])
 def test_every_recorded_array(stage, case, request):
     dit = request.getfixturevalue(f"stage{stage}")
-    golden = recorded(f"stage{stage}_forward", f"case{case}.")
+    golden = load_golden(f"stage{stage}_forward", f"case{case}.")
     ours = trace(dit, golden["x"], golden["timesteps"], golden["context"], CONFIG["s2"]["ref_step"])
     if stage == 1 and case == 0:  # the adapter applied on the fly, which merging must equal
         ours["out_unmerged_lora"] = ours["out"]

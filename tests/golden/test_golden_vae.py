@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.golden import ONE_PASS, STAGE2_SCALE, compare, recorded
+from support.golden import ONE_PASS, STAGE2_SCALE, compare, load_golden
 from torch import Tensor
 
 from flashvideo_core.tiling import decode_released_strips
@@ -11,7 +11,7 @@ from flashvideo_core.vae import decode_groups, encode_groups
 
 @pytest.mark.parametrize("frames", [1, 9, 17, 49])
 def test_encode(vae, frames):
-    golden = recorded("vae", f"enc{frames}.")
+    golden = load_golden("vae", f"enc{frames}.")
     z, moments = encode(vae, golden["x"], golden["noise"])
     ours = {"moments": moments, "z_scaled" if frames == 49 else "z": z * (STAGE2_SCALE if frames == 49 else 1)}
     compare("vae", ours, golden, {"x", "noise"}, ONE_PASS)
@@ -21,7 +21,7 @@ def test_encode(vae, frames):
 
 @pytest.mark.parametrize("latent_frames", [1, 2, 5, 13])
 def test_decode(vae, latent_frames):
-    golden = recorded("vae", f"dec{latent_frames}.")
+    golden = load_golden("vae", f"dec{latent_frames}.")
     raw = []
     hook = vae.decoder.register_forward_hook(
         lambda module, args, out: raw.append(out.clone())
@@ -34,7 +34,7 @@ def test_decode(vae, latent_frames):
 
 @pytest.mark.parametrize("width", [20, 40])
 def test_released_strips(vae, width):
-    golden = recorded("vae", f"memdec{width}.")
+    golden = load_golden("vae", f"memdec{width}.")
     widths = []
     hook = vae.decoder.register_forward_hook(lambda module, args, out: widths.append(args[0].shape[-1]))
     frames = decode_released_strips(vae, golden["z"])
@@ -45,7 +45,7 @@ def test_released_strips(vae, width):
 
 def test_every_recorded_group_is_covered():
     cases = {f"enc{n}" for n in (1, 9, 17, 49)} | {f"dec{n}" for n in (1, 2, 5, 13)} | {"memdec20", "memdec40"}
-    assert {name.split(".")[0] for name in recorded("vae")} == cases
+    assert {name.split(".")[0] for name in load_golden("vae")} == cases
 
 
 def test_groups():

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from support.golden import CHECKPOINTS, ONE_PASS, compare, recorded
+from support.golden import CHECKPOINTS, ONE_PASS, compare, load_golden
 
 from flashvideo_core.checkpoint import Weights, load_transformer, read_tensor
 from flashvideo_core.config import STAGE1
@@ -15,7 +15,7 @@ from flashvideo_core.weights.sources import TensorSource
 
 @pytest.mark.parametrize("layer", ["plain", "qkv", "r128"])
 def test_every_recorded_array(layer):
-    golden = recorded("lora", f"{layer}.")
+    golden = load_golden("lora", f"{layer}.")
     merged = merge(golden)
     rank = golden["matrix_A.0"].shape[0]
     y = F.linear(golden["x"], merged, golden["original.bias"])
@@ -31,12 +31,12 @@ def test_every_recorded_array(layer):
 
 
 def test_every_recorded_layer_is_covered():
-    assert {name.split(".")[0] for name in recorded("lora")} == {"plain", "qkv", "r128"}
+    assert {name.split(".")[0] for name in load_golden("lora")} == {"plain", "qkv", "r128"}
 
 
 def test_bf16_merges_in_float32():
     """bf16 weights and matrices are merged as float32 numbers; only the sum is rounded."""
-    golden = {name: value.bfloat16() for name, value in recorded("lora", "qkv.").items()}
+    golden = {name: value.bfloat16() for name, value in load_golden("lora", "qkv.").items()}
     merged = merge(golden)
     assert merged.dtype == torch.float32
     assert torch.equal(merged, merge({name: value.float() for name, value in golden.items()}))

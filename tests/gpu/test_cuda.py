@@ -6,7 +6,7 @@ device every test here is skipped, and says so.
 
 import pytest
 import torch
-from support.golden import CHECKPOINTS, CONFIG, ONE_PASS, SAMPLING, STAGE1_SCALE, STAGE2_SCALE, error, recorded
+from support.golden import CHECKPOINTS, CONFIG, ONE_PASS, SAMPLING, STAGE1_SCALE, STAGE2_SCALE, error, load_golden
 
 from flashvideo_core.checkpoint import load_transformer, load_vae
 from flashvideo_core.pipeline import generate, load_pipeline
@@ -36,7 +36,7 @@ def dtype(request):
 @pytest.mark.parametrize("stage", [1, 2])
 @torch.no_grad()
 def test_transformer(stage, case, dtype):
-    golden = recorded(f"stage{stage}_forward", f"case{case}.")
+    golden = load_golden(f"stage{stage}_forward", f"case{case}.")
     dit = load_transformer(CHECKPOINTS / f"stage{stage}.pt", "cuda", dtype)
     x, txt = golden["x"].transpose(1, 2).to("cuda", dtype), golden["context"].to("cuda", dtype)
     out = dit(x, golden["timesteps"].cuda(), txt, S2["ref_step"] if stage == 2 else None)
@@ -46,7 +46,7 @@ def test_transformer(stage, case, dtype):
 @pytest.mark.parametrize("frames", [1, 9, 17, 49])
 @torch.no_grad()
 def test_vae_encode(frames, dtype):
-    golden = recorded("vae", f"enc{frames}.")
+    golden = load_golden("vae", f"enc{frames}.")
     z = load_vae(CHECKPOINTS / "3d-vae.pt", "cuda", dtype).encode(golden["x"].cuda())
     assert error(z.cpu(), golden["moments"].chunk(2, dim=1)[0]) <= BOUNDS[dtype][0]
 
@@ -54,13 +54,13 @@ def test_vae_encode(frames, dtype):
 @pytest.mark.parametrize("latent_frames", [2, 5, 13])
 @torch.no_grad()
 def test_vae_decode(latent_frames, dtype):
-    golden = recorded("vae", f"dec{latent_frames}.")
+    golden = load_golden("vae", f"dec{latent_frames}.")
     frames = load_vae(CHECKPOINTS / "3d-vae.pt", "cuda", dtype).decode(golden["z"].cuda())
     assert error((frames[0].permute(1, 2, 3, 0).cpu() + 1) * 127.5, golden["frames"]) <= BOUNDS[dtype][0]
 
 
 def test_stage1_sampler(dtype):
-    golden = recorded("stage1_sampler")
+    golden = load_golden("stage1_sampler")
     draws = iter(golden["noise_steps"])
     z = sample_stage1(
         load_transformer(CHECKPOINTS / "stage1.pt", "cuda", dtype),
@@ -75,7 +75,7 @@ def test_stage1_sampler(dtype):
 
 @pytest.mark.parametrize("steps", S2["steps"])
 def test_stage2_sampler(steps, dtype):
-    golden, shared = recorded("stage2_sampler", f"n{steps}."), recorded("stage2_sampler")
+    golden, shared = load_golden("stage2_sampler", f"n{steps}."), load_golden("stage2_sampler")
     z = sample_stage2(
         load_transformer(CHECKPOINTS / "stage2.pt", "cuda", dtype),
         shared["ref_latent"].transpose(1, 2).cuda() / STAGE2_SCALE,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from support.golden import CHECKPOINTS, recorded
+from support.golden import CHECKPOINTS, load_golden
 
 from flashvideo_core.cli.main import main
 from flashvideo_core.media.video_reader import read_video
@@ -24,7 +24,7 @@ def component_options(folder: Path) -> list[str]:
     """The options that name the golden checkpoints and their recorded text embeddings."""
     path = folder / "embeddings.safetensors"
     if not path.exists():
-        save_file({f"stage{i}": recorded(f"stage{i}_sampler")["context_cond"] for i in (1, 2)}, path)
+        save_file({f"stage{i}": load_golden(f"stage{i}_sampler")["context_cond"] for i in (1, 2)}, path)
     return ["--stage1", STAGE1, "--stage2", STAGE2, "--vae", VAE, "--embeddings", str(path)]
 
 

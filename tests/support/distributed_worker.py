@@ -30,32 +30,34 @@ CONFIG = replace(STAGE2, layers=3, hidden=128, time_dim=32, text_dim=24, text_le
 LOOP = LoopConfig(steps=6, lr=1e-3, warmup=2, ema=0.9, clip=0.5, save_every=3, keep=2, autocast=False)
 
 
-def small(world: World, batch: int = 4, change: Callable[[nn.Module], nn.Module] | None = None, **loop) -> Recipe:
+def make_small_recipe(
+    world: World, batch: int = 4, change: Callable[[nn.Module], nn.Module] | None = None, **loop
+) -> Recipe:
     """A very small stage 2 that learns random clips; `change` makes of the network what is trained."""
     model, config = Transformer(CONFIG), replace(LOOP, **loop)
     model = model if change is None else change(model)
-    return Recipe(model, partial(loss_of, model, batch, assign_items(world, config.accumulate, batch)), config)
+    return Recipe(model, partial(random_clip_loss, model, batch, assign_items(world, config.accumulate, batch)), config)
 
 
-def loss_of(model: nn.Module, batch: int, mine: slice, generator: torch.Generator) -> torch.Tensor:
+def random_clip_loss(model: nn.Module, batch: int, mine: slice, generator: torch.Generator) -> torch.Tensor:
     """The whole batch is drawn in every process; the loss is that of this process's rows."""
     z, z_ref = torch.randn(2, batch, 16, 3, 6, 8, generator=generator)
     txt = drop_text(torch.randn(batch, 6, 24, generator=generator), 0.3, generator)
     return stage2_loss(model, z, z_ref, txt, 300, generator, mine)
 
 
-def frozen(model: nn.Module) -> nn.Module:
+def freeze_all_but_qkv(model: nn.Module) -> nn.Module:
     for name, p in model.named_parameters():
         p.requires_grad_(".qkv." in name)
     return model
 
 
-def lora(model: nn.Module) -> nn.Module:
+def add_small_lora(model: nn.Module) -> nn.Module:
     """As released weights are trained: float32 matrices beside a frozen bfloat16 base."""
     return add_lora(model.bfloat16(), rank=4, alpha=4.0)
 
 
-def tiny_stage(stage: int, world: World) -> Recipe:
+def make_tiny_recipe(stage: int, world: World) -> Recipe:
     """The recipe of the embedded model, on random latents; stage 2 has batches of four patches and of one clip."""
     encoder = WordEncoder(TextConfig(words=len(build_vocabulary()), slots=len(ATTRIBUTES))).requires_grad_(False)
     table = {name: torch.randn(8, 16, 2, 20, 24).half() for name in ("z", "z_ref")}
@@ -67,15 +69,15 @@ def tiny_stage(stage: int, world: World) -> Recipe:
 
 
 CASES = {
-    "rows": small,
-    "micro-batches": partial(small, batch=1, accumulate=2),
-    "one item": partial(small, batch=1),
-    "recompute": partial(small, change=enable_activation_checkpointing),
-    "frozen": partial(small, change=frozen),
-    "tiny stage 1": partial(tiny_stage, 1),
-    "tiny stage 2": partial(tiny_stage, 2),
-    "bf16": partial(small, autocast=True),
-    "lora in bf16": partial(small, change=lora, autocast=True),
+    "rows": make_small_recipe,
+    "micro-batches": partial(make_small_recipe, batch=1, accumulate=2),
+    "one item": partial(make_small_recipe, batch=1),
+    "recompute": partial(make_small_recipe, change=enable_activation_checkpointing),
+    "frozen": partial(make_small_recipe, change=freeze_all_but_qkv),
+    "tiny stage 1": partial(make_tiny_recipe, 1),
+    "tiny stage 2": partial(make_tiny_recipe, 2),
+    "bf16": partial(make_small_recipe, autocast=True),
+    "lora in bf16": partial(make_small_recipe, change=add_small_lora, autocast=True),
 }
 
 
@@ -101,7 +103,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with init_distributed("cpu") as world:
         facts = {case: train(case, folder / f"two {case}", world) for case in CASES}
-        train_model(folder / "parts", "stage1", partial(tiny_stage, 1, world), world=world)
+        train_model(folder / "parts", "stage1", partial(make_tiny_recipe, 1, world), world=world)
         facts["resumed"] = train("rows", folder / "two resumed", world)
         time.sleep(1.0 if world.first else 0.0)
         facts["finished"] = time.monotonic()

@@ -22,7 +22,7 @@ ONE_PASS, SAMPLING = 2e-5, 5e-5  # largest error over largest value, float32
 MEASURED: dict[str, tuple[float, str]] = {}  # file -> worst error seen in this run, shown at its end
 
 
-def recorded(name: str, prefix: str = "") -> dict[str, Tensor]:
+def load_golden(name: str, prefix: str = "") -> dict[str, Tensor]:
     """The arrays of a golden file whose names begin with prefix, without it. Skips the test if it is not there."""
     path = next((folder / f"{name}.safetensors" for folder in (DATA, SHARED) if _has(folder, name)), None)
     if path is None:
@@ -41,7 +41,7 @@ def error(ours: Tensor, golden: Tensor) -> float:
     return (ours.double() - golden.double()).abs().max().item() / (largest or 1.0)
 
 
-def to_the_last_bit(ours: Tensor, golden: Tensor) -> bool:
+def equal_to_the_last_bit(ours: Tensor, golden: Tensor) -> bool:
     """Schedules are in [0, 1]; float32 roots and products of the recording differ by one bit between CPUs."""
     return error(ours, golden) <= 2.0**-23
 

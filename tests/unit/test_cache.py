@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from support.own_clips import SIZE, data_set
+from support.own_clips import SIZE, write_data_set
 
 from flashvideo_core.training.cache import (
     LatentConfig,
@@ -22,7 +22,7 @@ CONFIG = LatentConfig(SIZE, (16, 32), "vae", variants=2)
 
 @pytest.fixture(scope="module")
 def spans(tmp_path_factory):
-    sources, skipped = find_sources(data_set(tmp_path_factory.mktemp("cache") / "clips"))
+    sources, skipped = find_sources(write_data_set(tmp_path_factory.mktemp("cache") / "clips"))
     assert not skipped
     return find_spans(sources, size=SIZE, frames=9, fps=8)[0]
 

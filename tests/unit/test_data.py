@@ -4,7 +4,7 @@ import csv
 
 import pytest
 import torch
-from support.own_clips import SIZE, clip, write_clip
+from support.own_clips import SIZE, make_clip, write_clip
 
 from flashvideo_core.errors import InputError
 from flashvideo_core.media.video_reader import probe_video, read_frames, read_video
@@ -156,7 +156,7 @@ def test_a_cut_covers_the_size_from_its_middle(tmp_path):
     source = write_clip(tmp_path / "a.mp4", "x", 5, size=(128, 256))
     seen = read_span(Span(source, (0, 4)), SIZE)
     assert seen.shape == (3, 2, *SIZE) and seen.abs().max() <= 1
-    wide = clip(1, (64, 128))[:, :, 16:112].permute(3, 0, 1, 2) * 2 - 1
+    wide = make_clip(1, (64, 128))[:, :, 16:112].permute(3, 0, 1, 2) * 2 - 1
     assert (seen[:, :1] - wide).abs().mean() < 0.03  # H.264 is lossy
     same = write_clip(tmp_path / "b.mp4", "x", 5)
     exact = read_frames(same.path, (0, 4)).permute(3, 0, 1, 2) * 2 - 1

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.distributed_worker import CASES, small, train
+from support.distributed_worker import CASES, make_small_recipe, train
 from support.golden import MEASURED
 
 from flashvideo_core.tiny.latent_shards import build_shards
@@ -176,7 +176,7 @@ def test_recomputing_gives_the_same_gradients_and_keeps_the_names():
     gradients = []
     for change in (None, enable_activation_checkpointing):
         torch.manual_seed(0)
-        recipe = small(SINGLE_PROCESS, change=change)
+        recipe = make_small_recipe(SINGLE_PROCESS, change=change)
         recipe.loss(step_generator(0, 0)).backward()
         gradients.append({name: p.grad for name, p in recipe.model.named_parameters()})
     kept, recomputed = gradients

@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from support.cli_run import ROOT, STAGE1, STAGE2, read_events, run
-from support.own_clips import data_set, weight_options
+from support.own_clips import weight_options, write_data_set
 from test_distributed import FLOAT32, difference
 
 from flashvideo_core.checkpoint import load_transformer, open_weights
@@ -35,7 +35,7 @@ QUIET = ["--sample-every", "0", "--save-every", "2"]
 def base(tmp_path_factory):
     """A data set, the weights' options, and a cache that the first run fills."""
     folder = tmp_path_factory.mktemp("finetune")
-    data_set(folder / "clips")
+    write_data_set(folder / "clips")
     (folder / "clips/broken.mp4").write_text("no video")
     (folder / "clips/broken.txt").write_text("something")
     return folder

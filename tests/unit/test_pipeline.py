@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import save_file
-from support.golden import CHECKPOINTS, SAMPLING, error, recorded
+from support.golden import CHECKPOINTS, SAMPLING, error, load_golden
 
 from flashvideo_core.attention import chunked_attention
 from flashvideo_core.components import Pipeline, component_files
@@ -193,7 +193,7 @@ def test_what_is_missing_is_named(pipe, drawn):
 
 
 def test_embeddings_replace_the_encoder(tmp_path):
-    txt = {f"stage{i}": recorded(f"stage{i}_sampler")["context_cond"] for i in (1, 2)}
+    txt = {f"stage{i}": load_golden(f"stage{i}_sampler")["context_cond"] for i in (1, 2)}
     save_file(txt, tmp_path / "e.safetensors")
     names = {"stage1": "stage1.pt", "stage2": "stage2.pt", "vae": "3d-vae.pt"}
     files = {component: CHECKPOINTS / name for component, name in names.items()}

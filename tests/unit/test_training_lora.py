@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.cli_run import run
-from support.golden import CHECKPOINTS, ONE_PASS, error, recorded
+from support.golden import CHECKPOINTS, ONE_PASS, error, load_golden
 from torch import nn
 
 from flashvideo_core.checkpoint import load_transformer, open_weights
@@ -42,7 +42,7 @@ def with_random_lora(path, rank=4, alpha=2.0):
 @pytest.mark.parametrize("layer", ["plain", "qkv", "r128"])
 def test_on_the_fly_it_is_what_the_released_code_computes(layer):
     """The recorded layers with their recorded matrices: one pair, three pairs for q, k, v, and the released rank."""
-    golden = recorded("lora", f"{layer}.")
+    golden = load_golden("lora", f"{layer}.")
     weight, pairs = golden["original.weight"], sum(name.startswith("matrix_A") for name in golden)
     base = nn.Linear(*weight.shape[::-1])
     base.load_state_dict({"weight": weight, "bias": golden["original.bias"]})

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.golden import ONE_PASS, error, recorded
+from support.golden import ONE_PASS, error, load_golden
 
 from flashvideo_core.config import VAEConfig
 from flashvideo_core.vae import VAE
@@ -33,13 +33,13 @@ def random(*shape, seed=0):
 
 @pytest.mark.parametrize("count", [9, 49])
 def test_golden_encode(few, vae, count):
-    golden = recorded("vae", f"enc{count}.")
+    golden = load_golden("vae", f"enc{count}.")
     assert error(vae.encode(golden["x"], chunk_size=few), golden["moments"].chunk(2, dim=1)[0]) < ONE_PASS
 
 
 @pytest.mark.parametrize("t", [2, 5])
 def test_golden_decode(few, vae, t):
-    golden = recorded("vae", f"dec{t}.")
+    golden = load_golden("vae", f"dec{t}.")
     raw = golden["raw"] if "raw" in golden else golden["frames"].permute(3, 0, 1, 2)[None] / 127.5 - 1
     assert error(vae.decode(golden["z"], chunk_size=few), raw.clamp(-1, 1)) < ONE_PASS
 
