@@ -19,11 +19,9 @@ AXES = {"frames": "frames", "resolution": "megapixels"}  # axis -> the key of a 
 QUANTITIES = ("seconds", "peak", "operations")
 
 
-class Point(TypedDict):
-    """One latent of one network: `part` is the network, megapixels are of a frame, peaks in bytes."""
+class LatentFigures(TypedDict):
+    """One latent of a network: megapixels are of a frame, peaks in bytes."""
 
-    part: str
-    axis: str
     latent: list[int]
     frames: int
     megapixels: float
@@ -31,6 +29,13 @@ class Point(TypedDict):
     peak: int | None
     planned_peak: int
     operations: int
+
+
+class Point(LatentFigures):
+    """A latent as one of those along an axis; `part` is the network."""
+
+    part: str
+    axis: str
 
 
 class GrowthResult(Machine):
@@ -77,15 +82,16 @@ def scale_sides(latent: Latent, factor: float) -> tuple[int, int]:
     return 2 * round(latent[1] * factor / 2), 2 * round(latent[2] * factor / 2)
 
 
-def _measure_latents(job: BenchJob, latents: list[Latent], callback: ProgressCallback | None) -> dict[Latent, dict]:
-    """By latent, the points without `part` and `axis`."""
-    points = {}
+def _measure_latents(
+    job: BenchJob, latents: list[Latent], callback: ProgressCallback | None
+) -> dict[Latent, LatentFigures]:
+    figures = {}
     with start_memory_worker(job) as for_memory, start_worker(job) as for_time:
         for i, latent in enumerate(latents):
             for_memory.set_latent(latent)
             for_time.set_latent(latent)
             timing, size = for_time.measure_time(), replace(job.size, **{LATENT_FIELD[job.workload]: latent})
-            points[latent] = {
+            figures[latent] = {
                 "latent": list(latent),
                 "frames": 4 * latent[0] - 3,
                 "megapixels": 64 * latent[1] * latent[2] / 1e6,
@@ -96,7 +102,7 @@ def _measure_latents(job: BenchJob, latents: list[Latent], callback: ProgressCal
             }
             if callback is not None:
                 callback(f"{job.workload} {job.size_name}", i + 1, len(latents), None)
-    return points
+    return figures
 
 
 def fit_exponents(points: list[Point], network: str, axis: str) -> dict[str, float | None]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from ..errors import InputError
 from .memory import RETURN_FREED_BLOCKS
@@ -49,12 +49,12 @@ class Worker:
     def __init__(self, implementation: str, process: subprocess.Popen, log: TextIO):
         self.implementation, self.process, self.log = implementation, process, log
 
-    def ask(self, command: str) -> dict:
+    def request(self, command: str) -> dict[str, Any]:
         self.process.stdin.write(command + "\n")
         self.process.stdin.flush()
         return self.read_answer()
 
-    def read_answer(self) -> dict:
+    def read_answer(self) -> dict[str, Any]:
         line = self.process.stdout.readline()
         if not line:
             self.log.seek(0)
@@ -63,20 +63,20 @@ class Worker:
 
     def measure_peak(self) -> int | None:
         """Bytes, see memory.py."""
-        return self.ask("memory")["peak"]
+        return self.request("memory")["peak"]
 
     def measure_time(self) -> Timing:
-        return self.ask("time")
+        return self.request("time")
 
     def measure_matmul(self) -> float:
         """Operations a second."""
-        return self.ask("matmul")["rate"]
+        return self.request("matmul")["rate"]
 
     def set_latent(self, latent: Latent) -> None:
-        self.ask(f"latent {format_latent(latent)}")
+        self.request(f"latent {format_latent(latent)}")
 
     def save_outputs(self, path: Path) -> None:
-        self.ask(f"save {path}")
+        self.request(f"save {path}")
 
 
 @contextmanager
