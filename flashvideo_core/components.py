@@ -18,7 +18,8 @@ from .config import TextConfig, TransformerConfig, VAEConfig
 from .dit import Transformer
 from .errors import InputError, first_sentence
 from .kernels import choose_attention
-from .text import check_t5, t5_encoder, word_encoder
+from .t5 import check_t5, load_t5_encoder
+from .text import make_word_encoder
 from .types import AttentionFn, TextEncoder
 from .vae import VAE
 from .weights.reader import open_file
@@ -122,9 +123,9 @@ def load_text_component(path: Path | None, device: torch.device) -> tuple[TextEn
     if path is None:
         return None, {}
     if path.suffix != ".safetensors":
-        return t5_encoder(path, device), {}
+        return load_t5_encoder(path, device), {}
     if is_word_encoder(path):
-        return word_encoder(*load_text(path)), {}
+        return make_word_encoder(*load_text(path)), {}
     return None, load_embeddings(path)
 
 

@@ -1,8 +1,9 @@
 """Peak memory of a computation, from its own code: it runs on tensors without data, and their sizes are counted."""
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,8 +22,8 @@ class MemoryTrace:
 class StorageTracer(TorchDispatchMode):
     """Counts the bytes of every storage made while it is active, beside those of the tensors known before.
 
-    reordered: a convolution also takes copies of its input, weights and output, as oneDNN (CPU) and cuDNN take
-    them: both have layouts of their own.
+    reordered: a convolution also takes copies of its input, weights and output, as in oneDNN (on a CPU) and cuDNN,
+    which have layouts of their own.
     """
 
     def __init__(self, *known: Tensor, reordered: bool = False):
@@ -30,7 +31,13 @@ class StorageTracer(TorchDispatchMode):
         self.live, self.now, self.peak, self.largest = {t.untyped_storage()._cdata: 0 for t in known}, 0, 0, 0
         self.reordered = reordered
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self,
+        func: torch._ops.OpOverload,
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
         out = func(*args, **(kwargs or {}))
         for tensor in tree_iter(out):
             if isinstance(tensor, Tensor):
@@ -53,8 +60,8 @@ class StorageTracer(TorchDispatchMode):
 
 
 @torch.no_grad()
-def trace_memory(call: Callable, *known: Tensor, reordered: bool = False) -> MemoryTrace:
+def trace_memory(call: Callable[[], object], *known: Tensor, reordered: bool = False) -> MemoryTrace:
     """Of call(), whose tensors are on the meta device; not counted are those that were there before (`known`)."""
-    with StorageTracer(*known, reordered=reordered) as watch:
+    with StorageTracer(*known, reordered=reordered) as tracer:
         call()
-    return MemoryTrace(watch.peak, watch.largest)
+    return MemoryTrace(tracer.peak, tracer.largest)

@@ -22,7 +22,7 @@ from .memory import free_memory, plan_branches
 from .sampling import make_draw_noise, sample_stage1, sample_stage2
 from .settings import DraftPlan, DraftSettings, RefinePlan, RefineSettings
 from .sizes import floor_frame_count
-from .text import with_motion
+from .text import add_motion
 from .types import ProgressCallback
 from .vae_passes import crop_to_1080, decode, encode, plan_split
 
@@ -230,7 +230,7 @@ def embed(
     elif pipe.text is None:
         raise InputError("no text encoder is loaded: give --t5 or --embeddings")
     else:
-        txt = pipe.text(with_motion(prompt, config.defaults.motion))
+        txt = pipe.text(add_motion(prompt, config.defaults.motion))
         neg = pipe.text(negative)[:, : config.text_length].to(pipe.device) if negative else None
     check_width(txt, config)
     if callback is not None:

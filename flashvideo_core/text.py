@@ -1,27 +1,26 @@
-"""Prompt rules and text encoders: the embedded word-level one, T5-XXL, and embeddings from a file.
+"""Prompt rules, and the embedded word-level text encoder (T5-XXL: t5.py).
 
 An encoder is a function prompt -> [1, L, text_dim] float32. The unconditional embedding is zeros.
 """
 
-import importlib.util
 import logging
 import re
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 from .config import TextConfig
 from .errors import InputError
+from .types import TextEncoder
 
 MOTIONS = ("none", "very low motion", "low motion", "medium motion", "high motion", "very high motion")
 LONG_PROMPT_WORDS = (60, 130)  # the released examples have 67 to 130 words
 
 
-def with_motion(prompt: str, motion: str) -> str:
+def add_motion(prompt: str, motion: str) -> str:
     """The prompt as a stage sees it: "medium motion," + prompt, without a space, as the released script does
-    in stage 2; "none" changes nothing. Raises ValueError for an empty prompt or an unknown motion."""
+    in stage 2; "none" changes nothing. Raises InputError for an empty prompt or an unknown motion."""
     if not prompt.strip():
         raise InputError("the prompt is empty: describe the clip in words")
     if motion not in MOTIONS:
@@ -29,7 +28,7 @@ def with_motion(prompt: str, motion: str) -> str:
     return prompt if motion == "none" else f"{motion},{prompt}"
 
 
-def length_hint(prompt: str) -> str | None:
+def suggest_longer(prompt: str) -> str | None:
     """Advice for released weights, which were trained on long prompts; None when the prompt is long enough."""
     words = len(prompt.split())
     if words >= LONG_PROMPT_WORDS[0]:
@@ -72,63 +71,27 @@ class WordEncoder(nn.Module):
         return self.norm(out[:, : slots.shape[1]])
 
 
-def word_table(words: Iterable[str]) -> dict[str, int]:
+def number_words(words: Iterable[str]) -> dict[str, int]:
     """The id of each word; 0 is padding."""
     return {word: i + 1 for i, word in enumerate(words)}
 
 
-def word_ids(text: str, vocabulary: dict[str, int], max_words: int) -> tuple[list[int], list[str]]:
+def find_word_ids(text: str, vocabulary: dict[str, int], max_words: int) -> tuple[list[int], list[str]]:
     """Ids of the known words, cut to max_words, and the words that are not known."""
     tokens = tokenize(text)
     ids = [vocabulary[word] for word in tokens if word in vocabulary]
     return ids[:max_words], sorted({word for word in tokens if word not in vocabulary})
 
 
-def word_encoder(model: WordEncoder, words: list[str]) -> Callable[[str], Tensor]:
+def make_word_encoder(model: WordEncoder, words: list[str]) -> TextEncoder:
     """The embedded encoder as a function. A word that it does not know is ignored, with one warning."""
-    vocabulary = word_table(words)
+    vocabulary = number_words(words)
 
     def encode(prompt: str) -> Tensor:
-        ids, unknown = word_ids(prompt, vocabulary, model.config.max_words)
+        ids, unknown = find_word_ids(prompt, vocabulary, model.config.max_words)
         if unknown:
             logging.getLogger(__name__).warning("the embedded text encoder ignores: %s", ", ".join(unknown))
         with torch.no_grad():
             return model(torch.tensor([ids or [0]])).float()
 
     return encode
-
-
-def t5_encoder(folder: str | Path, device="cpu", dtype: torch.dtype = torch.bfloat16) -> Callable[[str], Tensor]:
-    """T5-XXL as the released code calls it: 226 tokens, truncated and padded, no attention mask, all rows.
-
-    `folder` holds a T5 encoder and its tokenizer in transformers' layout. Raises ValueError when the
-    transformers package is not installed or the folder cannot be loaded; nothing is downloaded.
-    """
-    check_t5(folder)
-    try:
-        from transformers import AutoTokenizer, T5EncoderModel
-        from transformers.utils import logging as transformers_logging
-
-        transformers_logging.disable_progress_bar()  # the caller says what is loaded
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = T5EncoderModel.from_pretrained(folder, local_files_only=True, torch_dtype=dtype).eval()
-    except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"{folder} holds no T5 encoder with tokenizer: {str(error).splitlines()[0]}") from None
-
-    def encode(prompt: str) -> Tensor:
-        tokens = tokenizer(prompt, truncation=True, max_length=226, padding="max_length", return_tensors="pt")
-        model.to(device)
-        with torch.no_grad():
-            out = model(input_ids=tokens["input_ids"].to(device)).last_hidden_state.float().cpu()
-        model.to("cpu")  # 9.5 GB that the stages need
-        return out
-
-    return encode
-
-
-def check_t5(folder: str | Path) -> None:
-    """Raises ValueError when a T5 encoder cannot be loaded from there, without loading it."""
-    if importlib.util.find_spec("transformers") is None:
-        raise InputError("--t5 needs the transformers package: pip install transformers sentencepiece")
-    if not (Path(folder) / "config.json").is_file():
-        raise InputError(f"{folder} is no folder of a T5 encoder with tokenizer: it has no config.json")

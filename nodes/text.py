@@ -4,7 +4,7 @@ import logging
 
 from comfy_api.latest import io
 
-from ..flashvideo_core.text import MOTIONS, length_hint, with_motion
+from ..flashvideo_core.text import MOTIONS, add_motion, suggest_longer
 from .bridge.clip import encode_text, is_word_clip
 from .bridge.sampling import zero_conditioning
 from .bridge.types import CLIP
@@ -51,9 +51,9 @@ class FlashVideoTextEncode(io.ComfyNode):
 
     @classmethod
     def execute(cls, clip: CLIP, prompt: str, motion: str, negative_prompt: str) -> io.NodeOutput:
-        if not is_word_clip(clip) and (hint := length_hint(prompt)):
+        if not is_word_clip(clip) and (hint := suggest_longer(prompt)):
             logging.info("FlashVideo: %s", hint)
-        stage1, stage2 = encode_text(clip, with_motion(prompt, "none")), encode_text(clip, with_motion(prompt, motion))
+        stage1, stage2 = encode_text(clip, add_motion(prompt, "none")), encode_text(clip, add_motion(prompt, motion))
         negative = encode_text(clip, negative_prompt) if negative_prompt.strip() else zero_conditioning(stage1)
         return io.NodeOutput(stage1, stage2, negative)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..pipeline import Draft, Pipeline, run_draft, run_refine
 from ..settings import DraftSettings, RefineSettings
-from ..text import length_hint
+from ..text import suggest_longer
 from ..types import Notify
 from ..weights.atomic import check_writable
 from .components import Components
@@ -52,7 +52,7 @@ def list_jobs(
 ) -> list[Job]:
     """Every clip of the command, with all its numbers checked. earlier: what is to be made again. Raises InputError."""
     record = first_record(options, prompts[0], components, earlier, notify)
-    if options.components.t5 and (hint := length_hint(min(prompts, key=len))):
+    if options.components.t5 and (hint := suggest_longer(min(prompts, key=len))):
         notify(hint)
     jobs = []
     for prompt in dict.fromkeys(prompts):  # the same line twice is the same clip

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..errors import InputError
-from ..text import with_motion
+from ..text import add_motion
 from .options import PromptOptions
 
 
@@ -12,7 +12,7 @@ def read_prompts(options: PromptOptions, embeddings: str | None) -> list[str]:
     if options.samples < 1:
         raise InputError(f"samples is {options.samples}; it must be at least 1")
     if options.prompt is not None and options.prompts is None:
-        return [with_motion(options.prompt, "none")]  # refuses an empty one
+        return [add_motion(options.prompt, "none")]  # refuses an empty one
     if options.prompt is None and options.prompts is not None:
         return read_prompt_file(Path(options.prompts))
     if options.prompt is None and embeddings:  # they say what is shown; the clip still needs a name

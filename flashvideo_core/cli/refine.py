@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..pipeline import Draft, Pipeline, run_refine
 from ..settings import RefineSettings
-from ..text import with_motion
+from ..text import add_motion
 from ..types import Notify
 from ..weights.atomic import check_writable
 from ..weights.reader import file_sha256
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> None:
 def refine(options: RefineOptions, reporter: Reporter) -> None:
     """Writes final.mp4, side_by_side.mp4 and clip.json: beside the draft, or in the output folder."""
     source = open_source(options.source, options.frames, reporter.note)
-    prompt = with_motion(options.prompt or source.prompt, "none")
+    prompt = add_motion(options.prompt or source.prompt, "none")
     options.components.check_negative(options.refine.get("negative"))
     components = find_components(options.components, ("stage2", "vae", "text"), reporter.note)
     record = make_record(options, source, prompt, components, reporter.note)

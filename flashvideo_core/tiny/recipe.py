@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..text import word_ids
+from ..text import find_word_ids
 from ..training.loop import LoopConfig, LossFn
 
 
@@ -31,5 +31,5 @@ def make_numpy_generator(generator: torch.Generator) -> np.random.Generator:
 
 def encode_words(texts: list[str], words: dict[str, int], max_words: int) -> Tensor:
     """Word ids of several texts, padded with 0: [B, W]."""
-    ids = [torch.tensor(word_ids(text, words, max_words)[0]) for text in texts]
+    ids = [torch.tensor(find_word_ids(text, words, max_words)[0]) for text in texts]
     return nn.utils.rnn.pad_sequence(ids, batch_first=True)

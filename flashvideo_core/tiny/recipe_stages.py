@@ -11,7 +11,7 @@ from torch import Tensor
 from ..attention import plain_attention
 from ..config import STAGE1, STAGE2, SamplingDefaults, TransformerConfig
 from ..dit import Transformer
-from ..text import WordEncoder, word_table
+from ..text import WordEncoder, number_words
 from ..training.device import get_device
 from ..training.distributed import SINGLE_PROCESS, World, assign_items
 from ..training.loop import LoopConfig
@@ -120,7 +120,7 @@ def crop_patches(pairs: Tensor, rng: np.random.Generator) -> Tensor:
 
 def make_caption_embedder(encoder: WordEncoder, odds: Mapping[str, float] = MENTIONED) -> EmbedCaptions:
     """Captions of training clips, drawn anew each time they are embedded. odds: of `caption`."""
-    words = word_table(build_vocabulary())
+    words = number_words(build_vocabulary())
 
     @torch.no_grad()
     def embed(index: Tensor, generator: torch.Generator) -> Tensor:

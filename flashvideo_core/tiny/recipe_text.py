@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import TextConfig
-from ..text import WordEncoder, word_table
+from ..text import WordEncoder, number_words
 from ..training.device import get_device
 from ..training.loop import LoopConfig
 from .captions import build_vocabulary, caption
@@ -37,7 +37,7 @@ class AttributeClassifier(nn.Module):
 
 def make_text_recipe() -> Recipe:
     """A new encoder; each slot must tell one attribute of the scene from its caption."""
-    model, words = AttributeClassifier(), word_table(build_vocabulary())
+    model, words = AttributeClassifier(), number_words(build_vocabulary())
 
     def loss(generator: torch.Generator) -> Tensor:
         rng, device = make_numpy_generator(generator), get_device(model)

@@ -12,7 +12,7 @@ from ..checkpoint import load_vae
 from ..components import Pipeline, check_width, load_text_component
 from ..config import TransformerConfig
 from ..errors import InputError
-from ..text import with_motion
+from ..text import add_motion
 from ..types import Notify, ProgressCallback, TextEncoder
 from ..vae_passes import encode, plan_split
 from .cache import CachedClip, LatentConfig, LatentFiles, build_latents, build_text, name_latent_files
@@ -101,7 +101,7 @@ def fill_text(cache: Path, spans: Sequence[Span], config: TransformerConfig, wei
             raise InputError(f"{weights.files['text']} holds one prompt's embeddings; training needs --t5 or --text")
 
         def embed(caption: str) -> Tensor:
-            txt = encoder(with_motion(caption, motion))[:, :length]
+            txt = encoder(add_motion(caption, motion))[:, :length]
             check_width(txt, config)
             return txt
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...flashvideo_core.checkpoint import load_text
-from ...flashvideo_core.text import WordEncoder, word_ids
+from ...flashvideo_core.text import WordEncoder, find_word_ids
 from ...flashvideo_core.weights.reader import open_file
 from .types import Conditioning
 
@@ -28,7 +28,7 @@ class WordTokenizer:
         self.vocabulary, self.max_words = {word: i + 1 for i, word in enumerate(words)}, max_words
 
     def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **kwargs) -> dict[str, list[TokenRow]]:
-        ids, unknown = word_ids(text, self.vocabulary, self.max_words)
+        ids, unknown = find_word_ids(text, self.vocabulary, self.max_words)
         if unknown:
             logging.warning("FlashVideo: the embedded text encoder ignores: %s", ", ".join(unknown))
         return {"flashvideo_words": [[(i, 1.0) for i in ids or [0]]]}

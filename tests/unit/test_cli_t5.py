@@ -6,7 +6,7 @@ import pytest
 import torch
 from support.cli_run import SMALL, STAGE1, STAGE2, VAE, list_files, run
 
-from flashvideo_core.text import t5_encoder
+from flashvideo_core.t5 import load_t5_encoder
 
 transformers = pytest.importorskip("transformers", reason="needs transformers (pip install transformers)")
 PROMPT = "a red ball"
@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
 
 
 def test_226_tokens_padded_truncated_and_without_a_mask(folder):
-    encode = t5_encoder(folder, dtype=torch.float32)
+    encode = load_t5_encoder(folder, dtype=torch.float32)
     ids = torch.zeros(1, 226, dtype=torch.long)
     ids[0, :4] = torch.tensor([3, 4, 5, 1])  # a red ball </s>
     model = transformers.T5EncoderModel.from_pretrained(folder, torch_dtype=torch.float32).eval()
@@ -46,7 +46,7 @@ def test_226_tokens_padded_truncated_and_without_a_mask(folder):
 
 
 def test_weights_stay_in_the_dtype_asked_for(folder):
-    assert not torch.equal(t5_encoder(folder)(PROMPT), t5_encoder(folder, dtype=torch.float32)(PROMPT))
+    assert not torch.equal(load_t5_encoder(folder)(PROMPT), load_t5_encoder(folder, dtype=torch.float32)(PROMPT))
 
 
 def test_a_clip_from_a_prompt(folder, tmp_path, capsys):

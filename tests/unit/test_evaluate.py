@@ -13,7 +13,7 @@ from flashvideo_core.components import Pipeline
 from flashvideo_core.config import STAGE1, STAGE2, SamplingDefaults, TextConfig, VAEConfig
 from flashvideo_core.dit import Transformer
 from flashvideo_core.pipeline import Draft, draft, refine
-from flashvideo_core.text import WordEncoder, tokenize, word_encoder
+from flashvideo_core.text import WordEncoder, make_word_encoder, tokenize
 from flashvideo_core.tiny.captions import build_vocabulary
 from flashvideo_core.tiny.evaluate import evaluate, evaluate_ablation
 from flashvideo_core.tiny.evaluate_drafts import Stage2Variant, get_refine_settings, refine_latent, refine_with_all
@@ -50,7 +50,7 @@ def pipe():
     torch.manual_seed(0)
     vae = VAE(VAEConfig(channels=4, multipliers=(1, 1, 1, 1), blocks=1, groups=2)).eval().requires_grad_(False)
     words = list(build_vocabulary())
-    text = word_encoder(WordEncoder(TextConfig(len(words), 32, 1, slots=4)).eval(), words)
+    text = make_word_encoder(WordEncoder(TextConfig(len(words), 32, 1, slots=4)).eval(), words)
     stage1 = stage(STAGE1, SMALL, 1, steps=3)
     stage2 = stage(STAGE2, FULL, 2, steps=2, ref_step=600, motion="medium motion")
     widen = torch.nn.Linear(32, 16)
