@@ -133,7 +133,7 @@ class SavedPlan:
 
 @dataclass(frozen=True)
 class DraftPlan(SavedPlan):
-    """How the VAE's pass is split, and how many branches of guidance are evaluated in one batch (memory.py).
+    """How the VAE's pass is split, and how many branches of guidance are evaluated in one batch (memory/).
 
     branches is None until the network is on its device, since what is free then decides.
     """

@@ -1,4 +1,4 @@
-"""Frames <-> latents with a pipeline's VAE, whole or split as memory asks (memory.py)."""
+"""Frames <-> latents with a pipeline's VAE, whole or split as memory asks (memory/)."""
 
 from torch import Tensor
 

@@ -158,7 +158,7 @@ def relative_error(theirs: Tensor, ours: Tensor) -> float | None:
 
 
 def plan_peak(workload: str, size: Size, dtype: torch.dtype, device: torch.device) -> int:
-    """What memory.py says that a run takes beside inputs, and beside weights that are there already."""
+    """What the memory plan says that a run takes beside inputs, and beside weights that are there already."""
     if workload.startswith("vae"):
         return vae_peak(size.vae, workload.removeprefix("vae-"), clip_size(*size.vae_latent), dtype, device)
     if workload == "dit":

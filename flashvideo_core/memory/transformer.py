@@ -11,7 +11,7 @@ from ..dit import Transformer
 from ..meta_trace import trace_memory
 from .free import USABLE_SHARE
 
-EVALUATION_BOUND = 20  # numbers per token and channel, both branches: more than any evaluation takes (test_memory.py)
+EVALUATION_BOUND = 20  # numbers per token and channel, both branches: more than any evaluation takes (tested)
 
 
 @lru_cache(maxsize=256)

@@ -24,7 +24,7 @@ TILE_OVERLAP = 1 / 4  # of a tile's shorter side
 MIN_TILE = 24  # latent rows and columns
 TRACED_FRAMES = {"decode": 25, "encode": 49}  # three temporal groups: later ones take no more
 GROUP_FRAMES = 19  # at most, with those of the past
-PASS_BOUND = 5  # maps of a group, as if the widest were at full resolution: more than any pass takes (test_memory.py)
+PASS_BOUND = 5  # maps of a group, as if the widest were at full resolution: more than any pass takes (tested)
 
 
 @dataclass(frozen=True)

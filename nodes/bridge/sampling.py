@@ -11,8 +11,9 @@ from tqdm.auto import tqdm
 from ...flashvideo_core.config import TransformerConfig
 from ...flashvideo_core.errors import InputError
 from ...flashvideo_core.guidance import find_cfg_schedule
-from ...flashvideo_core.sampling import dpmpp_2m_sde, make_draw_noise, round_to_table_alpha
+from ...flashvideo_core.sampling import make_draw_noise, round_to_table_alpha
 from ...flashvideo_core.schedule import stage1_schedule, stage2_times, velocity_to_denoised
+from ...flashvideo_core.solvers import dpmpp_2m_sde
 from ...flashvideo_core.types import DrawNoise
 from .flow import FlowFromReference
 from .models import StageModel

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from flashvideo_core.sampling import euler_flow
 from flashvideo_core.schedule import add_noise, stage2_times, zero_snr_sqrt_alphas
+from flashvideo_core.solvers import euler_flow
 from flashvideo_core.training.loop import LoopConfig, fit
 from flashvideo_core.training.losses import drop_text, stage2_loss
 from flashvideo_core.training.randomness import step_generator

@@ -145,7 +145,7 @@ def check_odd_sizes_are_padded_and_cropped():
 
 
 def check_memory_estimates():
-    """What ComfyUI reserves is the core's estimate (measured in test_memory.py) with a tenth to spare."""
+    """What ComfyUI reserves is the core's estimate (measured in test_memory_transformer.py) with a tenth to spare."""
     model, vae, memory = load_stage(STAGE2), pack("nodes.bridge.vae").load_vae(VAE), pack("flashvideo_core.memory")
     full = memory.transformer_peak(model.model.diffusion_model.config, 2, (13, 134, 240), 4)
     assert model.model.memory_required([2, 16, 13, 134, 240]) == 1.1 * full
