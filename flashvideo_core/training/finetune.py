@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import load_transformer, open_weights
 from ..config import TransformerConfig
+from ..sizes import latent_size
 from ..types import Model, Notify, ProgressCallback
 from .activation_checkpointing import enable_activation_checkpointing
 from .batches import sample_batch
@@ -140,7 +141,7 @@ def make_loss_fn(
     world: World = SINGLE_PROCESS,
 ) -> LossFn:
     """The loss of one micro-batch as a function of its generator: what is sampled, dropped and noised."""
-    patch = (options.patch[0] // 8, options.patch[1] // 8)
+    patch = latent_size(1, *options.patch)[1:]
     items = assign_items(world, options.accumulate, options.batch)
 
     def loss_fn(generator: torch.Generator) -> Tensor:

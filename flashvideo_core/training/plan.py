@@ -15,6 +15,7 @@ from torch import nn
 
 from ..config import TransformerConfig
 from ..dit import Transformer
+from ..sizes import latent_size
 from ..types import Clock
 from .device import get_device
 from .lora import count_lora_parameters
@@ -44,11 +45,7 @@ def count_tokens(config: TransformerConfig, options: TrainingOptions) -> int:
 
 def get_largest_latent(options: TrainingOptions) -> tuple[int, int, int]:
     """The largest latent (T, H, W) of a run: whole frames, unless the curriculum has patches alone."""
-    return _latent_size(options.frames, options.patch if options.curriculum == "patches" else options.size)
-
-
-def _latent_size(frames: int, size: tuple[int, int]) -> tuple[int, int, int]:
-    return (frames + 3) // 4, size[0] // 8, size[1] // 8
+    return latent_size(options.frames, *(options.patch if options.curriculum == "patches" else options.size))
 
 
 def plan_memory(
@@ -93,7 +90,7 @@ def _plan_activations(config: TransformerConfig, options: TrainingOptions, devic
 
 def plan_cache(config: TransformerConfig, options: TrainingOptions) -> list[MemoryTerm]:
     """The disk that a clip takes in the cache."""
-    latent = _latent_size(options.frames, options.size)
+    latent = latent_size(options.frames, *options.size)
     return [
         make_term(f"latents of a clip: z and {options.variants} references", 1 + options.variants, 16, *latent, 2),
         make_term("text of a clip", config.text_length, config.text_dim, 4),

@@ -12,6 +12,7 @@ from ..checkpoint import load_vae
 from ..components import Pipeline, check_width, load_text_component
 from ..config import TransformerConfig
 from ..errors import InputError
+from ..sizes import latent_size
 from ..text import add_motion
 from ..types import Notify, ProgressCallback, TextEncoder
 from ..vae_passes import encode, plan_split
@@ -70,8 +71,8 @@ def make_latent_config(options: TrainingOptions, weights: WeightFiles) -> Latent
 
 def make_cached_clip(span: Span, files: Sequence[Path], txt: Path, options: TrainingOptions) -> CachedClip:
     """The clip's files and the size of its latent."""
-    size = (options.size[0] // 8, options.size[1] // 8)
-    return CachedClip(files[0], tuple(files[1:]), txt, (len(span.frames) + 3) // 4, size)
+    frames, *size = latent_size(len(span.frames), *options.size)
+    return CachedClip(files[0], tuple(files[1:]), txt, frames, tuple(size))
 
 
 def fill_latents(

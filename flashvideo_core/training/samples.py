@@ -9,7 +9,7 @@ from ..checkpoint import load_vae
 from ..components import Pipeline
 from ..media.video_writer import write_video
 from ..sampling import make_draw_noise, sample_stage1, sample_stage2
-from ..sizes import clip_size
+from ..sizes import clip_size, latent_size
 from ..vae_passes import decode, plan_split
 from .cache import CachedClip, read_tensor
 from .device import choose_training_attention, is_bf16_fast
@@ -55,7 +55,7 @@ def sample_latent(model: nn.Module, clip: CachedClip, options: TrainingOptions, 
             draw_noise=draw_noise,
             attention=attention,
         )
-    crop = center_crop(clip.size, (options.patch[0] // 8, options.patch[1] // 8))
+    crop = center_crop(clip.size, latent_size(1, *options.patch)[1:])
     z_ref = read_tensor(clip.refs[0], (slice(None), slice(None), *crop))[None].to(device)
     return sample_stage2(
         model,
