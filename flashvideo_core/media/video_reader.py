@@ -6,26 +6,20 @@ said in `Video.notes`; a file that cannot be read is an InputError of one line t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
-import av
-import numpy as np
 import torch
-from av import AudioStream, VideoFrame, VideoStream
-from av.container import InputContainer
-from av.frame import Frame
 
 from ..errors import InputError
 from ..types import Notify
 from .audio import Audio, decode_audio
-from .color import frame_to_rgb
-
-HDR_TRANSFERS = (16, 18)  # H.273: PQ, HLG
+from .demux import Decoder, open_media
+from .film import Film, index_frames, open_film
+from .timing import Timing, fit_constant_rate
 
 
 @dataclass(frozen=True)
@@ -55,136 +49,98 @@ class VideoInfo:
 def read_video(path: str | Path, *, start: int = 0, max_frames: int | None = None) -> Video:
     """Decodes the frames from number `start` on, at most `max_frames`, and the sound that goes with them.
 
-    Timing that is not constant is resampled to its average rate (nearest frame in time). Rotation tags are applied.
+    Timing that is not constant is resampled to its average rate (nearest frame in time); where frames of a constant
+    rate are lost, the nearest stand in. Rotation and mirroring are applied, pixels that are not square scaled.
     Raises InputError for what is not a file or not a video, no frame left to return, and frames of several sizes.
     """
     if start < 0 or (max_frames is not None and max_frames < 1):
         raise InputError(f"start must be at least 0 and max_frames at least 1, got {start} and {max_frames}")
     notes: list[str] = []
     pictures, pts = [], []
-    with _open(path) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
+    with open_film(path) as film:
+        decoder = Decoder(film.container, film.stream)
         stop = None if max_frames is None else start + max_frames
-        for frame in islice(_decode(container, stream, notes.append), start, stop):
-            notes += _describe_frame(frame, stream.codec_context.color_trc)
-            pictures.append(_turn_upright(frame))
+        for frame in islice(decoder.frames(), start, stop):
+            notes += film.describe(frame)
+            pictures.append(film.show(frame))
             pts.append(frame.pts)
             if pictures[-1].shape != pictures[0].shape:
                 raise InputError(f"{path}: its frames change size")
         if not pictures:
             raise InputError(f"{path}: no frame could be decoded" + (f" from number {start} on" if start else ""))
-        count = start + len(pictures)
-        if stop is None and stream.frames > count:
-            notes.append(f"incomplete: {count} of {stream.frames} frames could be decoded")
-        order, fps = _constant_rate(pts, stream, notes.append)
-        begin = Fraction(0) if pts[0] is None else pts[0] * stream.time_base
-        metadata = dict(container.metadata)
-    frames = torch.stack([pictures[i] for i in order])
-    audio = _read_audio(path, begin, len(frames) / fps, notes.append)
-    return Video(frames, fps, audio, metadata, tuple(dict.fromkeys(notes)))
+        timing = fit_constant_rate(pts, film.rates, film.stream.time_base)
+        count, lost = start + len(pts), decoder.skipped
+        if stop is None:
+            lost = max(lost, _count_unread(film, decoder, count, pts[-1], timing))
+        notes += _describe_timing(timing, count, lost)
+        metadata, has_audio = dict(film.container.metadata), bool(film.container.streams.audio)
+    frames = torch.stack([pictures[i] for i in timing.order[:max_frames]])
+    audio = _read_audio(path, timing.begin, len(frames) / timing.fps, notes.append) if has_audio else None
+    return Video(frames, timing.fps, audio, metadata, tuple(dict.fromkeys(notes)))
+
+
+def _count_unread(film: Film, decoder: Decoder, count: int, last: int | None, timing: Timing) -> int:
+    """How many of the frames that the file's header counts were not read, though no packet of theirs was refused."""
+    stream, unread = film.stream, film.stream.frames - decoder.discarded - count
+    if unread <= 0 or timing.gaps or last is None or not stream.duration:
+        return max(0, unread)
+    frame = 1 / (film.rates[0] * stream.time_base)  # an edit list may end before what the header counts
+    return unread if last + frame * 3 / 2 < (stream.start_time or 0) + stream.duration else 0
+
+
+def _describe_timing(timing: Timing, count: int, lost: int) -> list[str]:
+    lost, missing = max(lost, timing.gaps) if lost else 0, f"{timing.gaps} missing at its {float(timing.fps):.6g} fps"
+    said = [
+        f"incomplete: {count} of {count + lost} frames could be decoded" if lost else "",
+        f"the nearest frames in time stand in for {missing}" if timing.gaps else "",
+        timing.note,
+    ]
+    return ["; ".join(text for text in said if text)] if any(said) else []
 
 
 def _read_audio(path: str | Path, begin: Fraction, seconds: Fraction, note: Notify) -> Audio | None:
-    """The first sound of the file from `begin` on; None where it has none."""
-    with _open(path) as container:
-        for stream in container.streams.audio[:1]:
-            return decode_audio(_decode(container, stream, note), stream, begin, seconds)
+    """The first sound of the file that can be decoded, from `begin` on; None where there is none."""
+    with open_media(path) as container:
+        for stream in container.streams.audio:
+            if stream.codec_context is not None:
+                return decode_audio(Decoder(container, stream), begin, seconds, note)
+    note("its sound has no decoder here and is left out")
     return None
 
 
 def probe_video(path: str | Path) -> VideoInfo:
     """Size, rate and frame count of a video file, with one frame decoded. Raises InputError as `read_video` does."""
-    with _open(path) as container:
-        stream = container.streams.video[0]
-        first = next((_turn_upright(frame) for frame in _decode(container, stream, _ignore)), None)
+    with open_film(path) as film:
+        first = next((film.show(frame) for frame in Decoder(film.container, film.stream).frames()), None)
         if first is None:
             raise InputError(f"{path}: no frame could be decoded")
-    with _open(path) as container:  # anew: a picture cannot be rewound
-        stream = container.streams.video[0]
-        pts = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)
-        _, fps = _constant_rate(pts, stream, _ignore)
-        times = tuple(float((t - pts[0]) * stream.time_base) for t in pts) or (0.0,)
-        return VideoInfo(*first.shape[:2], fps, len(times), bool(container.streams.audio), times)
-
-
-def _ignore(note: str) -> None:
-    pass
+    with open_film(path) as film:  # anew: a picture cannot be rewound
+        count, pts = index_frames(film)
+        rates, time_base = film.rates, film.stream.time_base
+        has_audio = any(stream.codec_context is not None for stream in film.container.streams.audio)
+    if not pts:
+        return VideoInfo(*first.shape[:2], rates[0], count, has_audio, tuple(float(i / rates[0]) for i in range(count)))
+    times = tuple(float((time - pts[0]) * time_base) for time in pts)
+    return VideoInfo(*first.shape[:2], fit_constant_rate(pts, rates, time_base).fps, count, has_audio, times)
 
 
 def read_frames(path: str | Path, numbers: Sequence[int]) -> torch.Tensor:
-    """The decoded frames of these ascending numbers, [len(numbers), H, W, 3] in 0..1; no other is kept.
-
-    Raises InputError as `read_video` does, and for a number that the file does not reach.
-    """
+    """The frames of these ascending numbers (as `probe_video` times them), [len(numbers), H, W, 3] in 0..1; no other
+    is kept. Raises InputError as `read_video` does, and for a frame that is lost or that the file does not reach."""
+    with open_film(path) as film:
+        _, times = index_frames(film)
+        # AVI stores no presentation times; those that FFmpeg guesses are out of order for H.264 with B-frames
+        number_at = {} if film.container.format.name == "avi" else {time: i for i, time in enumerate(times)}
     wanted, kept = set(numbers), {}
-    with _open(path) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        for i, frame in enumerate(islice(_decode(container, stream, _ignore), numbers[-1] + 1)):
-            if i in wanted:
-                kept[i] = _turn_upright(frame)
+    with open_film(path) as film:
+        for i, frame in enumerate(Decoder(film.container, film.stream).frames()):
+            number = number_at.get(frame.pts, -1) if number_at else i
+            if number in wanted:
+                kept[number] = film.show(frame)
+            if number >= numbers[-1]:
+                break
     if len(kept) < len(wanted):
         raise InputError(f"{path}: frame {min(wanted - kept.keys())} could not be decoded")
     if len({frame.shape for frame in kept.values()}) > 1:
         raise InputError(f"{path}: its frames change size")
     return torch.stack([kept[i] for i in numbers])
-
-
-@contextmanager
-def _open(path: str | Path) -> Iterator[InputContainer]:
-    """The container of a local file that has a video stream. `file:` and the whitelist keep names that look like
-    addresses, and playlists, from reaching anything else."""
-    if not Path(path).is_file():
-        raise InputError(f"{path}: there is no such file")
-    try:
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
-    except (av.FFmpegError, OSError):
-        raise InputError(f"{path}: not a video file (or one that is cut off or damaged)") from None
-    with container:
-        if not container.streams.video or container.format.name == "tty":  # tty: FFmpeg draws text files
-            raise InputError(f"{path}: has no video in it (or is cut off before it)")
-        yield container
-
-
-def _decode(container: InputContainer, stream: VideoStream | AudioStream, note: Notify) -> Iterator[Frame]:
-    """The frames up to the end or to the first one that cannot be decoded."""
-    try:
-        yield from container.decode(stream)
-    except av.FFmpegError as error:
-        note(f"damaged: decoding stopped early ({error.strerror})")
-
-
-def _turn_upright(frame: VideoFrame) -> torch.Tensor:
-    return torch.rot90(frame_to_rgb(frame), frame.rotation // 90)  # both count counterclockwise
-
-
-def _describe_frame(frame: VideoFrame, transfer: int) -> list[str]:
-    """What a user should know about the file that this frame is from; transfer is its H.273 code."""
-    components = frame.format.components
-    notes = {
-        "alpha ignored": any(component.is_alpha for component in components),
-        f"{components[0].bits} bits a colour, read without loss and written as 8": components[0].bits > 8,
-        f"rotated by {frame.rotation % 360} degrees counterclockwise, as tagged": frame.rotation,
-        "HDR transfer curve, not tone-mapped": transfer in HDR_TRANSFERS,
-        "interlaced, fields not separated": frame.interlaced_frame,
-        "some frames are damaged": frame.is_corrupt,
-    }
-    return [note for note, holds in notes.items() if holds]
-
-
-def _constant_rate(pts: list[int | None], stream: VideoStream, note: Notify) -> tuple[list[int], Fraction]:
-    """Which decoded frame to show at each instant of a constant rate, and that rate.
-
-    Timing counts as constant if its steps differ by no more than rounding to the time base or a tenth of a frame."""
-    declared = stream.average_rate or stream.guessed_rate or Fraction(25)
-    if len(pts) < 2 or None in pts or pts[-1] <= pts[0]:
-        return list(range(len(pts))), declared
-    times = np.array(pts, dtype=np.float64)
-    steps = np.diff(times)
-    measured = (len(steps) / ((pts[-1] - pts[0]) * stream.time_base)).limit_denominator(1001)
-    if np.ptp(steps) <= max(1, 0.1 * steps.mean()):
-        return list(range(len(pts))), declared if abs(declared / measured - 1) < 0.02 else measured
-    note(f"variable frame rate, resampled to its average of {float(measured):.3f} fps")
-    grid = np.linspace(times[0], times[-1], len(times))
-    return np.searchsorted((times[1:] + times[:-1]) / 2, grid).tolist(), measured
