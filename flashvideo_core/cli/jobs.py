@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..media.video_writer import check_fps
 from ..pipeline import Draft, Pipeline, run_draft, run_refine
 from ..settings import DraftSettings, RefineSettings
 from ..text import suggest_longer
@@ -22,7 +23,7 @@ from .outputs import (
     write_draft_video,
 )
 from .progress import Reporter
-from .record import Record, exact_fps
+from .record import Record
 
 DEFAULT_FOLDER = "clips"
 
@@ -82,7 +83,7 @@ def first_record(
         weights=components.hashes,
         dtype=components.dtype_name,
         device=components.device.type,
-        fps=exact_fps(defaults.fps),
+        fps=check_fps(defaults.fps),
         crf=options.output.checked_crf(),
         attention=options.components.attention,
         draft_plan=earlier.draft_plan if earlier and draft.size == earlier.draft.size else None,

@@ -138,11 +138,6 @@ def split_plan(
     return settings, cls.from_json(stage["tiles"]) if "tiles" in stage else None
 
 
-def exact_fps(fps: float | Fraction) -> Fraction:
-    """A rate as records keep it: 24000/1001 stays exact."""
-    return Fraction(fps).limit_denominator(1001)
-
-
 def read_record(path: str | Path) -> Record:
     """The record of a clip of ours. Raises InputError."""
     values = read_record_json(path)

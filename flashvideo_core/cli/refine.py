@@ -4,6 +4,7 @@ import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..media.video_writer import check_fps
 from ..pipeline import Draft, Pipeline, run_refine
 from ..settings import RefineSettings
 from ..text import add_motion
@@ -15,7 +16,7 @@ from .jobs import DEFAULT_FOLDER, report_clip, resolve_refine
 from .options import REFINE, ComponentOptions, NamedSettings, OutputOptions, named_settings, parse_options
 from .outputs import ClipFiles, folder_files, is_finished, write_clip
 from .progress import Reporter
-from .record import Record, exact_fps
+from .record import Record
 from .refine_source import Source, open_source
 
 MAX_STRETCH = 1.1  # of the proportions; released: a draft of 480x256 becomes 1920x1072, a stretch of 1.05
@@ -79,7 +80,7 @@ def make_record(options: RefineOptions, source: Source, prompt: str, components:
         weights=({"stage1": earlier.weights["stage1"]} if earlier else {}) | components.hashes,
         dtype=components.dtype_name,
         device=components.device.type,
-        fps=exact_fps(source.fps or components.configs["stage2"].defaults.fps),
+        fps=check_fps(source.fps or components.configs["stage2"].defaults.fps),
         crf=options.output.checked_crf(),
         attention=options.components.attention,
         draft_plan=earlier.draft_plan if earlier else None,

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av import VideoFrame, VideoStream
+from av.container import OutputContainer
 
 from ..errors import InputError
 
@@ -17,26 +19,31 @@ MILLISECOND = Fraction(1, 1000)
 
 
 def unpack_animated_webp(path: Path) -> BytesIO:
-    """A NUT file with the frames of an animated WebP, RGB or RGBA, at their times in ms; those before the first that
-    cannot be decoded. Raises InputError without Pillow, and for a file that it cannot open."""
-    frames = list(_read_frames(path))
-    if not frames:
-        raise InputError(f"{path}: no frame could be decoded")
-    unpacked, time = BytesIO(), 0
+    """A NUT file with the frames of an animated WebP, RGB or RGBA, at their times in ms, up to one that is damaged.
+
+    Raises InputError without Pillow, and for a file without any frame.
+    """
+    unpacked, time, stream = BytesIO(), 0, None
     with av.open(unpacked, "w", format="nut") as container:
-        height, width, channels = frames[0][0].shape
-        pixels = "rgba" if channels == 4 else "rgb24"
-        stream = container.add_stream("rawvideo", rate=1000, options={})
-        stream.height, stream.width, stream.pix_fmt = height, width, pixels
-        stream.time_base = stream.codec_context.time_base = MILLISECOND
-        for picture, duration in frames:
-            frame = av.VideoFrame.from_ndarray(picture, pixels)
+        for picture, duration in _read_frames(path):
+            pixels = "rgba" if picture.shape[2] == 4 else "rgb24"
+            stream = stream or _add_stream(container, picture, pixels)
+            frame = VideoFrame.from_ndarray(picture, pixels)
             frame.pts, frame.time_base = time, MILLISECOND
             container.mux(stream.encode(frame))
             time += duration or UNTIMED
+        if stream is None:
+            raise InputError(f"{path}: no frame could be decoded")
         container.mux(stream.encode(None))
     unpacked.seek(0)
     return unpacked
+
+
+def _add_stream(container: OutputContainer, picture: np.ndarray, pixels: str) -> VideoStream:
+    stream = container.add_stream("rawvideo", rate=1000)
+    stream.height, stream.width, stream.pix_fmt = *picture.shape[:2], pixels
+    stream.time_base = stream.codec_context.time_base = MILLISECOND
+    return stream
 
 
 def _read_frames(path: Path) -> Iterator[tuple[np.ndarray, int]]:
@@ -44,12 +51,11 @@ def _read_frames(path: Path) -> Iterator[tuple[np.ndarray, int]]:
     try:
         from PIL import Image, ImageSequence
     except ImportError:
-        raise InputError(
-            f"{path}: an animated WebP is read through Pillow, which is not installed (pip install pillow)"
-        ) from None
+        needs = "an animated WebP is read through Pillow, which is not installed (pip install pillow)"
+        raise InputError(f"{path}: {needs}") from None
     try:
         with Image.open(path) as image:
             for picture in ImageSequence.Iterator(image):
                 yield np.array(picture), picture.info["duration"]
-    except (OSError, EOFError, ValueError):
+    except (OSError, EOFError, ValueError, SyntaxError, Image.DecompressionBombError):
         return

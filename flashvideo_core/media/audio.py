@@ -41,7 +41,7 @@ def decode_audio(decoder: Decoder, begin: Fraction, seconds: Fraction, note: Not
         at = end or 0 if block.pts is None else joined + round((block.pts * block.time_base - begin) * rate)
         if end is not None and at < end - JUMP * rate:
             joined, at = joined + end - at, end
-        elif end is not None and abs(at - end) <= rate * block.time_base:
+        elif end is not None and abs(at - end) <= rate * stream.time_base:
             at = end  # a time rounded to the time base: a gap would be heard
         if at >= samples.shape[1]:
             break

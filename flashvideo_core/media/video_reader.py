@@ -81,11 +81,13 @@ def read_video(path: str | Path, *, start: int = 0, max_frames: int | None = Non
 
 def _count_unread(film: Film, decoder: Decoder, count: int, last: int | None, timing: Timing) -> int:
     """How many of the frames that the file's header counts were not read, though no packet of theirs was refused."""
-    stream, unread = film.stream, film.stream.frames - decoder.discarded - count
-    if unread <= 0 or timing.gaps or last is None or not stream.duration:
-        return max(0, unread)
-    frame = 1 / (film.rates[0] * stream.time_base)  # an edit list may end before what the header counts
-    return unread if last + frame * 3 / 2 < (stream.start_time or 0) + stream.duration else 0
+    stream, unread = film.stream, max(0, film.stream.frames - decoder.discarded - count)
+    if last is None or not stream.duration:
+        return unread
+    frame = 1 / (timing.fps * stream.time_base)
+    # at the end of the film it is an edit list that ends there, or AVI, which counts instants without a frame too
+    ends_early = last + frame * 3 / 2 < (stream.start_time or 0) + stream.duration
+    return unread if ends_early else min(unread, timing.gaps)
 
 
 def _describe_timing(timing: Timing, count: int, lost: int) -> list[str]:

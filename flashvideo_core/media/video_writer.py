@@ -17,6 +17,7 @@ from ..weights.atomic import atomic_write, check_writable
 from .audio import Audio, add_audio_stream, encode_audio
 from .color import rgb_to_yuv420
 
+MAX_FPS = 1000
 LIMITED_RANGE, BT709 = 1, 1  # AVCOL_RANGE_MPEG; the H.273 code of BT.709 for matrix, primaries and transfer alike
 
 
@@ -37,7 +38,7 @@ def write_video(
     frames, sizes that are odd or change (yuv420p needs even ones), fps or crf out of range, and a folder that cannot be
     written.
     """
-    path, rate = Path(path), _frame_rate(fps)
+    path, rate = Path(path), check_fps(fps)
     if not 0 <= crf <= 51:
         raise InputError(f"crf must be in 0..51, got {crf}")
     check_writable(path.parent)
@@ -48,10 +49,16 @@ def write_video(
         return _encode(container, chunks, rate, crf, audio)
 
 
-def _frame_rate(fps: Fraction | float) -> Fraction:
-    if not 0 < fps <= 1000:  # NaN fails too
-        raise InputError(f"fps must be over 0 and at most 1000, got {fps}")
-    return fps if isinstance(fps, Fraction) else Fraction(fps).limit_denominator(1001)
+def check_fps(fps: Fraction | float) -> Fraction:
+    """The rate as files keep it: a fraction stays exact, a float becomes the nearest one below 1001 parts.
+
+    Raises InputError for a rate that is not over 0 and at most 1000.
+    """
+    if not 0 < fps <= MAX_FPS:  # NaN fails too
+        raise InputError(f"fps must be over 0 and at most {MAX_FPS}, got {fps}")
+    if isinstance(fps, Fraction) and max(fps.numerator, fps.denominator) < 2**31:
+        return fps
+    return Fraction(fps).limit_denominator(1001) or Fraction(1, round(1 / fps))
 
 
 def _encode(

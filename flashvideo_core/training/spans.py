@@ -46,7 +46,10 @@ def find_spans(
 
 
 def cut_spans(source: Source, size: tuple[int, int], frames: int, fps: float) -> list[Span]:
-    """The clips of one file: frames nearest in time to every 1/fps seconds. Raises InputError when it has none."""
+    """The clips of one file: frames nearest in time to every 1/fps seconds, none of them twice.
+
+    Raises InputError when it has none.
+    """
     info = probe_video(source.path)
     if info.height < size[0] or info.width < size[1]:
         raise InputError(f"its {info.height}x{info.width} pixels are fewer than the {size[0]}x{size[1]} of training")
@@ -55,10 +58,22 @@ def cut_spans(source: Source, size: tuple[int, int], frames: int, fps: float) ->
     rate = (info.frames - 1) / info.times[-1] if info.times[-1] > 0 else float(info.fps)
     if rate < FPS_TOLERANCE * fps:
         raise InputError(f"its {rate:.4g} fps are fewer than the {fps:g} of training")
-    numbers = resample_frames(info.times, fps)
-    if len(numbers) < frames:
-        raise InputError(f"it has {len(numbers)} frames at {fps:g} fps; a training clip has {frames}")
-    return [Span(source, tuple(numbers[i : i + frames])) for i in range(0, len(numbers) - frames + 1, frames)]
+    runs = split_at_repeats(resample_frames(info.times, fps))
+    spans = [Span(source, tuple(run[i : i + frames])) for run in runs for i in range(0, len(run) - frames + 1, frames)]
+    if not spans:
+        between = " without one shown twice" if len(runs) > 1 else ""
+        raise InputError(f"it has {max(map(len, runs))} frames at {fps:g} fps{between}; a training clip has {frames}")
+    return spans
+
+
+def split_at_repeats(numbers: Sequence[int]) -> list[list[int]]:
+    """Ascending frame numbers in runs without a repeated one: a source slower than its average rate has some."""
+    runs: list[list[int]] = [[]]
+    for number in numbers:
+        if runs[-1] and runs[-1][-1] == number:
+            runs.append([])
+        runs[-1].append(number)
+    return runs
 
 
 def resample_frames(times: Sequence[float], fps: float) -> list[int]:

@@ -1,6 +1,7 @@
 """Sound is kept in time with its frames."""
 
 import math
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -51,3 +52,46 @@ def test_sound_alone_is_not_a_video(tmp_path):
         container.mux(stream.encode(None))
     with pytest.raises(ValueError, match=r"a\.wav: has no video in it"):
         read_video(tmp_path / "a.wav")
+
+
+def write_with_sound(path, blocks, codec="pcm_s16le"):
+    """A film of 9 frames at 8 fps with sound in one stream; blocks: (time in s, rate, samples int16 [1, N])."""
+    with av.open(str(path), "w") as container:
+        film, sound = (
+            container.add_stream("libx264", rate=8),
+            container.add_stream(codec, rate=blocks[0][1], layout="mono"),
+        )
+        film.height, film.width, film.pix_fmt = 64, 96, "yuv420p"
+        for i, picture in enumerate((smooth_clip(9) * 255).byte().numpy()):
+            frame = av.VideoFrame.from_ndarray(picture, "rgb24")
+            frame.pts, frame.time_base = i, Fraction(1, 8)
+            container.mux(film.encode(frame))
+        container.mux(film.encode(None))
+        for time, rate, samples in blocks:
+            frame = av.AudioFrame.from_ndarray(samples, "s16", "mono")
+            frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), round(time * rate)
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+
+
+def sine(seconds, rate, start=0.0):
+    t = start + np.arange(round(seconds * rate)) / rate
+    return (16000 * np.sin(2 * np.pi * 440 * t)).astype(np.int16)[None]
+
+
+def test_times_in_milliseconds_tear_no_gaps(tmp_path):
+    """Blocks of 1024 at 44.1 kHz last 23.22 ms; Matroska stores 23."""
+    whole = sine(1.2, 44100)
+    blocks = [(at / 44100, 44100, whole[:, at : at + 1024].copy()) for at in range(0, whole.shape[1] - 1024, 1024)]
+    write_with_sound(tmp_path / "a.mkv", blocks)
+    heard = read_video(tmp_path / "a.mkv").audio.samples[0]
+    expected = torch.from_numpy(whole[0, : len(heard)] / 32768).float()
+    assert (heard - expected).abs().max() < 1e-4
+
+
+def test_times_that_start_anew_go_on_where_the_sound_ended(tmp_path):
+    write_with_sound(tmp_path / "a.ts", [(0, 48000, sine(1.125, 48000))], codec="aac")
+    (tmp_path / "joined.ts").write_bytes(2 * (tmp_path / "a.ts").read_bytes())
+    video = read_video(tmp_path / "joined.ts")
+    heard = video.audio.samples[0].unfold(0, 4800, 4800).abs().amax(-1)
+    assert len(video.frames) == 18 and len(heard) == 22 and (heard > 0.3).all()

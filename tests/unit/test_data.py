@@ -5,11 +5,12 @@ import csv
 import pytest
 import torch
 from support.own_clips import SIZE, make_clip, write_clip
+from support.video_files import encode_clip
 
 from flashvideo_core.errors import InputError
 from flashvideo_core.media.video_reader import probe_video, read_frames, read_video
 from flashvideo_core.training.data import Source, find_sources
-from flashvideo_core.training.spans import Span, cut_spans, find_spans, read_span, resample_frames
+from flashvideo_core.training.spans import Span, cut_spans, find_spans, read_span, resample_frames, split_at_repeats
 
 
 def reasons(skipped) -> dict[str, str]:
@@ -110,6 +111,18 @@ def test_uneven_timing_is_resampled_by_time():
     """A pause of half a second in the source stays half a second."""
     times = (0.0, 0.125, 0.25, 0.75, 0.875, 1.0)
     assert resample_frames(times, 8) == [0, 1, 2, 2, 2, 3, 3, 4, 5]
+
+
+def test_no_frame_of_uneven_timing_is_shown_twice(tmp_path):
+    """Where one would be, a clip ends: 2 is shown three times and 3 twice."""
+    runs = split_at_repeats([0, 1, 2, 2, 2, 3, 3, 4, 5, 6, 7])
+    assert runs == [[0, 1, 2], [2], [2, 3], [3, 4, 5, 6, 7]]
+    pts = [*range(0, 700, 100), *range(900, 1700, 100)]  # 10 fps; nothing at 0.7 and 0.8 s
+    encode_clip(tmp_path / "a.mkv", make_clip(len(pts)), pts=pts, max_b_frames=0)
+    source = Source(tmp_path / "a.mkv", "x")
+    assert [span.frames for span in cut_spans(source, SIZE, 5, 8)] == [(0, 1, 2, 4, 5), (6, 7, 8, 9, 10)]
+    with pytest.raises(ValueError, match="it has 8 frames at 8 fps without one shown twice; a training clip has 9"):
+        cut_spans(source, SIZE, 9, 8)
 
 
 def test_unfit_clips_are_named_with_the_rule_they_break(tmp_path):

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from flashvideo_core.cli.record import Record, exact_fps, read_record
+from flashvideo_core.cli.record import Record, read_record
 from flashvideo_core.errors import InputError
 from flashvideo_core.settings import DraftPlan, DraftSettings, RefinePlan, RefineSettings
 
@@ -105,7 +105,3 @@ def test_every_field_of_the_settings_stands_in_the_record():
     record = Record.from_json(CLIP | {"stage2": STAGE2 | {"negative": "x"}}).to_json()
     assert {field.name for field in fields(DraftSettings)} | {"tiles"} == set(record["stage1"])
     assert {field.name for field in fields(RefineSettings)} | {"tiles"} == set(record["stage2"])
-
-
-def test_exact_rates():
-    assert exact_fps(8) == 8 and exact_fps(24000 / 1001) == Fraction(24000, 1001)

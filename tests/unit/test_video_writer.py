@@ -11,7 +11,7 @@ from support.video_files import psnr, smooth_clip
 
 from flashvideo_core.media.audio import Audio
 from flashvideo_core.media.video_reader import probe_video, read_video
-from flashvideo_core.media.video_writer import put_side_by_side, write_video
+from flashvideo_core.media.video_writer import check_fps, put_side_by_side, write_video
 from flashvideo_core.weights.atomic import check_writable
 
 
@@ -25,6 +25,18 @@ def test_frame_count_and_rate_are_kept(tmp_path, count, fps):
     assert video.fps == info.fps == (fps if isinstance(fps, Fraction) else Fraction(fps).limit_denominator(1001))
     means = video.frames.mean((1, 2, 3))
     assert (means - clip.mean((1, 2, 3))).abs().max() < 0.004  # every frame in its place
+
+
+def test_rates_are_kept_exact_and_checked_before_the_work(tmp_path):
+    assert check_fps(8) == 8 and check_fps(24000 / 1001) == Fraction(24000, 1001) and check_fps(1000) == 1000
+    for fps in (Fraction(19001, 317), Fraction(1, 3600)):
+        assert check_fps(fps) == fps
+        write_video(tmp_path / "a.mp4", smooth_clip(3, 32, 32), fps)
+        assert read_video(tmp_path / "a.mp4").fps == fps
+    assert check_fps(1 / 3600) == Fraction(1, 3600) and check_fps(Fraction(2**40 + 1, 2**37)) == 8
+    for fps in (0, -8, 1000.5, 15000, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"fps must be over 0 and at most 1000, got {fps}"):
+            check_fps(fps)
 
 
 def test_stream_is_tagged_and_of_the_promised_kind(tmp_path):
