@@ -48,13 +48,13 @@ def open_video(path: Path, frames: int | None, notify: Notify) -> Source:
     """The first `frames` of a video (all up to MAX_FRAMES when None), cut at the end to 4n+1."""
     if frames is not None:
         check_frame_count(frames)
-    total = probe_video(path).frames
-    limit = min(total, MAX_FRAMES if frames is None else frames)
-    video = read_video(path, max_frames=limit if limit < total else None)
+    total, most = probe_video(path).frames, MAX_FRAMES if frames is None else frames
+    video = read_video(path, max_frames=most if most < total else None)
     for text in video.notes:
         notify(f"{path.name}: {text}")
-    count = floor_frame_count(len(video.frames))
-    if count < max(total, len(video.frames)):
+    total = max(total, len(video.frames))  # more than stored where some stand in for others
+    count = floor_frame_count(min(most, len(video.frames)))
+    if count < total:
         notify(f"{path.name}: {count} of its {total} frames are used (4n+1, at most {MAX_FRAMES})")
     size = (video.frames.shape[1], video.frames.shape[2])
     prompt = read_prompt(video.metadata)

@@ -13,6 +13,7 @@ from av import VideoFrame, VideoStream
 from av.container import OutputContainer
 
 from ..errors import InputError
+from ..packages import require_package
 
 UNTIMED = 100  # ms of a frame whose duration is 0, as browsers show it
 MILLISECOND = Fraction(1, 1000)
@@ -48,11 +49,9 @@ def _add_stream(container: OutputContainer, picture: np.ndarray, pixels: str) ->
 
 def _read_frames(path: Path) -> Iterator[tuple[np.ndarray, int]]:
     """Pictures uint8 [H, W, 3 or 4] as composed, and for how many ms each is shown."""
-    try:
-        from PIL import Image, ImageSequence
-    except ImportError:
-        needs = "an animated WebP is read through Pillow, which is not installed (pip install pillow)"
-        raise InputError(f"{path}: {needs}") from None
+    require_package("PIL", f"{path}: an animated WebP is read with", "webp")
+    from PIL import Image, ImageSequence
+
     try:
         with Image.open(path) as image:
             for picture in ImageSequence.Iterator(image):

@@ -7,7 +7,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from support.cli_run import component_options, list_files, read_events, run
+from support.video_files import encode_clip, smooth_clip
 
+from flashvideo_core.cli.refine_source import open_video
 from flashvideo_core.media.audio import Audio
 from flashvideo_core.media.video_reader import read_video
 from flashvideo_core.media.video_writer import write_video
@@ -127,3 +129,24 @@ def test_a_stretch_is_said(film, components, tmp_path, capsys):
         tmp_path,
     )
     assert "96x64 is stretched to 64x64; --size HEIGHTxWIDTH" in err
+
+
+def test_a_rate_that_cannot_be_written_is_refused_before_the_work(components, tmp_path, capsys):
+    (tmp_path / "raw.y4m").write_bytes(b"YUV4MPEG2 W16 H16 F15000:1 C420jpeg\n" + 5 * (b"FRAME\n" + bytes(384)))
+    out = tmp_path / "out"
+    code, _, err = run(capsys, "refine", tmp_path / "raw.y4m", "--prompt", "x", *components, *SIZE, "--output", out)
+    assert code == 2 and "fps must be over 0 and at most 1000, got 15000" in err
+    assert not out.exists()
+
+
+def test_frames_that_stand_in_for_missing_ones_are_counted(tmp_path):
+    pts = [0, 125, 250, 375, 500, 1000, 1125]  # 7 stored at 8 fps, three not
+    encode_clip(tmp_path / "a.mkv", smooth_clip(7), pts=pts, max_b_frames=0)
+    said = []
+    source = open_video(tmp_path / "a.mkv", None, said.append)
+    assert source.frames.shape[0] == 9 and source.fps == 8
+    assert said == [
+        "a.mkv: the nearest frames in time stand in for 3 missing at its 8 fps",
+        "a.mkv: 9 of its 10 frames are used (4n+1, at most 1025)",
+    ]
+    assert open_video(tmp_path / "a.mkv", 5, said.append).frames.shape[0] == 5
