@@ -115,7 +115,7 @@ def to_json(config: Config) -> str:
 
 
 def from_json(text: str) -> Config:
-    """The config that `to_json` wrote. Raises ValueError for anything else.
+    """The config that `to_json` wrote. Raises InputError for anything else.
 
     Files from before `reference` and `objective` were fields have the released architecture of their stage.
     """
@@ -137,7 +137,7 @@ def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_fields(config: Config | SamplingDefaults) -> None:
-    """Raises ValueError for a field whose value is not of its annotated type, or for a number that is not positive."""
+    """Raises InputError for a field whose value is not of its annotated type, or for a number that is not positive."""
     for name, annotation in get_type_hints(type(config)).items():
         value = getattr(config, name)
         if dataclasses.is_dataclass(value):

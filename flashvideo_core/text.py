@@ -49,7 +49,7 @@ class WordEncoder(nn.Module):
     red" and "a red ball on white" differ. Word 0 is padding. The slots are what the video model sees.
     """
 
-    def __init__(self, config: TextConfig, device=None, dtype=None):
+    def __init__(self, config: TextConfig, device: torch.device | None = None, dtype: torch.dtype | None = None):
         super().__init__()
         kw = {"device": device, "dtype": dtype}
         self.config = config

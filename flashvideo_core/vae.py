@@ -26,9 +26,11 @@ from .vae_chunks import (
 )
 from .vae_layers import Cache, CausalConv3d, Downsample, GroupNorm, SpatialNorm, Upsample
 
+Norm = type[GroupNorm] | type[SpatialNorm]
+
 
 class ResBlock(nn.Module):
-    def __init__(self, cin: int, cout: int, norm: type, config: VAEConfig, ops=nn, **kw):
+    def __init__(self, cin: int, cout: int, norm: Norm, config: VAEConfig, ops=nn, **kw):
         super().__init__()
         self.norm1 = norm(cin, config, ops, **kw)
         self.conv1 = CausalConv3d(cin, cout, ops, **kw)
@@ -45,12 +47,28 @@ class ResBlock(nn.Module):
 class Level(nn.Module):
     """Residual blocks at one resolution, and (but for the last level) the change of resolution that follows them."""
 
-    def __init__(self, cin: int, cout: int, count: int, norm: type, resample, config: VAEConfig, ops=nn, **kw):
+    def __init__(
+        self,
+        cin: int,
+        cout: int,
+        count: int,
+        norm: Norm,
+        resample: Downsample | Upsample | None,
+        config: VAEConfig,
+        ops=nn,
+        **kw,
+    ):
         super().__init__()
         self.blocks = nn.ModuleList(
             ResBlock(cin if i == 0 else cout, cout, norm, config, ops, **kw) for i in range(count)
         )
         self.resample = resample
+
+    def forward(self, x: Chunks, z: Tensor | None, cache: Cache, last: bool) -> Chunks:
+        """The residual blocks."""
+        for block in self.blocks:
+            x = block(x, z, cache, last)
+        return x
 
 
 class Encoder(nn.Module):
@@ -73,8 +91,7 @@ class Encoder(nn.Module):
         """
         x = convolve_input(self.conv_in, x, cache, chunk_size)
         for level in self.levels:
-            for block in level.blocks:
-                x = block(x, None, cache, last)
+            x = level(x, None, cache, last)
             x = x if level.resample is None else downsample_chunks(level.resample, x, chunk_size)
         for block in self.mid:
             x = block(x, None, cache, last)
@@ -100,8 +117,7 @@ class Decoder(nn.Module):
         for block in self.mid:
             x = block(x, z, cache, last)
         for level in self.levels:
-            for block in level.blocks:
-                x = block(x, z, cache, last)
+            x = level(x, z, cache, last)
             x = x if level.resample is None else upsample_chunks(level.resample, x, chunk_size, first)
         return join_frames(norm_silu_conv(self.norm_out, self.conv_out, x, z, cache, last))
 
@@ -124,7 +140,7 @@ class VAE(nn.Module):
         """Frames [B, 3, 4n+1, 8H, 8W] in -1..1 -> latent [B, 16, n+1, H, W] in VAE units, float32.
 
         Groups of 17, 16, 16, ..., rest. Without `draw_noise` the posterior mean; with it a sample, one
-        draw a group (`draw_noise(mean)` returns noise like mean), as released. Raises ValueError for another
+        draw a group (`draw_noise(mean)` returns noise like mean), as released. Raises InputError for another
         frame count or sizes that are not multiples of 8.
         """
         check_frames(frames)
@@ -189,6 +205,7 @@ def sample_posterior(moments: Tensor, draw_noise: DrawNoise | None) -> Tensor:
 
 
 def check_frames(frames: Tensor) -> None:
+    """Raises InputError unless frames are [B, 3, 4n+1, 8H, 8W]."""
     if frames.ndim != 5 or frames.shape[1] != 3:
         raise InputError(f"frames have shape {tuple(frames.shape)}; [B, 3, F, H, W] is needed")
     count, height, width = frames.shape[2:]

@@ -130,8 +130,10 @@ def fit_group_norm(norm: nn.GroupNorm, x: Chunks) -> tuple[Tensor, Tensor]:
 
 
 def add_chunks(x: Chunks, y: Chunks) -> Chunks:
-    """x + y, in y's memory."""
-    return [b.add_(a) for a, b in zip(x, y, strict=True)]
+    """x + y, in the memory of y's chunks."""
+    out = [b.add_(a) for a, b in zip(x, y, strict=True)]
+    x.clear()
+    return out
 
 
 def downsample_chunks(layer: Downsample, x: Chunks, chunk_size: ChunkSize) -> Chunks:
