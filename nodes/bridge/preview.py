@@ -31,7 +31,7 @@ class StageLatent(comfy.latent_formats.CogVideoX):
     """VAE units outside, times the stage's latent scale inside; the preview factors work on the inside.
 
     A file may carry the factors of its own VAE as `latent_rgb` in its metadata: 16 rows for latents in VAE
-    units, then one with the offset (training/preview.py fits them).
+    units, then one with the offset (tiny/preview.py fits them).
     """
 
     def __init__(self, config: TransformerConfig, metadata: dict[str, str]):

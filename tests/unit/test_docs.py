@@ -1,8 +1,10 @@
 """What the documents say exists: links, sections, commands and their options, files of the map."""
 
+import io
 import re
 import subprocess
 import sys
+import tokenize
 from functools import cache
 from pathlib import Path
 
@@ -93,6 +95,24 @@ def test_cited_sections_of_the_released_model_exist():
             assert set(re.findall(r"\d+(?:\.\d+)?", cited)) <= sections, (identify(path), cited)
         for quirk in re.findall(r"quirks? (\d+)", path.read_text()):
             assert quirk in quirks, (identify(path), quirk)
+
+
+def remarks(path: Path) -> str:
+    """The comments and docstrings of a file."""
+    tokens = tokenize.generate_tokens(io.StringIO(path.read_text()).readline)
+    return "\n".join(t.string for t in tokens if t.type == tokenize.COMMENT or t.string.startswith('"""'))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=identify)
+def test_remarks_cite_what_a_stranger_can_open(path):
+    """A file of this repository, whatever folder it is named from; no other document."""
+    folders = (ROOT, ROOT / "flashvideo_core", ROOT / "tests", path.parent)
+    for cited in re.findall(r"(?<![\w/])[\w./-]*\w\.py\b|\b(?:docs|reference)/[\w-]+\.md", remarks(path)):
+        if "/" in cited:
+            assert any((folder / cited).exists() for folder in folders), cited
+        else:
+            assert cited in {source.name for source in SOURCES}, cited
+    assert not re.search(r"golden README|design\.md|\bissue #?\d", remarks(path))
 
 
 def test_the_map_names_every_file_of_the_first_floor_and_only_files_that_exist():
