@@ -15,7 +15,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from .components import TINY, Pipeline, check_width, load_pipeline, on_device, require_component
+from .components import Pipeline, check_width, load_pipeline, on_device, require_component
 from .dit import Transformer
 from .errors import InputError
 from .memory import free_memory, plan_branches
@@ -26,7 +26,17 @@ from .text import add_motion
 from .types import ProgressCallback
 from .vae_passes import crop_to_1080, decode, encode, plan_split
 
-__all__ = ["TINY", "Clip", "Draft", "Pipeline", "draft", "generate", "load_pipeline", "refine"]
+__all__ = [
+    "Clip",
+    "Draft",
+    "Pipeline",
+    "draft",
+    "generate",
+    "load_pipeline",
+    "refine",
+    "run_draft",
+    "run_refine",
+]
 Plan = TypeVar("Plan", DraftPlan, RefinePlan)
 
 
