@@ -5,7 +5,8 @@
     c = refine(pipe, d)
 
 `draft`, `refine` and `generate` take numbers, None for the weights' defaults; `run_draft` and `run_refine` take them as
-settings, as the command line and the nodes have them.
+settings, as the command line and the nodes have them. Each of those is two halves, sampling and decoding, so that a
+latent can be kept before its decoding is tried.
 """
 
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from .components import Pipeline, check_width, load_pipeline, on_device, require
 from .dit import Transformer
 from .errors import InputError
 from .memory import free_memory, plan_branches
+from .memory.exhausted import name_phase
 from .sampling import make_draw_noise, sample_stage1, sample_stage2
 from .settings import DraftPlan, DraftSettings, RefinePlan, RefineSettings
 from .sizes import floor_frame_count
@@ -162,14 +164,28 @@ def run_draft(
     """prompt -> text embeddings -> stage 1 -> draft latent -> frames to look at.
 
     plan repeats what an earlier run did for memory; None plans with what is free now. Raises InputError for a missing
-    component, an empty prompt, and weights that give NaN.
+    component, an empty prompt, and weights that give NaN, PhaseOutOfMemoryError where memory does not suffice.
     """
-    defaults = require_component(pipe, "stage1").config.defaults
-    txt, negative = embed(pipe, prompt, settings.negative, 1, callback)
+    latent, plan = sample_draft(pipe, prompt, settings, plan=plan, callback=callback)
+    return decode_draft(pipe, prompt, latent, settings, plan, callback=callback)
+
+
+def sample_draft(
+    pipe: Pipeline,
+    prompt: str,
+    settings: DraftSettings,
+    *,
+    plan: DraftPlan | None = None,
+    callback: ProgressCallback | None = None,
+) -> tuple[Tensor, DraftPlan]:
+    """The first half of `run_draft`: the draft's latent [1, 16, T, H, W] in VAE units, on the CPU."""
+    require_component(pipe, "stage1")
+    with name_phase("text"):
+        txt, negative = embed(pipe, prompt, settings.negative, 1, callback)
     plan = plan or DraftPlan(decode=plan_split(pipe, "decode", (settings.frames, *settings.size)))
     shape = (1, pipe.stage1.config.latent_channels, *settings.latent_shape)
     draw_noise = make_draw_noise(settings.seed)
-    with on_device(pipe.stage1, pipe.device) as dit:
+    with name_phase("stage1"), on_device(pipe.stage1, pipe.device) as dit:
         plan = plan_guidance(pipe, dit, shape, plan)
         latent = sample_stage1(
             dit,
@@ -184,8 +200,23 @@ def run_draft(
             attention=pipe.attention,
             sequential=plan.branches == 1,
         ).cpu()
-    frames = decode(pipe, latent, "draft_decode", callback, plan.decode)
-    return Draft(prompt, frames, latent, settings.seed, defaults.fps, settings, plan)
+    return latent, plan
+
+
+def decode_draft(
+    pipe: Pipeline,
+    prompt: str,
+    latent: Tensor,
+    settings: DraftSettings,
+    plan: DraftPlan,
+    *,
+    callback: ProgressCallback | None = None,
+) -> Draft:
+    """The second half of `run_draft`."""
+    with name_phase("draft_decode"):
+        frames = decode(pipe, latent, "draft_decode", callback, plan.decode)
+    fps = require_component(pipe, "stage1").config.defaults.fps
+    return Draft(prompt, frames, latent, settings.seed, fps, settings, plan)
 
 
 def run_refine(
@@ -200,11 +231,26 @@ def run_refine(
 
     plan and errors as in `run_draft`.
     """
+    latent, plan = sample_refine(pipe, d, settings, plan=plan, callback=callback)
+    return decode_clip(pipe, d, latent, settings, plan, callback=callback)
+
+
+def sample_refine(
+    pipe: Pipeline,
+    d: Draft,
+    settings: RefineSettings,
+    *,
+    plan: RefinePlan | None = None,
+    callback: ProgressCallback | None = None,
+) -> tuple[Tensor, RefinePlan]:
+    """The first half of `run_refine`: the refined latent [1, 16, T, H, W] in VAE units, on the CPU."""
     require_component(pipe, "stage2")
     plan = plan or plan_refine(pipe, len(d.frames), settings)
-    txt, negative = embed(pipe, d.prompt, settings.negative, 2, callback)
-    z_ref = encode(pipe, d.frames, settings.size, callback, plan.encode)
-    with on_device(pipe.stage2, pipe.device) as dit:
+    with name_phase("text"):
+        txt, negative = embed(pipe, d.prompt, settings.negative, 2, callback)
+    with name_phase("handoff"):
+        z_ref = encode(pipe, d.frames, settings.size, callback, plan.encode)
+    with name_phase("stage2"), on_device(pipe.stage2, pipe.device) as dit:
         plan = plan_guidance(pipe, dit, z_ref.shape, plan)
         latent = sample_stage2(
             dit,
@@ -220,7 +266,21 @@ def run_refine(
             attention=pipe.attention,
             sequential=plan.branches == 1,
         ).cpu()
-    frames = crop_to_1080(decode(pipe, latent, "decode", callback, plan.decode))
+    return latent, plan
+
+
+def decode_clip(
+    pipe: Pipeline,
+    d: Draft,
+    latent: Tensor,
+    settings: RefineSettings,
+    plan: RefinePlan,
+    *,
+    callback: ProgressCallback | None = None,
+) -> Clip:
+    """The second half of `run_refine`."""
+    with name_phase("decode"):
+        frames = crop_to_1080(decode(pipe, latent, "decode", callback, plan.decode))
     return Clip(d, frames, latent, d.fps, settings, plan)
 
 

@@ -1,13 +1,15 @@
 """The command `draft`: drafts of one prompt, or of a file of prompts, to choose from; `refine` goes on from one."""
 
 import argparse
+from dataclasses import replace
 
 from .components import find_components
-from .jobs import ClipOptions, check_folders, list_jobs, make_draft, note_number, report_clip
+from .jobs import ClipOptions, check_files, list_jobs, make_draft, note_number, report_clip, resume_draft
 from .options import DRAFT, ComponentOptions, OutputOptions, PromptOptions, named_settings, parse_options
 from .outputs import find_draft
 from .progress import Reporter
 from .prompts import read_prompts
+from .replacing import open_files, recover
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> None:
@@ -27,13 +29,17 @@ def draft(options: ClipOptions, reporter: Reporter) -> None:
     options.components.check_negative(options.draft.get("negative"))
     components = find_components(options.components, ("stage1", "vae", "text"), reporter.note)
     jobs = list_jobs(options, prompts, components, None, reporter.note)
-    check_folders(jobs)
+    for job in jobs:
+        recover(job.files)
+    check_files(jobs)
     pipe, drafts = None, []
     for number, job in enumerate(jobs, 1):
         skipped = job.files.draft_video.is_file() and find_draft(job.files, job.record) is not None
         if not skipped:
-            note_number(job, number, len(jobs), reporter)
-            pipe = pipe or components.load(reporter.progress)
-            make_draft(pipe, job, reporter)
+            with open_files(job.files, job.record, reporter.note) as files:
+                note_number(job, number, len(jobs), reporter)
+                pipe = pipe or components.load(reporter.progress)
+                work = replace(job, files=files)
+                resume_draft(pipe, work, reporter) or make_draft(pipe, work, reporter)
         drafts.append(report_clip(job.record.prompt, job.record.draft.seed, job.files.draft, skipped, reporter))
     reporter.finish({"drafts": drafts})

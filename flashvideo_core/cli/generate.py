@@ -1,11 +1,12 @@
 """The command `generate`: one prompt, or a file of prompts, into finished clips."""
 
 import argparse
+from dataclasses import replace
 
 from ..components import COMPONENTS
 from .components import find_components
 from .from_record import add_record, check_same_weights, recorded_files, repeat_threads
-from .jobs import ClipOptions, check_folders, list_jobs, make_clip, note_number, report_clip
+from .jobs import ClipOptions, check_files, list_jobs, make_clip, note_number, report_clip
 from .options import (
     DRAFT,
     REFINE,
@@ -19,6 +20,7 @@ from .outputs import is_finished
 from .progress import Reporter
 from .prompts import read_prompts
 from .record import Record, read_record
+from .replacing import open_files, recover
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> None:
@@ -48,13 +50,16 @@ def generate(options: ClipOptions, earlier: Record | None, reporter: Reporter) -
         check_same_weights(earlier, components.hashes, named)
         repeat_threads(earlier, reporter.note)
     jobs = list_jobs(options, prompts, components, earlier, reporter.note)
+    for job in jobs:
+        recover(job.files)
     finished = [is_finished(job.files, job.record) for job in jobs]
-    check_folders(job for job, skipped in zip(jobs, finished, strict=True) if not skipped)
+    check_files(job for job, skipped in zip(jobs, finished, strict=True) if not skipped)
     pipe, clips = None, []
     for number, (job, skipped) in enumerate(zip(jobs, finished, strict=True), 1):
         if not skipped:
-            note_number(job, number, len(jobs), reporter)
-            pipe = pipe or components.load(reporter.progress)
-            make_clip(pipe, job, components.paths, reporter)
+            with open_files(job.files, job.record, reporter.note) as files:
+                note_number(job, number, len(jobs), reporter)
+                pipe = pipe or components.load(reporter.progress)
+                make_clip(pipe, replace(job, files=files), components.paths, reporter)
         clips.append(report_clip(job.record.prompt, job.record.draft.seed, job.files.final, skipped, reporter))
     reporter.finish({"clips": clips})

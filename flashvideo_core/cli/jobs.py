@@ -1,11 +1,15 @@
 """The clips of `generate` and `draft`: what is asked for, every clip with all its numbers, and its making."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..errors import InputError, one_line
+from ..media.audio import Audio
 from ..media.video_writer import check_fps
-from ..pipeline import Draft, Pipeline, run_draft, run_refine
+from ..memory.exhausted import PhaseOutOfMemoryError, is_out_of_memory, name_phase
+from ..pipeline import Draft, Pipeline, decode_clip, decode_draft, sample_draft, sample_refine
 from ..settings import DraftSettings, RefineSettings
 from ..text import suggest_longer
 from ..types import Notify
@@ -16,11 +20,13 @@ from .outputs import (
     ClipFiles,
     clip_name,
     find_draft,
+    find_refined,
     folder_files,
     vbench_files,
     write_clip,
     write_draft,
     write_draft_video,
+    write_refined,
 )
 from .progress import Reporter
 from .record import Record
@@ -115,30 +121,61 @@ def choose_files(options: ClipOptions, prompt: str, seed: int, index: int) -> Cl
     return folder_files(folder / clip_name(prompt, seed))
 
 
-def check_folders(jobs: Iterable[Job]) -> None:
+def check_files(jobs: Iterable[Job]) -> None:
+    """Raises InputError where a folder cannot be written, or a folder lies where a file is to be."""
+    jobs = list(jobs)
     for folder in sorted({folder for job in jobs for folder in job.files.folders()}):
         check_writable(folder)
+    for path in (path for job in jobs for path in job.files.visible() if path.is_dir()):
+        raise InputError(f"{path} is a folder; a file is written there, so choose another --output")
 
 
 def make_clip(pipe: Pipeline, job: Job, paths: dict[str, str], reporter: Reporter) -> None:
     """The draft is on disk before stage 2 begins; Ctrl-C then leaves it there for the next run."""
     d = resume_draft(pipe, job, reporter) or make_draft(pipe, job, reporter)
+    with keeping(f"the finished draft is kept in {job.files.draft}"):
+        make_refined(pipe, d, replace(job, record=replace(job.record, draft_plan=d.plan)), paths, reporter)
+
+
+def make_refined(
+    pipe: Pipeline, d: Draft, job: Job, paths: dict[str, str], reporter: Reporter, audio: Audio | None = None
+) -> None:
+    """Stage 2 and all that is written of a clip. Its latent is on disk before it is decoded."""
     record = job.record
-    try:
-        clip = run_refine(pipe, d, record.refine, plan=record.refine_plan, callback=reporter.progress)
-        record = replace(record, draft_plan=d.plan, refine_plan=clip.plan)
-        write_clip(job.files, clip, record, paths, callback=reporter.progress)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"the finished draft is kept in {job.files.draft}") from None
+    found = find_refined(job.files, record)
+    if found is not None:
+        reporter.note(f"going on from the refined latent {job.files.refined}")
+    latent, plan = found or sample_refine(pipe, d, record.refine, plan=record.refine_plan, callback=reporter.progress)
+    record = replace(record, refine_plan=plan)
+    write_refined(job.files, latent, record)
+    with keeping(f"the refined latent is kept in {job.files.refined}, and the same command goes on from it"):
+        clip = decode_clip(pipe, d, latent, record.refine, plan, callback=reporter.progress)
+        write_clip(job.files, clip, record, paths, audio, reporter.progress)
 
 
 def make_draft(pipe: Pipeline, job: Job, reporter: Reporter) -> Draft:
+    """The latent is on disk before it is decoded."""
     record = job.record
-    d = run_draft(pipe, record.prompt, record.draft, plan=record.draft_plan, callback=reporter.progress)
-    record = replace(record, draft_plan=d.plan)
-    write_draft(job.files, d, record)
-    write_draft_video(job.files, d, record)
+    latent, plan = sample_draft(pipe, record.prompt, record.draft, plan=record.draft_plan, callback=reporter.progress)
+    record = replace(record, draft_plan=plan)
+    write_draft(job.files, latent, record)
+    with keeping(f"the finished draft is kept in {job.files.draft}"):
+        d = decode_draft(pipe, record.prompt, latent, record.draft, plan, callback=reporter.progress)
+        write_draft_video(job.files, d, record)
     return d
+
+
+@contextmanager
+def keeping(what: str) -> Iterator[None]:
+    """Ctrl-C and out of memory in here say what is on disk; of several that are nested, the innermost."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(str(stop) or what) from None
+    except Exception as error:
+        if not is_out_of_memory(error) or getattr(error, "kept", ""):
+            raise
+        raise PhaseOutOfMemoryError(one_line(error), what) from error
 
 
 def resume_draft(pipe: Pipeline, job: Job, reporter: Reporter) -> Draft | None:
@@ -147,9 +184,10 @@ def resume_draft(pipe: Pipeline, job: Job, reporter: Reporter) -> Draft | None:
     if saved is None:
         return None
     reporter.note(f"going on from the finished draft {job.files.draft}")
-    d = saved.decode(pipe, reporter.progress)
-    if job.files.draft_video is not None and not job.files.draft_video.is_file():
-        write_draft_video(job.files, d, replace(job.record, draft_plan=d.plan))
+    with keeping(f"the finished draft is kept in {job.files.draft}"), name_phase("draft_decode"):
+        d = saved.decode(pipe, reporter.progress)
+        if job.files.draft_video is not None and not job.files.draft_video.is_file():
+            write_draft_video(job.files, d, replace(job.record, draft_plan=d.plan))
     return d
 
 

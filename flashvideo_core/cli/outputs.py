@@ -9,7 +9,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,15 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..media.audio import Audio
-from ..media.draft_file import save_draft
+from ..media.draft_file import load_draft, save_draft
 from ..media.video_writer import put_side_by_side, write_video
 from ..pipeline import Clip, Draft
+from ..settings import RefinePlan
 from ..types import ProgressCallback
-from ..weights.atomic import atomic_write
+from ..weights.atomic import MAX_NAME, atomic_write
 from .record import METADATA_KEY, Record, read_record
 from .saved_draft import SavedDraft
 
-MAX_NAME = 255  # bytes of a file name, on every common file system
 MAX_SLUG = 48  # characters of a prompt in a folder name
 
 
@@ -36,6 +35,8 @@ class ClipFiles:
 
     draft: Path
     final: Path
+    refined: Path  # stage 2's latent, there until the clip is finished
+    lock: Path
     draft_video: Path | None = None
     side_by_side: Path | None = None
     sidecar: Path | None = None
@@ -43,9 +44,15 @@ class ClipFiles:
     def folders(self) -> set[Path]:
         return {self.draft.parent, self.final.parent}
 
+    def visible(self) -> list[Path]:
+        """Those that are there when the clip is finished, clip.json last."""
+        paths = (self.draft, self.final, self.draft_video, self.side_by_side, self.sidecar)
+        return [path for path in paths if path is not None]
+
 
 def folder_files(folder: Path) -> ClipFiles:
-    names = ("draft.safetensors", "final.mp4", "draft.mp4", "side_by_side.mp4", "clip.json")
+    names = ("draft.safetensors", "final.mp4", ".refined.safetensors", ".flashvideo.lock")
+    names += ("draft.mp4", "side_by_side.mp4", "clip.json")
     return ClipFiles(*(folder / name for name in names))
 
 
@@ -54,7 +61,10 @@ def vbench_files(folder: Path, prompt: str, index: int) -> ClipFiles:
     name = f"{prompt}-{index}.mp4"
     if "/" in prompt or "\\" in prompt or "\0" in prompt or len(name.encode()) > MAX_NAME:
         raise InputError(f"this prompt cannot be a file name, which --layout vbench needs: {prompt[:60]!r}")
-    return ClipFiles(folder / ".drafts" / f"{clip_name(prompt, index)}.safetensors", folder / name)
+    hidden, own = folder / ".drafts", clip_name(prompt, index)
+    drafts = (hidden / f"{own}{suffix}" for suffix in (".safetensors", ".refined.safetensors", ".lock"))
+    draft, refined, lock = drafts
+    return ClipFiles(draft, folder / name, refined, lock)
 
 
 def clip_name(prompt: str, index: int) -> str:
@@ -83,13 +93,28 @@ def find_draft(files: ClipFiles, record: Record) -> SavedDraft | None:
     return saved if saved.record == record.of_draft() else None
 
 
-def write_draft(files: ClipFiles, d: Draft, record: Record) -> None:
-    """Saves the draft's latent. What an earlier clip left beside it no longer belongs to it and goes first."""
-    for stale in (files.sidecar, files.final, files.side_by_side, files.draft_video):
-        if stale is not None:
-            stale.unlink(missing_ok=True)
+def find_refined(files: ClipFiles, record: Record) -> tuple[Tensor, RefinePlan] | None:
+    """Stage 2's latent of this very clip and its plan, if a run was stopped after it."""
+    try:
+        latent, values = load_draft(files.refined)
+        saved = Record.from_json(values)
+    except InputError:
+        return None
+    return (latent, saved.refine_plan) if saved == record and saved.refine_plan else None
+
+
+def write_draft(files: ClipFiles, latent: Tensor, record: Record) -> None:
+    """Saves the draft's latent. A video of another draft, left beside it unfinished, goes first."""
+    if files.draft_video is not None:
+        files.draft_video.unlink(missing_ok=True)
     files.draft.parent.mkdir(parents=True, exist_ok=True)
-    save_draft(files.draft, d.latent, record.of_draft().to_json())
+    save_draft(files.draft, latent, record.of_draft().to_json())
+
+
+def write_refined(files: ClipFiles, latent: Tensor, record: Record) -> None:
+    """Saves stage 2's latent until the clip is finished."""
+    files.refined.parent.mkdir(parents=True, exist_ok=True)
+    save_draft(files.refined, latent, record.to_json())
 
 
 def write_draft_video(files: ClipFiles, d: Draft, record: Record) -> None:
@@ -119,8 +144,7 @@ def write_clip(
         write_json(files.sidecar, replace(record, paths=paths).to_json())
     else:
         files.draft.unlink(missing_ok=True)
-        with suppress(OSError):  # not empty: drafts of clips that are not finished
-            files.draft.parent.rmdir()
+    files.refined.unlink(missing_ok=True)
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -5,19 +5,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..media.video_writer import check_fps
-from ..pipeline import Draft, Pipeline, run_refine
+from ..memory.exhausted import name_phase
+from ..pipeline import Draft, Pipeline
 from ..settings import RefineSettings
 from ..text import add_motion
 from ..types import Notify
-from ..weights.atomic import check_writable
 from ..weights.reader import file_sha256
 from .components import Components, find_components
-from .jobs import DEFAULT_FOLDER, report_clip, resolve_refine
+from .jobs import DEFAULT_FOLDER, Job, check_files, make_refined, report_clip, resolve_refine
 from .options import REFINE, ComponentOptions, NamedSettings, OutputOptions, named_settings, parse_options
-from .outputs import ClipFiles, folder_files, is_finished, write_clip
+from .outputs import ClipFiles, folder_files, is_finished
 from .progress import Reporter
 from .record import Record
 from .refine_source import Source, open_source
+from .replacing import open_files, recover
 
 MAX_STRETCH = 1.1  # of the proportions; released: a draft of 480x256 becomes 1920x1072, a stretch of 1.05
 
@@ -55,14 +56,14 @@ def refine(options: RefineOptions, reporter: Reporter) -> None:
     record = make_record(options, source, prompt, components, reporter.note)
     note_stretch(source.size, record.refine, reporter.note)
     files = choose_files(options, source)
-    check_writable(files.final.parent)
+    recover(files)
+    check_files([Job(record, files)])
     skipped = is_finished(files, record)
     if not skipped:
-        pipe = components.load(reporter.progress)
-        d = open_draft(pipe, source, record, reporter)
-        clip = run_refine(pipe, d, record.refine, callback=reporter.progress)
-        record = replace(record, refine_plan=clip.plan)
-        write_clip(files, clip, record, components.paths, source.audio, reporter.progress)
+        with open_files(files, record, reporter.note) as work:
+            pipe = components.load(reporter.progress)
+            d = open_draft(pipe, source, record, reporter)
+            make_refined(pipe, d, Job(record, work), components.paths, reporter, source.audio)
     fields = report_clip(record.prompt, record.refine.seed, files.final, skipped, reporter)
     reporter.finish({"clips": [fields]})
 
@@ -108,5 +109,6 @@ def open_draft(pipe: Pipeline, source: Source, record: Record, reporter: Reporte
     """The source with its frames, as stage 2 takes it."""
     if source.draft is None:
         return Draft(record.prompt, source.frames, fps=record.fps)
-    d = source.draft.decode(pipe, reporter.progress)
+    with name_phase("draft_decode"):
+        d = source.draft.decode(pipe, reporter.progress)
     return replace(d, prompt=record.prompt, fps=record.fps)

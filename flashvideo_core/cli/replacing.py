@@ -1,0 +1,89 @@
+"""What a used folder goes through when another clip is written into it: the old one is whole until the new one is.
+
+The files of a clip that comes into a folder with another one are made in a hidden folder below. When all are there,
+that folder is renamed, which commits to the new clip, and its files are moved into place, clip.json last; a run that
+is killed in between leaves the renamed folder, and the next one in that place moves the rest. One process at a time
+writes a clip (clip_lock.py).
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import InputError
+from ..types import Notify
+from ..weights.atomic import remove_leftovers
+from .clip_lock import lock_clip
+from .outputs import ClipFiles, find_draft, folder_files
+from .record import Record, read_record
+
+PENDING, COMMITTED = ".flashvideo-next", ".flashvideo-finished"
+
+
+@contextmanager
+def open_files(files: ClipFiles, record: Record, notify: Notify) -> Iterator[ClipFiles]:
+    """The files to write a clip to, which become `files` at the end. Raises InputError while another process writes."""
+    try:
+        with lock_clip(files.lock):
+            complete_replacement(files.final.parent)
+            remove_leftovers([*files.visible(), files.refined])
+            work = choose_work_files(files, record, notify)
+            yield work
+            if work.final != files.final:
+                work.final.parent.rename(files.final.parent / COMMITTED)
+                complete_replacement(files.final.parent)
+    finally:
+        if files.sidecar is None:
+            with suppress(OSError):  # not empty: drafts of clips that are not finished
+                files.draft.parent.rmdir()
+
+
+def recover(files: ClipFiles) -> None:
+    """Ends what a killed run had begun to replace, so that the files are those of one clip."""
+    if (files.final.parent / COMMITTED).is_dir():
+        with lock_clip(files.lock):
+            complete_replacement(files.final.parent)
+
+
+def choose_work_files(files: ClipFiles, record: Record, notify: Notify) -> ClipFiles:
+    """`files` themselves where they are free or this clip's own, else those in the hidden folder."""
+    if files.sidecar is None or not (found := find_other_clip(files, record)):
+        return files
+    notify(f"{files.final.parent} holds {found}; it is replaced when this one is finished")
+    pending = folder_files(files.final.parent / PENDING)
+    pending.final.parent.mkdir(exist_ok=True)
+    remove_leftovers([*pending.visible(), pending.refined])
+    if files.draft_video is None or find_draft(files, record) is not None:  # the draft in place is this clip's
+        return replace(pending, draft=files.draft, draft_video=files.draft_video, lock=files.lock)
+    return replace(pending, lock=files.lock)
+
+
+def find_other_clip(files: ClipFiles, record: Record) -> str | None:
+    """What lies in the folder that is not of this clip, in words."""
+    is_own_draft = files.draft_video is None or find_draft(files, record) is not None
+    if not is_own_draft and not any(path.is_file() for path in files.visible()):
+        return None
+    try:
+        found = read_record(files.sidecar)
+    except InputError:
+        return None if is_own_draft and not files.sidecar.is_file() else "another draft or clip"
+    if is_own_draft and found == record:
+        return None
+    return f"another clip ({found.prompt[:60]!r})"
+
+
+def complete_replacement(folder: Path) -> None:
+    """Moves the files of a committed clip into place. A new draft takes all of the old clip away."""
+    committed = folder / COMMITTED
+    if not committed.is_dir():
+        return
+    new, old = folder_files(committed), folder_files(folder)
+    old.sidecar.unlink(missing_ok=True)  # from here on nothing says that the old clip is finished
+    for source, target in zip(new.visible(), old.visible(), strict=True):
+        if source.is_file():
+            source.replace(target)
+        elif new.draft.is_file():
+            target.unlink(missing_ok=True)
+    shutil.rmtree(committed)
