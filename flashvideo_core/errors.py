@@ -5,6 +5,14 @@ class InputError(ValueError):
     """A value that the user gave and that cannot be used; the message names the value and the rule."""
 
 
+def check_text(name: str, text: str) -> None:
+    """Raises InputError for a text that is none in UTF-8: bytes of another encoding on the command line."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"{name} is no text in UTF-8: its character {error.start + 1} cannot be read") from None
+
+
 def one_line(error: BaseException) -> str:
     """The whole message, line breaks as spaces; the exception's name where it has none."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -11,16 +11,20 @@ option in cli/options.py and an input in nodes/stages.py.
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
-from typing import TypeVar
+from types import UnionType
+from typing import TypeVar, get_args, get_type_hints
 
 from .config import SamplingDefaults
-from .errors import InputError
+from .errors import InputError, check_text
 from .guidance import find_cfg_schedule
 from .memory import VAESplit
 from .schedule import check_noise_step, stage1_schedule, stage2_times
 from .sizes import MULTIPLE, check_frame_count, floor_size, latent_size
 
 MAX_STAGE2_STEPS = 1000
+SEEDS = 2**64  # as many as torch's generators have
+MAX_SHOWN = 60  # characters of a value in a message
+_WORDS = {int: "a whole number", float: "a number", str: "a text"}
 
 Value = int | float | str | None
 S = TypeVar("S", bound="Settings")
@@ -55,9 +59,12 @@ class Settings:
             raise InputError(f"is incomplete: it lacks settings of the clip ({', '.join(lacking)})")
         if unknown:
             raise InputError(f"has settings that are unknown here: {', '.join(sorted(unknown))}")
+        types = get_type_hints(cls)
         try:
+            for name, value in values.items():
+                _check_type(name, value, types[name])
             return cls(**values)
-        except (TypeError, InputError) as error:
+        except InputError as error:
             raise InputError(f"has settings that cannot be used: {error}") from None
 
     def to_json(self) -> dict[str, Value]:
@@ -79,7 +86,7 @@ class DraftSettings(Settings):
     steps: int
     cfg: float
     guidance: str
-    seed: int = 0  # taken modulo 2**64
+    seed: int = 0  # below 2**64
     negative: str | None = None  # prompt in place of the zeros of the unconditional branch
 
     def __post_init__(self) -> None:
@@ -88,6 +95,8 @@ class DraftSettings(Settings):
         stage1_schedule(self.steps)
         find_cfg_schedule(self.guidance)
         _check_cfg(self.cfg)
+        _check_seed(self.seed)
+        check_text("the negative prompt", self.negative or "")
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -115,6 +124,8 @@ class RefineSettings(Settings):
         stage2_times(self.steps, self.shift)
         check_noise_step(self.ref_step)
         _check_cfg(self.cfg)
+        _check_seed(self.seed)
+        check_text("the negative prompt", self.negative or "")
 
 
 class SavedPlan:
@@ -156,6 +167,20 @@ def _check_size(size: tuple[int, int]) -> None:
     for name, side, whole in zip(("height", "width"), size, floored, strict=True):
         if side != whole:
             raise InputError(f"{name} is {side}; it must be a multiple of {MULTIPLE}")
+
+
+def _check_type(name: str, value: object, annotation: type | UnionType) -> None:
+    """A whole number is a float, too; true and false are no numbers."""
+    types = get_args(annotation) or (annotation,)
+    if isinstance(value, bool) or not isinstance(value, types + (int,) * (float in types)):
+        text = ascii(value)
+        text = text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "..."
+        raise InputError(f"{name} is {text}; it must be {_WORDS[types[0]]}")
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < SEEDS:
+        raise InputError(f"seed is {seed}; it must be 0 to {SEEDS - 1}")
 
 
 def _check_cfg(cfg: float) -> None:

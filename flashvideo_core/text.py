@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import TextConfig
-from .errors import InputError
+from .errors import InputError, check_text
 from .types import TextEncoder
 
 MOTIONS = ("none", "very low motion", "low motion", "medium motion", "high motion", "very high motion")
@@ -23,6 +23,7 @@ def add_motion(prompt: str, motion: str) -> str:
     in stage 2; "none" changes nothing. Raises InputError for an empty prompt or an unknown motion."""
     if not prompt.strip():
         raise InputError("the prompt is empty: describe the clip in words")
+    check_text("the prompt", prompt)
     if motion not in MOTIONS:
         raise InputError(f"motion is {motion!r}; choose one of {', '.join(MOTIONS)}")
     return prompt if motion == "none" else f"{motion},{prompt}"

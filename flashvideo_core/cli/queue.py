@@ -27,7 +27,11 @@ def run_prompts(prompts: Path, workflow: Path, server: str, folder: Path, drafts
 def read_prompt_lines(path: str | Path) -> list[PromptLine]:
     """A prompt a line, or JSON objects with "prompt" and overrides. InputError names the line that cannot be used."""
     lines = []
-    for number, text in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        content = Path(path).read_text("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is no text file in UTF-8") from None
+    for number, text in enumerate(content.splitlines(), 1):
         text = text.strip()
         if not text:
             continue

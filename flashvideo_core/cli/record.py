@@ -12,15 +12,21 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 import torch
 
 from ..errors import InputError
 from ..media.video_reader import read_video
+from ..media.video_writer import check_fps
 from ..settings import DraftPlan, DraftSettings, RefinePlan, RefineSettings
+from .record_schema import check_record
 
 METADATA_KEY = "flashvideo"  # of the record in a video's metadata
+REQUIRED = ("prompt", "stage1", "weights", "dtype", "device", "fps")
+DRAFT_COMPONENTS = ("stage1", "text")  # what a draft's latent is made of
+
+S = TypeVar("S", DraftSettings, RefineSettings)
 
 
 class WeightsHash(TypedDict, total=False):
@@ -78,7 +84,7 @@ class Record:
 
     def of_draft(self) -> "Record":
         """The half that tells how the draft was made."""
-        weights = {name: self.weights[name] for name in ("stage1", "text")}
+        weights = {name: self.weights[name] for name in DRAFT_COMPONENTS}
         return replace(self, refine=None, weights=weights, crf=None, source=None, refine_plan=None, paths=None)
 
     def to_json(self) -> dict[str, Any]:
@@ -101,29 +107,41 @@ class Record:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Record":
         """What `to_json` gave. Raises InputError without a subject, for the caller to put a file's name before it."""
-        try:
-            draft, draft_plan = split_plan(values["stage1"], DraftPlan)
-            refine, refine_plan = split_plan(values["stage2"], RefinePlan) if "stage2" in values else (None, None)
-            is_ours = "source" not in values or "frames" in draft
-            inherited = {"negative": draft.get("negative")}
-            return cls(
-                prompt=values["prompt"],
-                draft=DraftSettings.from_json(draft) if is_ours else None,
-                refine=None if refine is None else RefineSettings.from_json(inherited | refine),
-                weights=values["weights"],
-                dtype=values["dtype"],
-                device=values["device"],
-                fps=Fraction(values["fps"]),
-                crf=values.get("crf"),
-                attention=values.get("attention"),
-                source=values.get("source"),
-                draft_plan=draft_plan,
-                refine_plan=refine_plan,
-                software=this_software() | values.get("software", {}),
-                paths=values.get("paths"),
-            )
-        except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
-            raise InputError(f"is incomplete: it lacks settings of the clip ({error})") from None
+        check_record(values)
+        values = {name: value for name, value in values.items() if value is not None}
+        if lacking := [name for name in REQUIRED if name not in values]:
+            raise InputError(f"is incomplete: it lacks settings of the clip ({', '.join(lacking)})")
+        draft, draft_plan = split_plan(values["stage1"], DraftPlan)
+        refine, refine_plan = split_plan(values["stage2"], RefinePlan) if "stage2" in values else (None, None)
+        is_ours = "source" not in values or "frames" in draft
+        if is_ours and (lacking := [name for name in DRAFT_COMPONENTS if name not in values["weights"]]):
+            raise InputError(f"is incomplete: it lacks weights of the clip ({', '.join(lacking)})")
+        inherited = {"negative": draft.get("negative")}
+        software = {name: value for name, value in values.get("software", {}).items() if value is not None}
+        return cls(
+            prompt=values["prompt"],
+            draft=load_settings(DraftSettings, draft, "stage1") if is_ours else None,
+            refine=None if refine is None else load_settings(RefineSettings, inherited | refine, "stage2"),
+            weights=values["weights"],
+            dtype=values["dtype"],
+            device=values["device"],
+            fps=check_fps(Fraction(values["fps"])),
+            crf=values.get("crf"),
+            attention=values.get("attention"),
+            source=values.get("source"),
+            draft_plan=draft_plan,
+            refine_plan=refine_plan,
+            software=this_software() | software,
+            paths=values.get("paths"),
+        )
+
+
+def load_settings(cls: type[S], values: Mapping[str, Any], stage: str) -> S:
+    """The settings of a stage; what is wrong with them names the stage."""
+    try:
+        return cls.from_json(values)
+    except InputError as error:
+        raise InputError(f"{error} ({stage})") from None
 
 
 def plan_to_json(plan: DraftPlan | RefinePlan | None) -> dict[str, Any]:
@@ -135,7 +153,7 @@ def split_plan(
 ) -> tuple[dict[str, Any], DraftPlan | RefinePlan | None]:
     """The settings of a stage's record, and the plan that lies among them."""
     settings = {name: value for name, value in stage.items() if name != "tiles"}
-    return settings, cls.from_json(stage["tiles"]) if "tiles" in stage else None
+    return settings, None if stage.get("tiles") is None else cls.from_json(stage["tiles"])
 
 
 def read_record(path: str | Path) -> Record:
@@ -148,14 +166,33 @@ def read_record(path: str | Path) -> Record:
 
 
 def read_record_json(path: str | Path) -> dict[str, Any]:
-    """The record in a clip.json, in the folder of a clip, or in a video of ours. Raises InputError."""
+    """The record in a clip.json, in the folder of a clip, or in a video of ours. Raises InputError.
+
+    Its values are of the right types; keys may be missing.
+    """
     path = Path(path)
+    if path.suffix == ".safetensors" or is_draft_folder(path):
+        raise InputError(f"{path} is a draft, which is no clip yet; go on from it with: refine {path}")
     path = path / "clip.json" if path.is_dir() else path
-    with suppress(json.JSONDecodeError, AttributeError):
-        record = json.loads(read_record_text(path))
-        if {"prompt", "stage1", "stage2", "weights"} <= record.keys():
-            return record
-    raise InputError(f"{path} holds no record of a clip of ours")
+    text, record = read_record_text(path), None
+    with suppress(ValueError, RecursionError):
+        record = json.loads(text)
+    if not isinstance(record, dict) or not {"prompt", "stage1", "stage2", "weights"} <= record.keys():
+        raise InputError(f"{path} holds no record of a clip of ours")
+    check_named_record(path, record)
+    return record
+
+
+def check_named_record(path: Path, values: object) -> None:
+    """`check_record`, with the file's name in the message."""
+    try:
+        check_record(values)
+    except InputError as error:
+        raise InputError(f"{path} {error}") from None
+
+
+def is_draft_folder(path: Path) -> bool:
+    return not (path / "clip.json").exists() and (path / "draft.safetensors").is_file()
 
 
 def read_record_text(path: Path) -> str:

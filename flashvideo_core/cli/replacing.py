@@ -80,10 +80,13 @@ def complete_replacement(folder: Path) -> None:
     if not committed.is_dir():
         return
     new, old = folder_files(committed), folder_files(folder)
-    old.sidecar.unlink(missing_ok=True)  # from here on nothing says that the old clip is finished
-    for source, target in zip(new.visible(), old.visible(), strict=True):
+    if new.sidecar.is_file():  # from here on nothing says that the old clip is finished
+        old.sidecar.unlink(missing_ok=True)
+    pairs = list(zip(new.visible(), old.visible(), strict=True))
+    if new.draft.is_file():  # the first to be moved, so nothing of the new clip is in place yet
+        for _, target in pairs:
+            target.unlink(missing_ok=True)
+    for source, target in pairs:
         if source.is_file():
             source.replace(target)
-        elif new.draft.is_file():
-            target.unlink(missing_ok=True)
     shutil.rmtree(committed)
