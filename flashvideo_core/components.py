@@ -26,6 +26,7 @@ from .weights.reader import open_file
 
 TINY = Path(__file__).parent / "tiny"
 COMPONENTS = ("stage1", "stage2", "vae", "text")
+EMBEDDING_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _NAMES = {VAEConfig: "vae", TextConfig: "text"}
 
 
@@ -144,9 +145,12 @@ def load_embeddings(path: str | Path) -> dict[str, Tensor]:
             raise InputError(f"{path} holds no {name}; embeddings are stage1 and stage2, each [1, L, text_dim]")
         if found[name].ndim != 3 or found[name].shape[0] != 1 or 0 in found[name].shape:
             raise InputError(f"{path} holds {name} as {list(found[name].shape)}; it must be [1, L, text_dim]")
+        if found[name].dtype not in EMBEDDING_DTYPES:
+            kept = str(found[name].dtype).removeprefix("torch.")
+            raise InputError(f"{path} holds {name} in {kept}; float32, bfloat16 or float16 is needed")
         if not torch.isfinite(found[name]).all():
             raise InputError(f"{path} holds NaN or infinity in {name}")
-    return {name: tensor.float() for name, tensor in found.items()}
+    return {name: found[name].float() for name in ("stage1", "stage2")}
 
 
 def pick_device(name: str | torch.device | None = None) -> torch.device:
@@ -156,6 +160,8 @@ def pick_device(name: str | torch.device | None = None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
     try:
         device = torch.device(name)
+        if device.type == "cpu" and device.index:
+            raise InputError(f"device {name} cannot be used: there is one CPU, cpu")
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InputError(f"device {name} cannot be used: {first_sentence(error)}") from None

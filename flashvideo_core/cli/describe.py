@@ -12,7 +12,7 @@ from ..media.video_reader import probe_video
 from ..sizes import clip_size
 from ..weights.reader import open_file
 from ..weights.sources import TensorSource
-from .record import read_record_json
+from .record import check_named_record, is_draft_folder, read_record_json
 from .tables import Facts
 
 LATENT, EMBEDDING = "latent_tensor", "stage1"  # names of tensors that tell a draft and embeddings from weights
@@ -21,6 +21,7 @@ WEIGHTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 
 def describe_file(path: Path) -> Facts:
     """The kind of a file and what is in it. Raises InputError for one that cannot be used."""
+    path = path / "draft.safetensors" if is_draft_folder(path) else path
     if path.is_dir() or path.suffix == ".json":
         return {"kind": "clip", **read_record_json(path)}
     if path.suffix == ".safetensors":
@@ -63,6 +64,7 @@ def describe_lora(weights: Weights, sources: Iterable[TensorSource]) -> str | No
 
 def describe_draft(path: Path) -> Facts:
     latent, record = load_draft(path)
+    check_named_record(path, record)
     frames, height, width = clip_size(*latent.shape[2:])
     return {"kind": "draft", "frames": frames, "height": height, "width": width, **record}
 

@@ -1,5 +1,6 @@
 """`generate --from`: the options of an earlier clip, below those that the command line names anew."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from .components import EMBEDDED
 from .jobs import ClipOptions
 from .options import NamedSettings
 from .record import Record, WeightsHash, this_software
+
+MAX_THREADS_PER_CORE = 16  # more make a run slow, and very many cannot be started at all
 
 
 def add_record(options: ClipOptions, record: Record) -> ClipOptions:
@@ -64,7 +67,9 @@ def check_same_weights(record: Record, hashes: dict[str, WeightsHash], named: se
 def repeat_threads(record: Record, notify: Notify) -> None:
     """Sums are formed in the order that the number of threads gives, so that is repeated, too."""
     now, was = this_software(), record.software
-    if record.device == "cpu" and was["threads"] != now["threads"]:
+    if was["threads"] > MAX_THREADS_PER_CORE * (os.cpu_count() or 1):
+        notify(f"the clip was made with {was['threads']} threads, too many for this machine: last bits may differ")
+    elif record.device == "cpu" and was["threads"] != now["threads"]:
         torch.set_num_threads(was["threads"])
     if was["torch"] != now["torch"]:
         notify(f"the clip was made with torch {was['torch']}, this is {now['torch']}: last bits may differ")

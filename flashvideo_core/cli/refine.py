@@ -74,11 +74,12 @@ def make_record(options: RefineOptions, source: Source, prompt: str, components:
     earlier = source.record
     draft = earlier.draft if earlier else None
     inherited = {"seed": draft.seed, "negative": draft.negative} if draft else {}
+    made_of = {"stage1": earlier.weights["stage1"]} if earlier else {}
     record = Record(
         prompt=prompt,
         draft=draft,
         refine=resolve_refine(inherited | options.refine, components, notify),
-        weights=({"stage1": earlier.weights["stage1"]} if earlier else {}) | components.hashes,
+        weights=made_of | components.hashes,
         dtype=components.dtype_name,
         device=components.device.type,
         fps=check_fps(source.fps or components.configs["stage2"].defaults.fps),

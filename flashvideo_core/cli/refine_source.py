@@ -13,6 +13,7 @@ from ..media.video_reader import probe_video, read_video
 from ..sizes import MAX_FRAMES, check_frame_count, floor_frame_count
 from ..types import Notify
 from .record import METADATA_KEY, Record
+from .record_schema import is_text
 from .saved_draft import SavedDraft
 
 
@@ -64,6 +65,7 @@ def open_video(path: Path, frames: int | None, notify: Notify) -> Source:
 def read_prompt(metadata: Mapping[str, str]) -> str:
     """The prompt of a video that we made; "" for any other."""
     try:
-        return str(json.loads(metadata.get(METADATA_KEY, ""))["prompt"])
-    except (ValueError, KeyError, TypeError):
+        prompt = json.loads(metadata.get(METADATA_KEY, ""))["prompt"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
+    return prompt if is_text(prompt) else ""

@@ -27,9 +27,12 @@ class SavedDraft:
         """Raises InputError for a file that holds no draft, or a damaged record."""
         latent, values = load_draft(path)
         try:
-            return cls(latent, Record.from_json(values) if values else None)
+            record = Record.from_json(values) if values else None
         except InputError as error:
             raise InputError(f"{path} {error}") from None
+        if record and record.draft is None:
+            raise InputError(f"{path} has the record of a refined video, not of a draft")
+        return cls(latent, record)
 
     @property
     def clip_size(self) -> tuple[int, int, int]:

@@ -14,6 +14,7 @@ from ..errors import InputError, first_sentence
 from ..weights.atomic import atomic_write
 
 METADATA_KEY = "flashvideo_draft"  # of the record in the file's metadata
+LATENT_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 def save_draft(path: str | Path, latent: Tensor, record: Mapping[str, Any]) -> None:
@@ -27,18 +28,31 @@ def save_draft(path: str | Path, latent: Tensor, record: Mapping[str, Any]) -> N
 def load_draft(path: str | Path) -> tuple[Tensor, dict[str, Any]]:
     """The latent [1, 16, T, H, W] in float32 and the record, empty for a latent that ComfyUI saved.
 
-    Raises InputError for a file that is no such latent, holds NaN, or has damaged metadata.
+    Raises InputError for a file that cannot be read or is no such latent, holds NaN, or has damaged metadata.
     """
     try:
+        with Path(path).open("rb"):  # safetensors calls every file that it cannot open missing
+            pass
         with safe_open(path, framework="pt") as file:
             latent, metadata = file.get_tensor("latent_tensor"), file.metadata() or {}
-    except (SafetensorError, OSError) as error:
+    except OSError as error:
+        raise InputError(f"{path} is no saved draft: {error.strerror or first_sentence(error)}") from None
+    except SafetensorError as error:
         raise InputError(f"{path} is no saved draft: {first_sentence(error)}") from None
     if latent.ndim != 5 or latent.shape[0] != 1 or latent.shape[1] != 16 or 0 in latent.shape:
         raise InputError(f"{path} holds a latent of shape {list(latent.shape)}; [1, 16, T, H, W] is needed")
+    if latent.dtype not in LATENT_DTYPES:
+        raise InputError(f"{path} holds a latent in {str(latent.dtype)[6:]}; float32, bfloat16 or float16 is needed")
     if not torch.isfinite(latent).all():
         raise InputError(f"{path} holds NaN or infinity")
+    return latent.float(), _parse_record(path, metadata.get(METADATA_KEY, "{}"))
+
+
+def _parse_record(path: str | Path, text: str) -> dict[str, Any]:
     try:
-        return latent.float(), json.loads(metadata.get(METADATA_KEY, "{}"))
-    except ValueError:
-        raise InputError(f"{path} has damaged metadata") from None
+        record = json.loads(text)
+    except (ValueError, RecursionError):
+        record = None
+    if not isinstance(record, dict):
+        raise InputError(f"{path} has damaged metadata")
+    return record

@@ -90,8 +90,8 @@ def test_the_half_of_the_draft():
         ({"stage1": {"seed": 1}}, "is incomplete: it lacks settings of the clip"),
         ({"stage2": {}}, "is incomplete: it lacks settings of the clip"),
         ({"stage2": STAGE2 | {"steps": 0}}, "steps is 0; stage 2 needs at least 1"),
-        ({"fps": None}, "is incomplete: it lacks settings of the clip"),
-        ({"stage1": "none"}, "is incomplete: it lacks settings of the clip"),
+        ({"fps": None}, "fps is None; it must be a rate above 0, at most 1000"),
+        ({"stage1": "none"}, "stage1 is 'none'; it must be a table of settings"),
     ],
 )
 def test_a_damaged_record_is_refused_with_the_name_of_its_file(change, rule, tmp_path):
