@@ -160,9 +160,12 @@ def read_record(path: str | Path) -> Record:
     """The record of a clip of ours. Raises InputError."""
     values = read_record_json(path)
     try:
-        return Record.from_json(values)
+        record = Record.from_json(values)
     except InputError as error:
         raise InputError(f"{path} {error}") from None
+    if record.refine is None:
+        raise InputError(f"{path} is the record of a draft, not of a clip: stage2 is null")
+    return record
 
 
 def read_record_json(path: str | Path) -> dict[str, Any]:

@@ -50,7 +50,7 @@ WRONG = {
     "software.threads": ["x", 0, -1, 1.5],
     "software.torch": [5],
     "stage1": [None, 5, "x", [1], {}],
-    "stage2": [5, "x", [1], {}],
+    "stage2": [None, 5, "x", [1], {}],
     "stage1.frames": ["5", 5.0, None, -5, [5], True],
     "stage1.cfg": ["x", None, float("inf")],
     "stage1.seed": [-1, 1.5, "x", 2**64, None],
@@ -64,7 +64,7 @@ WRONG = {
     "stage2.ref_step": [-1, 1000, 30.5],
     "stage2.height": [-5, 0, 65, "x"],
 }
-NAMES = {"stage2.ref_step": "noise step|ref_step"}
+NAMES = {"stage2.ref_step": "noise step|ref_step"}  # what they are called on the command line
 
 
 def changed(key: str, value: object) -> dict:
