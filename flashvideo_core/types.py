@@ -9,7 +9,7 @@ from typing import Protocol
 from torch import Tensor
 
 Preview = Callable[[], Tensor]
-"""The current estimate of the clean latent, [B, 16, T, H, W] in VAE units, when somebody wants to see it."""
+"""The current denoised latent [B, 16, T, H, W] in VAE units, computed only when somebody wants to see it."""
 
 AttentionFn = Callable[[Tensor, Tensor, Tensor], Tensor]
 """attention(q, k, v) on [B, n, L, 64] -> the same shape: softmax attention without mask, scale 1/8."""

@@ -52,7 +52,7 @@ def test_vae_encode_in_groups_with_caches(vaes):
     ours, theirs = vaes
     frames = torch.rand(2, 3, 25, 16, 24, generator=torch.Generator().manual_seed(2)) * 2 - 1
     cache = {}
-    moments = torch.cat([ours.encoder(part, cache) for part in frames.split([9, 8, 8], dim=2)], dim=2)
+    moments = torch.cat([ours.encoder(group, cache) for group in frames.split([9, 8, 8], dim=2)], dim=2)
     assert error(moments, theirs.encode(frames).latent_dist.parameters) < ONE_PASS
 
 
@@ -69,8 +69,8 @@ def test_rope_table():
     from diffusers.models.embeddings import get_3d_rotary_pos_embed
 
     theirs = get_3d_rotary_pos_embed(64, None, (4, 6), 3, grid_type="slice", max_size=(4, 6))
-    for our_part, their_part in zip(rope_table(3, 4, 6), theirs, strict=True):
-        assert error(our_part, their_part) < ONE_PASS
+    for our_table, their_table in zip(rope_table(3, 4, 6), theirs, strict=True):
+        assert error(our_table, their_table) < ONE_PASS
 
 
 @pytest.mark.parametrize("stage", [1, 2])
@@ -108,7 +108,7 @@ def test_whole_stage1_network(stage1):
     assert error(stage1(x, t, txt), out) < ONE_PASS
 
 
-def test_sinusoid():
+def test_timestep_embedding():
     theirs = diffusers.models.embeddings.Timesteps(128, flip_sin_to_cos=True, downscale_freq_shift=0)
     t = torch.tensor([999.0, 714.2857, 0.0])
     assert error(timestep_embedding(t, 128), theirs(t)) < ONE_PASS

@@ -50,6 +50,6 @@ def test_guidance_takes_two_passes_where_memory_asks():
 
 
 def test_an_evaluation_grows_less_than_a_block_of_old():
-    """Beside attention's queries, keys, values and output only parts of the sequence live (was: 34 bytes in bf16)."""
+    """Beside attention's queries, keys, values and output only chunks of the sequence live (was: 34 bytes in bf16)."""
     tokens = 226 + 13 * 67 * 120
     assert transformer_peak(STAGE2, 1, (13, 134, 240), 2) < 10.5 * tokens * STAGE2.hidden

@@ -18,7 +18,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 @pytest.mark.parametrize("kind", ["decode", "encode"])
 @pytest.mark.parametrize("frames", [1, 13, 33])
 def test_one_vae_pass(kind, frames):
-    """The plan runs the VAE on tensors without data; with data the same storages live. Whole maps, and parts."""
+    """The plan runs the VAE on tensors without data; with data the same storages live. Whole maps, and chunks."""
     config = VAEConfig(channels=16, multipliers=(1, 2, 2, 4), blocks=1, groups=8)
     vae, clip = VAE(config), (frames, 48, 64)
     x = torch.randn(1, 16, (frames + 3) // 4, 6, 8) if kind == "decode" else torch.rand(1, 3, *clip)
