@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from ..errors import InputError
 from .memory import RETURN_FREED_BLOCKS
 from .sizes import Latent, Size, find_size, format_latent
-from .timing import Timing
+from .timing import CallTime
 
 PACKAGE_PARENT = Path(__file__).parents[2]
 PEERS = PACKAGE_PARENT / "benchmarks" / "peers.py"  # apart, because the package imports none of them
@@ -65,7 +65,7 @@ class Worker:
         """Bytes, see memory.py."""
         return self.request("memory")["peak"]
 
-    def measure_time(self) -> Timing:
+    def measure_time(self) -> CallTime:
         return self.request("time")
 
     def measure_matmul(self) -> float:

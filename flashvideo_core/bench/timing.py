@@ -10,14 +10,14 @@ MATMUL_SIDE = {"cpu": 2048, "cuda": 8192}
 SUSTAINED = 1.0  # seconds of products: a single one may run faster than any machine can go on
 
 
-class Timing(TypedDict):
+class CallTime(TypedDict):
     """Seconds by the clock and, on a CPU, of the processor over all threads."""
 
     seconds: float
     processor_seconds: float | None
 
 
-def measure_time(call: Callable[[], object], device: torch.device) -> Timing:
+def measure_time(call: Callable[[], object], device: torch.device) -> CallTime:
     """Runs the call once, and waits for the device."""
     before = time.process_time()
     seconds = _elapsed_seconds(call, device)
