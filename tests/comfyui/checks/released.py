@@ -33,43 +33,47 @@ def check_core_ksampler_gives_released_stage2():
 
 
 def check_guider_sampler_sigmas_give_released_stage2():
-    golden, model, s = recorded("stage2_sampler"), load_stage(STAGE2), pack("nodes.bridge.sampling")
-    guider = s.Guider(model, conditioning(golden["context_cond"]), None, 13.0, "constant")
+    golden, model, sampling = recorded("stage2_sampler"), load_stage(STAGE2), pack("nodes.bridge.sampling")
+    guider = sampling.Guider(model, conditioning(golden["context_cond"]), None, 13.0, "constant")
     z = to_bcthw(golden["ref_latent"]) / 1.15258426
     for n in (4, 5):
-        args = (to_bcthw(golden[f"n{n}.ref_noise"]), z, s.make_sampler(model), s.make_sigmas(model, n))
+        args = (to_bcthw(golden[f"n{n}.ref_noise"]), z, sampling.make_sampler(model), sampling.make_sigmas(model, n))
         out = guider.sample(*args, disable_pbar=True, seed=0)
         assert_close(out * 1.15258426, to_bcthw(golden[f"n{n}.final"]), SAMPLING)
 
 
 def check_guider_sampler_sigmas_give_released_stage1():
-    golden, model, s = recorded("stage1_sampler"), load_stage(STAGE1), pack("nodes.bridge.sampling")
-    guider = s.Guider(model, conditioning(golden["context_cond"]), None, 8.0, "released")
+    golden, model, sampling = recorded("stage1_sampler"), load_stage(STAGE1), pack("nodes.bridge.sampling")
+    guider = sampling.Guider(model, conditioning(golden["context_cond"]), None, 8.0, "released")
     for prefix, n in (("", 6), ("run51.", 51)):
         noise, draws = to_bcthw(golden[f"{prefix}noise_init"]), iter(golden[f"{prefix}noise_steps"])
-        sampler = s.Stage1Sampler(lambda x, draws=draws: to_bcthw(next(draws)))
-        out = guider.sample(noise, torch.zeros_like(noise), sampler, s.make_sigmas(model, n), disable_pbar=True, seed=0)
+        sampler = sampling.Stage1Sampler(lambda x, draws=draws: to_bcthw(next(draws)))
+        out = guider.sample(
+            noise, torch.zeros_like(noise), sampler, sampling.make_sigmas(model, n), disable_pbar=True, seed=0
+        )
         assert next(draws, None) is None
         assert_close(out * 0.7, to_bcthw(golden[f"{prefix}final"]), SAMPLING)
 
 
 def check_golden_end_to_end():
-    golden, s = recorded("end_to_end"), pack("nodes.bridge.sampling")
+    golden, sampling = recorded("end_to_end"), pack("nodes.bridge.sampling")
     vae = pack("nodes.bridge.vae").load_vae(VAE)
     fallback = pack("nodes.bridge.vae_fallback").FallbackVAE(vae)
     stage1, stage2 = load_stage(STAGE1), load_stage(STAGE2)
     draws, noise = iter(golden["s1.noise_steps"]), to_bcthw(golden["s1.noise_init"])
-    guider = s.Guider(stage1, conditioning(golden["s1.context_cond"]), None, 8.0, "released")
-    sampler = s.Stage1Sampler(lambda x: to_bcthw(next(draws)))
-    z1 = guider.sample(noise, torch.zeros_like(noise), sampler, s.make_sigmas(stage1, 6), disable_pbar=True, seed=0)
+    guider = sampling.Guider(stage1, conditioning(golden["s1.context_cond"]), None, 8.0, "released")
+    sampler = sampling.Stage1Sampler(lambda x: to_bcthw(next(draws)))
+    z1 = guider.sample(
+        noise, torch.zeros_like(noise), sampler, sampling.make_sigmas(stage1, 6), disable_pbar=True, seed=0
+    )
     assert_close(z1 * 0.7, to_bcthw(golden["s1.latent"]), SAMPLING)
     assert_close(vae.decode(z1)[0] * 255, golden["s1.frames"], SAMPLING)
     encode_draws = iter(golden["encode_noise"].split([5, 4, 4], dim=2))
     prepare = pack("flashvideo_core.handoff").prepare_reference
     z_ref = prepare(z1, fallback, size=(64, 96), draw_noise=lambda mean: next(encode_draws))
     assert_close(z_ref * 1.15258426, to_bcthw(golden["s2.ref_latent"]), SAMPLING)
-    guider = s.Guider(stage2, conditioning(golden["s2.context_cond"]), None, 13.0, "constant")
-    args = (to_bcthw(golden["s2.ref_noise"]), z_ref, s.make_sampler(stage2), s.make_sigmas(stage2, 4))
+    guider = sampling.Guider(stage2, conditioning(golden["s2.context_cond"]), None, 13.0, "constant")
+    args = (to_bcthw(golden["s2.ref_noise"]), z_ref, sampling.make_sampler(stage2), sampling.make_sigmas(stage2, 4))
     z2 = guider.sample(*args, disable_pbar=True, seed=0)
     assert_close(z2 * 1.15258426, to_bcthw(golden["s2.latent"]), SAMPLING)
     vae.first_stage_model.device = torch.device("cpu")

@@ -33,13 +33,12 @@ def check_prompt_for_t5():
 
 def check_text_of_another_length_is_not_repeated():
     """A negative shorter than the prompt runs as it is; ComfyUI's usual conditioning would repeat its tokens."""
-    model, s = load_stage(STAGE2), pack("nodes.bridge.sampling")
+    model, sampling = load_stage(STAGE2), pack("nodes.bridge.sampling")
     txt, short = torch.randn(1, 12, 32), torch.randn(1, 5, 32)
     z, noise = torch.randn(1, 16, 2, 4, 6), torch.randn(1, 16, 2, 4, 6)
-    args = (noise, z, s.make_sampler(model), s.make_sigmas(model, 2))
-    ours = s.Guider(model, conditioning(txt), conditioning(short), 3.0, "constant").sample(
-        *args, disable_pbar=True, seed=0
-    )
+    args = (noise, z, sampling.make_sampler(model), sampling.make_sigmas(model, 2))
+    guider = sampling.Guider(model, conditioning(txt), conditioning(short), 3.0, "constant")
+    ours = guider.sample(*args, disable_pbar=True, seed=0)
     core, schedule = pack("flashvideo_core.sampling"), pack("flashvideo_core.schedule")
     net = pack("flashvideo_core.checkpoint").load_transformer(STAGE2)
     times = schedule.stage2_times(2, 2.5)
