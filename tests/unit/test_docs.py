@@ -17,7 +17,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("nod
 SOURCES = sorted(
     p for folder in ("flashvideo_core", "nodes", "tests", "benchmarks") for p in (ROOT / folder).rglob("*.py")
 )
-README = ROOT / "README.md"
+README, PROJECT = ROOT / "README.md", ROOT / "pyproject.toml"
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 
 
@@ -44,6 +44,17 @@ def test_relative_links_lead_somewhere(path):
         there = (path.parent / file).resolve() if file else path
         assert there.exists(), target
         assert not anchor or anchor in heading_anchors(there), target
+
+
+def test_the_repositorys_addresses_agree():
+    """The accounts in pyproject.toml are where they are decided, and the icon is a file of this repository."""
+    project = PROJECT.read_text()
+    repository = re.search(r'^Repository = "(.+)"', project, re.M)[1]
+    raw = repository.replace("github.com", "raw.githubusercontent.com")
+    texts = [project, *(path.read_text() for path in [*SOURCES, *DOCUMENTS])]
+    named = re.findall(r"https://[\w.]+/[\w-]+/ComfyUI-FlashVideo\b", "\n".join(texts))
+    assert set(named) <= {repository, raw}
+    assert (ROOT / re.search(rf'^Icon = "{raw}/main/(.+)"', project, re.M)[1]).is_file()
 
 
 def test_the_readme_is_short():
