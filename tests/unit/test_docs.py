@@ -57,6 +57,12 @@ def test_the_repositorys_addresses_agree():
     assert (ROOT / re.search(rf'^Icon = "{raw}/main/(.+)"', project, re.M)[1]).is_file()
 
 
+def test_the_workflows_ask_for_the_files_that_the_readme_names():
+    asked = "".join(path.read_text() for path in ROOT.glob("workflows/api/*.json"))
+    named = re.findall(r"^\| `models/\w+/([\w.-]+)`", README.read_text(), re.M)
+    assert len(named) == 4 and all(f'"{name}"' in asked for name in named)
+
+
 def test_the_readme_is_short():
     assert len(README.read_text().splitlines()) <= 150
 
