@@ -43,11 +43,14 @@ def prepare_reference(
 
     Either a latent z [B, 16, T, h, w] in VAE units, or frames [B, 3, F, h, w] in -1..1 (trimmed at the end
     to 4n+1). size (height, width) is floored to multiples of 16. Without draw_noise the posterior mean.
-    Raises InputError for a bad size or when not exactly one of z and frames is given.
+    Raises InputError for a bad size, NaN, or when not exactly one of z and frames is given.
     """
     if (z is None) == (frames is None):
         raise InputError("give either a latent or frames to the hand-off, not both")
     floor_size(size)  # a bad one is said before the decode
+    given = "latent" if frames is None else "clip"
+    if not torch.isfinite((z if frames is None else frames).sum(dtype=torch.float32)):  # no mask as large as the clip
+        raise InputError(f"the {given} that is handed off holds NaN or infinity: see how it was made")
     if frames is None:
         frames = vae.decode(z, callback, phase="draft_decode")
     return vae.encode(resize_to_target(frames, size), draw_noise, callback)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .config import STAGE1
 from .errors import InputError
+from .text import note_dropped_end
 from .types import TextEncoder
 
 
@@ -34,6 +35,8 @@ def load_t5_encoder(
     def encode(prompt: str) -> Tensor:
         length = {"truncation": True, "max_length": STAGE1.text_length, "padding": "max_length"}
         tokens = tokenizer(prompt, return_tensors="pt", **length)
+        if len(tokenizer(prompt, verbose=False)["input_ids"]) > STAGE1.text_length:
+            note_dropped_end(prompt, f"{STAGE1.text_length} tokens")
         model.to(device)
         with torch.no_grad():
             out = model(input_ids=tokens["input_ids"].to(device)).last_hidden_state.float().cpu()

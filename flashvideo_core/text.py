@@ -77,10 +77,19 @@ def number_words(words: Iterable[str]) -> dict[str, int]:
     return {word: i + 1 for i, word in enumerate(words)}
 
 
+def note_dropped_end(prompt: str, limit: str) -> None:
+    """Warns that a prompt is longer than an encoder reads; the same words for both stages, so that it is said once."""
+    logging.getLogger(__name__).warning(
+        "the text encoder reads %s: the prompt's end is dropped: ...%s", limit, prompt[-40:]
+    )
+
+
 def find_word_ids(text: str, vocabulary: dict[str, int], max_words: int) -> tuple[list[int], list[str]]:
     """Ids of the known words, cut to max_words, and the words that are not known."""
     tokens = tokenize(text)
     ids = [vocabulary[word] for word in tokens if word in vocabulary]
+    if len(ids) > max_words:
+        note_dropped_end(text, f"{max_words} words")
     return ids[:max_words], sorted({word for word in tokens if word not in vocabulary})
 
 

@@ -12,6 +12,7 @@ from ..bench.measure import BenchResult, PeerFigures, bench
 from ..bench.process import BenchJob
 from ..bench.sizes import format_latent, parse_latent
 from ..components import pick_device
+from ..errors import InputError
 from ..markdown import format_table
 from ..weights.atomic import check_writable
 from .components import DTYPES
@@ -20,11 +21,13 @@ from .progress import Reporter
 
 def run(args: argparse.Namespace, reporter: Reporter) -> None:
     """Lines for people, and on the last line all figures as JSON."""
+    if args.threads is not None and args.threads < 1:
+        raise InputError(f"threads is {args.threads}; it must be at least 1")
     device = pick_device(args.device)
     dtype = args.dtype or ("bf16" if device.type == "cuda" else "float32")
     if args.gpu_report:
         path = Path(args.gpu_report)
-        check_writable(path.parent)
+        check_target(path)
         rows = write_gpu_report(path, args.size, device, DTYPES[dtype], reporter.progress)
         reporter.finish({"file": str(path), "rows": rows}, [path.read_text("utf-8")])
         return
@@ -32,6 +35,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> None:
         reporter.note("peak memory is not measured without psutil: pip install psutil")
     if args.growth:
         check_can_plot()
+        check_target(Path(args.growth))
         result = measure_growth(args.size, str(device), dtype, args.threads, reporter.progress)
         plot_growth(Path(args.growth), result)
         lines = describe_growth(result)
@@ -41,6 +45,13 @@ def run(args: argparse.Namespace, reporter: Reporter) -> None:
         result = bench(job, tuple(dict.fromkeys(args.peer)), args.repeats, reporter.progress)
         lines = describe_result(result)
     reporter.finish(result, [*lines, json.dumps(result)])
+
+
+def check_target(path: Path) -> None:
+    """Raises InputError before the measuring for a file that could not be written after it."""
+    check_writable(path.parent)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name the file to write")
 
 
 def describe_result(result: BenchResult) -> list[str]:

@@ -10,7 +10,7 @@ from ..media.audio import Audio
 from ..media.video_writer import check_fps
 from ..memory.exhausted import PhaseOutOfMemoryError, is_out_of_memory, name_phase
 from ..pipeline import Draft, Pipeline, decode_clip, decode_draft, sample_draft, sample_refine
-from ..settings import DraftSettings, RefineSettings
+from ..settings import SEEDS, DraftSettings, RefineSettings
 from ..text import suggest_longer
 from ..types import Notify
 from ..weights.atomic import check_writable
@@ -64,8 +64,8 @@ def list_jobs(
     jobs = []
     for prompt in dict.fromkeys(prompts):  # the same line twice is the same clip
         for index in range(options.prompts.samples):
-            draft = replace(record.draft, seed=record.draft.seed + index)
-            refine = record.refine and replace(record.refine, seed=record.refine.seed + index)
+            draft = replace(record.draft, seed=(record.draft.seed + index) % SEEDS)
+            refine = record.refine and replace(record.refine, seed=(record.refine.seed + index) % SEEDS)
             made = replace(record, prompt=prompt, draft=draft, refine=refine)
             jobs.append(Job(made, choose_files(options, prompt, draft.seed, index)))
     return jobs

@@ -21,6 +21,7 @@ T = TypeVar("T")
 DRAFT, REFINE = "draft", "refine"
 COMPONENT_EPILOG = "Without --stage1, --stage2, --vae and a text encoder the embedded tiny model is used."
 CRF, MAX_CRF = 17, 51
+MAX_SAMPLES = 10_000  # of a prompt; each is a folder and minutes of work
 
 
 def parse_options(cls: type[T], args: argparse.Namespace) -> T:
@@ -57,6 +58,13 @@ def parse_size(text: str) -> tuple[int, int]:
         return int(height), int(width)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; write HEIGHTxWIDTH, e.g. 1072x1920") from None
+
+
+def parse_path(text: str) -> str:
+    """A path that is not empty: an empty one would be the current folder, which nobody asked for."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty; . is the current folder")
+    return text
 
 
 @dataclass(frozen=True)
@@ -158,5 +166,6 @@ class OutputOptions:
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", metavar="FOLDER", help="where to write (default: a folder in clips/)")
+    help = "where to write (default: a folder in clips/)"
+    parser.add_argument("--output", type=parse_path, metavar="FOLDER", help=help)
     parser.add_argument("--crf", type=float, help="H.264 quality, 0 (lossless) to 51 (default: 17)")

@@ -13,6 +13,7 @@ from .options import (
     add_prompt_options,
     add_refine_options,
     add_setting,
+    parse_path,
     parse_size,
 )
 from .train_options import add_train
@@ -79,7 +80,7 @@ def add_convert_options(parser: argparse.ArgumentParser) -> None:
     formats = ("stored", "float32", "bf16", "fp16", "fp8")
     add("--dtype", choices=formats, default="stored", help="(default: as stored)")
     add("--lora", metavar="FILE", help="a LoRA to merge into the weights")
-    add("--lora-strength", type=float, default=1.0, metavar="X", help="(default: 1)")
+    add("--lora-strength", type=float, metavar="X", help="(default: 1)")
 
 
 def add_info_options(parser: argparse.ArgumentParser) -> None:
@@ -107,9 +108,9 @@ def add_bench_options(parser: argparse.ArgumentParser) -> None:
     add("--size", choices=sizes, default="small", help="see flashvideo_core/bench/sizes.py")
     add("--latent", metavar="TxHxW", help="in place of the one that the size gives to the part")
     growth = "measure every network's growth with frames and resolution instead, and draw it (use --size narrow)"
-    add("--growth", metavar="PNG", help=growth)
+    add("--growth", type=parse_path, metavar="PNG", help=growth)
     gpu_report = "measure every phase on this device instead and write the table; goes on where it was stopped"
-    add("--gpu-report", metavar="FILE.md", help=f"{gpu_report} (use --size released)")
+    add("--gpu-report", type=parse_path, metavar="FILE.md", help=f"{gpu_report} (use --size released)")
     peers = ("diffusers", "comfyui")
     add("--peer", choices=peers, action="append", default=[], help="measured alternately with ours")
     add("--repeats", type=int, default=3, metavar="N", help="rounds, of which the medians (default: 3)")
@@ -123,5 +124,5 @@ def add_queue_options(parser: argparse.ArgumentParser) -> None:
     add("prompts", metavar="FILE", help="a prompt a line, or JSON lines with overrides")
     add("--workflow", required=True, metavar="FILE", help="in API form, e.g. one of workflows/api")
     add("--server", default="127.0.0.1:8188", help="(default: 127.0.0.1:8188)")
-    add("--output", default="clips", metavar="FOLDER", help="where to write (default: clips)")
+    add("--output", type=parse_path, default="clips", metavar="FOLDER", help="where to write (default: clips)")
     add("--drafts", action="store_true", help="drafts only, to choose from")

@@ -131,8 +131,17 @@ def clock_time(seconds: float) -> str:
 @contextmanager
 def warnings_to(reporter: Reporter) -> Iterator[None]:
     """Warnings that the core logs become notes of the reporter."""
+    said = set()
+
+    def emit(record: logging.LogRecord) -> None:
+        """Both stages read the prompt: what is said of it once is not said again."""
+        text = record.getMessage()
+        if text not in said:
+            said.add(text)
+            reporter.note(text)
+
     handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: reporter.note(record.getMessage())
+    handler.emit = emit
     logger = logging.getLogger(__package__.split(".")[0])
     logger.addHandler(handler)
     try:

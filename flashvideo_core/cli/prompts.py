@@ -4,13 +4,15 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..text import add_motion
-from .options import PromptOptions
+from .options import MAX_SAMPLES, PromptOptions
 
 
 def read_prompts(options: PromptOptions, embeddings: str | None) -> list[str]:
     """The prompt, or those of the file. embeddings: what replaces the text encoder. Raises InputError."""
     if options.samples < 1:
         raise InputError(f"samples is {options.samples}; it must be at least 1")
+    if options.samples > MAX_SAMPLES:
+        raise InputError(f"samples is {options.samples}; it must be at most {MAX_SAMPLES}")
     if options.prompt is not None and options.prompts is None:
         return [add_motion(options.prompt, "none")]  # refuses an empty one
     if options.prompt is None and options.prompts is not None:

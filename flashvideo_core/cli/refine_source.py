@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..errors import InputError
 from ..media.audio import Audio
 from ..media.video_reader import probe_video, read_video
 from ..sizes import MAX_FRAMES, check_frame_count, floor_frame_count
@@ -40,6 +41,9 @@ def open_source(path: Path, frames: int | None, notify: Notify) -> Source:
     path = path / "draft.safetensors" if path.is_dir() else path
     if path.suffix == ".safetensors":
         saved = SavedDraft.load(path)
+        if frames is not None:
+            count = saved.clip_size[0]
+            raise InputError(f"--frames is for videos; {path} is a draft, of which all {count} frames are refined")
         prompt, fps = (saved.record.prompt, saved.record.fps) if saved.record else ("", None)
         return Source(path, saved.clip_size[1:], prompt, fps, draft=saved)
     return open_video(path, frames, notify)

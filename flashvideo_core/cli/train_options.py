@@ -3,7 +3,7 @@ preview_degradation.py)."""
 
 import argparse
 
-from .options import add_component_options, parse_size
+from .options import add_component_options, parse_path, parse_size
 
 WITHOUT_WEIGHTS = "Without --plan and without weights the embedded model's are used."
 
@@ -33,14 +33,14 @@ def add_train(train: argparse.ArgumentParser) -> None:
 
 def add_tiny_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--folder", required=True, help="where it goes; what is done there already is kept")
+    add("--folder", required=True, type=parse_path, help="where it goes; what is done there already is kept")
     add("--seed", type=int, default=0, help="of weights and data")
     add("--device", help="cuda, cpu, ... (default: the best there is)")
 
 
 def add_ablation_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--folder", required=True, help="where it goes; what is done there already is kept")
+    add("--folder", required=True, type=parse_path, help="where it goes; what is done there already is kept")
     add("--parts", metavar="FOLDER", help="vae, text and stage1.safetensors, as of train tiny (default: embedded)")
     add("--from-stage2", action="store_true", help="go on from the stage2.safetensors there, not from nothing")
     add("--steps", type=int, default=1000, help="of each of the three (default: 1000)")
@@ -56,8 +56,13 @@ def add_stage_options(parser: argparse.ArgumentParser, stage: int) -> None:
     """None stands for what training/options.py takes from the weights."""
     add = parser.add_argument
     add("--data", metavar="PATH", help="a folder of clips with .txt captions, or a CSV with the columns video, caption")
-    add("--folder", help="where the run goes; the same command goes on with it")
-    add("--cache", metavar="FOLDER", help="latents and text, to share between runs (default: cache in --folder)")
+    add("--folder", type=parse_path, help="where the run goes; the same command goes on with it")
+    add(
+        "--cache",
+        type=parse_path,
+        metavar="FOLDER",
+        help="latents and text, to share between runs (default: cache in --folder)",
+    )
     add("--plan", action="store_true", help="say what the run takes, and stop (of the released sizes without weights)")
     add("--mode", choices=("lora", "full"), help="what is trained (default: lora)")
     add("--rank", type=int, help="of the LoRA (default: 128, as released)")
