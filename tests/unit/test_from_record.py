@@ -1,0 +1,120 @@
+"""`generate --from`: whatever a clip was made with, its record asks for the same clip again, and is never changed."""
+
+import copy
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flashvideo_core.cli.components import find_components
+from flashvideo_core.cli.from_record import add_record
+from flashvideo_core.cli.jobs import ClipOptions, list_jobs
+from flashvideo_core.cli.options import (
+    DRAFT,
+    REFINE,
+    ComponentOptions,
+    OutputOptions,
+    PromptOptions,
+    named_settings,
+    parse_options,
+)
+from flashvideo_core.cli.parser import build_parser
+from flashvideo_core.cli.prompts import read_prompts
+from flashvideo_core.cli.record import Record
+from flashvideo_core.cli.refine import RefineOptions, make_record
+from flashvideo_core.cli.refine_source import Source
+from flashvideo_core.cli.saved_draft import SavedDraft
+from flashvideo_core.components import COMPONENTS
+from flashvideo_core.settings import DraftPlan, RefinePlan
+
+
+def ignore(text: str) -> None:
+    pass
+
+
+def read_options(words: list[str]) -> ClipOptions:
+    """As cli/generate.py reads them."""
+    args = build_parser().parse_args(["generate", *words])
+    draft, refine = named_settings(args, DRAFT), named_settings(args, REFINE)
+    refine = {"negative": draft["negative"]} | refine if "negative" in draft else refine
+    own = (parse_options(cls, args) for cls in (PromptOptions, ComponentOptions, OutputOptions))
+    prompts, components, output = own
+    return ClipOptions(prompts, draft, refine, components, output, args.layout)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return find_components(read_options(["x", "--device", "cpu"]).components, COMPONENTS, ignore)
+
+
+def first_job(options: ClipOptions, tiny, earlier: Record | None = None) -> Record:
+    return list_jobs(options, read_prompts(options.prompts, None), tiny, earlier, ignore)[0].record
+
+
+OPTIONS = {
+    "--seed": st.integers(0, 2**64 - 1),
+    "--negative": st.sampled_from(["blurry", "a cat"]),
+    "--frames": st.integers(0, 20).map(lambda n: 4 * n + 1),
+    "--height": st.integers(16, 200),
+    "--width": st.integers(16, 200),
+    "--steps": st.integers(2, 999),
+    "--cfg": st.floats(-100, 100),
+    "--guidance": st.sampled_from(["released", "constant"]),
+    "--refine-seed": st.integers(0, 2**64 - 1),
+    "--size": st.tuples(st.integers(16, 300), st.integers(16, 300)).map(lambda size: f"{size[0]}x{size[1]}"),
+    "--refine-steps": st.integers(1, 1000),
+    "--refine-cfg": st.floats(-100, 100),
+    "--shift": st.floats(0.01, 100),
+    "--noise-step": st.integers(0, 999),
+    "--crf": st.floats(0, 51),
+    "--attention": st.sampled_from(["auto", "fused", "chunked"]),
+}
+CHOSEN = st.fixed_dictionaries({}, optional=OPTIONS)
+SPLITS = st.none() | st.integers(1, 10**6) | st.tuples(st.integers(4, 90), st.integers(4, 90))
+BRANCHES = st.sampled_from([1, 2])
+
+
+def as_words(chosen: dict[str, object]) -> list[str]:
+    return [f"{name}={value!r}" if isinstance(value, float) else f"{name}={value}" for name, value in chosen.items()]
+
+
+@settings(max_examples=50, deadline=None)
+@given(CHOSEN, CHOSEN, st.builds(DraftPlan, SPLITS, BRANCHES), st.builds(RefinePlan, SPLITS, SPLITS, BRANCHES))
+def test_every_combination_of_options_is_made_again(tiny, chosen, anew, draft_plan, refine_plan):
+    record = first_job(read_options(["a red ball", *as_words(chosen)]), tiny)
+    record = replace(record, draft_plan=draft_plan, refine_plan=refine_plan)
+    stored = json.loads(json.dumps(record.to_json()))
+    before = copy.deepcopy(stored)
+    read = Record.from_json(stored)
+    assert read == record and (read.draft_plan, read.refine_plan) == (draft_plan, refine_plan)
+    again = first_job(add_record(read_options(["--from=clip.json"]), read), tiny, read)
+    assert again == record and (again.draft_plan, again.refine_plan) == (draft_plan, refine_plan)
+    changed = first_job(add_record(read_options(["--from=clip.json", *as_words(anew)]), read), tiny, read)
+    assert stored == before and read == record  # nobody wrote into it
+    for option, field in {"--steps": "steps", "--cfg": "cfg", "--frames": "frames", "--seed": "seed"}.items():
+        expected = anew.get(option, getattr(record.draft, field))
+        assert getattr(changed.draft, field) == expected
+
+
+@settings(max_examples=25, deadline=None)
+@given(CHOSEN, st.fixed_dictionaries({}, optional={k: OPTIONS[k] for k in ("--seed", "--negative", "--shift")}))
+def test_refining_a_draft_leaves_its_record_alone_and_is_made_again(tiny, chosen, named):
+    """refine --negative is stage 2's own; the draft that `generate --from` makes is the one that was refined."""
+    made = first_job(read_options(["a red ball", *as_words(chosen)]), tiny).of_draft()
+    before = copy.deepcopy(made.to_json())
+    args = build_parser().parse_args(["refine", "draft.safetensors", *as_words(named)])
+    own = parse_options(ComponentOptions, args), parse_options(OutputOptions, args)
+    path = Path("draft.safetensors")
+    options = RefineOptions(path, None, None, named_settings(args, REFINE), *own)
+    source = Source(path, made.draft.size, made.prompt, made.fps, draft=SavedDraft(None, made))
+    if made.attention is not None:  # another choice than the draft's makes the record name the draft's file
+        options = replace(options, components=replace(options.components, attention=made.attention))
+    record = make_record(options, source, made.prompt, tiny, ignore)
+    assert made.to_json() == before and record.source is None
+    read = Record.from_json(json.loads(json.dumps(record.to_json())))
+    again = first_job(add_record(read_options(["--from=clip.json"]), read), tiny, read)
+    assert again.draft == made.draft and again.refine == record.refine
+    assert record.refine.negative == named.get("--negative", made.draft.negative)
