@@ -22,7 +22,7 @@ from .errors import InputError
 from .memory import free_memory, plan_branches
 from .memory.exhausted import name_phase
 from .sampling import make_draw_noise, sample_stage1, sample_stage2
-from .settings import DraftPlan, DraftSettings, RefinePlan, RefineSettings
+from .settings import SEEDS, DraftPlan, DraftSettings, RefinePlan, RefineSettings
 from .sizes import floor_frame_count
 from .text import add_motion
 from .types import ProgressCallback
@@ -86,11 +86,12 @@ def draft(
 ) -> Draft:
     """Stage 1: a cheap draft that follows the prompt. None takes the default stored beside the weights.
 
-    Sizes are pixels, floored to multiples of 16; frames 4n+1. Raises InputError for bad input.
+    Sizes are pixels, floored to multiples of 16; frames 4n+1; the seed is taken modulo 2**64. Raises InputError for
+    bad input.
     """
     defaults = require_component(pipe, "stage1").config.defaults
     size = {"frames": frames, "height": height, "width": width}
-    sampling = {"steps": steps, "cfg": cfg, "guidance": guidance, "seed": seed, "negative": negative}
+    sampling = {"steps": steps, "cfg": cfg, "guidance": guidance, "seed": seed % SEEDS, "negative": negative}
     settings = DraftSettings.from_defaults(defaults, **size, **sampling)
     return run_draft(pipe, prompt, settings, callback=callback)
 
@@ -114,7 +115,7 @@ def refine(
     """
     defaults = require_component(pipe, "stage2").config.defaults
     sampling = {"steps": steps, "cfg": cfg, "shift": shift, "ref_step": ref_step}
-    from_draft = {"seed": d.seed if seed is None else seed, "negative": d.settings and d.settings.negative}
+    from_draft = {"seed": (d.seed if seed is None else seed) % SEEDS, "negative": d.settings and d.settings.negative}
     settings = RefineSettings.from_defaults(defaults, size=size, **sampling, **from_draft)
     return run_refine(pipe, d, settings, callback=callback)
 
@@ -144,7 +145,7 @@ def generate(
     Every number is checked before anything is sampled.
     """
     first, second = (require_component(pipe, stage).config.defaults for stage in ("stage1", "stage2"))
-    seed2 = seed if refine_seed is None else refine_seed
+    seed, seed2 = seed % SEEDS, (seed if refine_seed is None else refine_seed) % SEEDS
     of_draft = {"frames": frames, "height": height, "width": width, "steps": steps, "cfg": cfg, "guidance": guidance}
     of_clip = {"steps": refine_steps, "cfg": refine_cfg, "shift": shift, "ref_step": ref_step}
     draft_settings = DraftSettings.from_defaults(first, seed=seed, negative=negative, **of_draft)
