@@ -5,28 +5,14 @@
     c = refine(pipe, d)
 
 `draft`, `refine` and `generate` take numbers, None for the weights' defaults; `run_draft` and `run_refine` take them as
-settings, as the command line and the nodes have them. Each of those is two halves, sampling and decoding, so that a
-latent can be kept before its decoding is tried.
+settings, as the command line and the nodes have them. Each of those is two halves, sampling and decoding
+(phases.py).
 """
 
-from dataclasses import dataclass, replace
-from fractions import Fraction
-from typing import TypeVar
-
-import torch
-from torch import Tensor
-
-from .components import Pipeline, check_width, load_pipeline, on_device, require_component
-from .dit import Transformer
-from .errors import InputError
-from .memory import free_memory, plan_branches
-from .memory.exhausted import name_phase
-from .sampling import make_draw_noise, sample_stage1, sample_stage2
+from .components import Pipeline, load_pipeline, require_component
+from .phases import Clip, Draft, decode_clip, decode_draft, sample_draft, sample_refine
 from .settings import SEEDS, DraftPlan, DraftSettings, RefinePlan, RefineSettings
-from .sizes import floor_frame_count
-from .text import add_motion
 from .types import ProgressCallback
-from .vae_passes import crop_to_1080, decode, encode, plan_split
 
 __all__ = [
     "Clip",
@@ -39,35 +25,6 @@ __all__ = [
     "run_draft",
     "run_refine",
 ]
-Plan = TypeVar("Plan", DraftPlan, RefinePlan)
-
-
-@dataclass(frozen=True)
-class Draft:
-    """Stage 1's result, or any clip to refine. frames float32 [F, H, W, 3] in 0..1; latent in VAE units.
-
-    A clip that stage 1 did not make has no latent, settings or plan.
-    """
-
-    prompt: str
-    frames: Tensor
-    latent: Tensor | None = None
-    seed: int = 0
-    fps: float | Fraction = 8
-    settings: DraftSettings | None = None
-    plan: DraftPlan | None = None
-
-
-@dataclass(frozen=True)
-class Clip:
-    """Stage 2's result beside its draft. frames float32 [F, H, W, 3] in 0..1; latent in VAE units."""
-
-    draft: Draft
-    frames: Tensor
-    latent: Tensor
-    fps: float | Fraction
-    settings: RefineSettings
-    plan: RefinePlan
 
 
 def draft(
@@ -171,55 +128,6 @@ def run_draft(
     return decode_draft(pipe, prompt, latent, settings, plan, callback=callback)
 
 
-def sample_draft(
-    pipe: Pipeline,
-    prompt: str,
-    settings: DraftSettings,
-    *,
-    plan: DraftPlan | None = None,
-    callback: ProgressCallback | None = None,
-) -> tuple[Tensor, DraftPlan]:
-    """The first half of `run_draft`: the draft's latent [1, 16, T, H, W] in VAE units, on the CPU."""
-    require_component(pipe, "stage1")
-    with name_phase("text"):
-        txt, negative = embed(pipe, prompt, settings.negative, 1, callback)
-    plan = plan or DraftPlan(decode=plan_split(pipe, "decode", (settings.frames, *settings.size)))
-    shape = (1, pipe.stage1.config.latent_channels, *settings.latent_shape)
-    draw_noise = make_draw_noise(settings.seed)
-    with name_phase("stage1"), on_device(pipe.stage1, pipe.device) as dit:
-        plan = plan_guidance(pipe, dit, shape, plan)
-        latent = sample_stage1(
-            dit,
-            noise=draw_noise(torch.empty(shape, device=pipe.device)),
-            txt=txt,
-            steps=settings.steps,
-            cfg=settings.cfg,
-            guidance=settings.guidance,
-            draw_noise=draw_noise,
-            negative=negative,
-            callback=callback,
-            attention=pipe.attention,
-            sequential=plan.branches == 1,
-        ).cpu()
-    return latent, plan
-
-
-def decode_draft(
-    pipe: Pipeline,
-    prompt: str,
-    latent: Tensor,
-    settings: DraftSettings,
-    plan: DraftPlan,
-    *,
-    callback: ProgressCallback | None = None,
-) -> Draft:
-    """The second half of `run_draft`."""
-    with name_phase("draft_decode"):
-        frames = decode(pipe, latent, "draft_decode", callback, plan.decode)
-    fps = require_component(pipe, "stage1").config.defaults.fps
-    return Draft(prompt, frames, latent, settings.seed, fps, settings, plan)
-
-
 def run_refine(
     pipe: Pipeline,
     d: Draft,
@@ -234,90 +142,3 @@ def run_refine(
     """
     latent, plan = sample_refine(pipe, d, settings, plan=plan, callback=callback)
     return decode_clip(pipe, d, latent, settings, plan, callback=callback)
-
-
-def sample_refine(
-    pipe: Pipeline,
-    d: Draft,
-    settings: RefineSettings,
-    *,
-    plan: RefinePlan | None = None,
-    callback: ProgressCallback | None = None,
-) -> tuple[Tensor, RefinePlan]:
-    """The first half of `run_refine`: the refined latent [1, 16, T, H, W] in VAE units, on the CPU."""
-    require_component(pipe, "stage2")
-    plan = plan or plan_refine(pipe, len(d.frames), settings)
-    with name_phase("text"):
-        txt, negative = embed(pipe, d.prompt, settings.negative, 2, callback)
-    with name_phase("handoff"):
-        z_ref = encode(pipe, d.frames, settings.size, callback, plan.encode)
-    with name_phase("stage2"), on_device(pipe.stage2, pipe.device) as dit:
-        plan = plan_guidance(pipe, dit, z_ref.shape, plan)
-        latent = sample_stage2(
-            dit,
-            z_ref,
-            txt,
-            noise=make_draw_noise(settings.seed)(z_ref),
-            steps=settings.steps,
-            cfg=settings.cfg,
-            shift=settings.shift,
-            ref_step=settings.ref_step,
-            negative=negative,
-            callback=callback,
-            attention=pipe.attention,
-            sequential=plan.branches == 1,
-        ).cpu()
-    return latent, plan
-
-
-def decode_clip(
-    pipe: Pipeline,
-    d: Draft,
-    latent: Tensor,
-    settings: RefineSettings,
-    plan: RefinePlan,
-    *,
-    callback: ProgressCallback | None = None,
-) -> Clip:
-    """The second half of `run_refine`."""
-    with name_phase("decode"):
-        frames = crop_to_1080(decode(pipe, latent, "decode", callback, plan.decode))
-    return Clip(d, frames, latent, d.fps, settings, plan)
-
-
-def embed(
-    pipe: Pipeline, prompt: str, negative: str | None, stage: int, callback: ProgressCallback | None = None
-) -> tuple[Tensor, Tensor | None]:
-    """(positive, negative) text embeddings [1, L, text_dim] for a stage, on the pipe's device.
-
-    The negative one is None, which samplers take as zeros, without a negative prompt. Raises InputError for an empty
-    prompt, without a text encoder, and for embeddings of another width than the stage's.
-    """
-    config = require_component(pipe, f"stage{stage}").config
-    if pipe.embeddings:
-        if negative:
-            raise InputError("a negative prompt needs a text encoder; with --embeddings there is none")
-        txt, neg = pipe.embeddings[f"stage{stage}"], None
-    elif pipe.text is None:
-        raise InputError("no text encoder is loaded: give --t5 or --embeddings")
-    else:
-        txt = pipe.text(add_motion(prompt, config.defaults.motion))
-        neg = pipe.text(negative)[:, : config.text_length].to(pipe.device) if negative else None
-    check_width(txt, config)
-    if callback is not None:
-        callback("text", 1, 1, None)
-    return txt[:, : config.text_length].to(pipe.device), neg
-
-
-def plan_refine(pipe: Pipeline, frames: int, settings: RefineSettings) -> RefinePlan:
-    """Both VAE passes over the refined clip, with the memory now free. frames: of the draft, before trimming."""
-    clip = (floor_frame_count(frames), *settings.size)
-    return RefinePlan(plan_split(pipe, "encode", clip), plan_split(pipe, "decode", clip))
-
-
-def plan_guidance(pipe: Pipeline, dit: Transformer, shape: tuple[int, ...], plan: Plan) -> Plan:
-    """The plan with the branches of guidance to evaluate at once, for a network that is on its device already."""
-    if plan.branches is not None:
-        return plan
-    free = free_memory(pipe.device)
-    return replace(plan, branches=plan_branches(dit.config, tuple(shape[2:]), pipe.dtype.itemsize, free))

@@ -9,7 +9,8 @@ from ..errors import InputError, one_line
 from ..media.audio import Audio
 from ..media.video_writer import check_fps
 from ..memory.exhausted import PhaseOutOfMemoryError, is_out_of_memory, name_phase
-from ..pipeline import Draft, Pipeline, decode_clip, decode_draft, sample_draft, sample_refine
+from ..phases import decode_clip, decode_draft, sample_draft, sample_refine
+from ..pipeline import Draft, Pipeline
 from ..settings import SEEDS, DraftSettings, RefineSettings
 from ..text import suggest_longer
 from ..types import Notify

@@ -7,7 +7,8 @@ from typing import TypeVar
 from torch import Tensor
 
 from ..components import Pipeline, on_device, require_component
-from ..pipeline import Draft, draft, embed
+from ..phases import embed
+from ..pipeline import Draft, draft
 from ..sampling import make_draw_noise, sample_stage2
 from ..settings import RefineSettings
 from ..types import ProgressCallback

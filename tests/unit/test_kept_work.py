@@ -72,7 +72,7 @@ def test_out_of_memory_names_the_phase(tmp_path, capsys, monkeypatch):
     def fail(*args, **kwargs):
         raise NO_MEMORY
 
-    monkeypatch.setattr("flashvideo_core.pipeline.decode", fail)
+    monkeypatch.setattr("flashvideo_core.phases.decode", fail)
     code, _, err = make(capsys, tmp_path, command="draft")
     assert code == 1 and err.splitlines()[-1].startswith("error: out of memory in the decoding of the draft (")
 
