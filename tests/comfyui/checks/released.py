@@ -11,7 +11,6 @@ from .setting import (
     STAGE1,
     STAGE2,
     VAE,
-    Skipped,
     assert_close,
     conditioning,
     load_stage,
@@ -110,8 +109,6 @@ def check_embedded_model_equals_the_command_line():
     """Loaders, prompt and stage nodes with the model of this pack, against generate() of the core."""
     pipeline, loaders, stages = pack("flashvideo_core.pipeline"), pack("nodes.loaders"), pack("nodes.stages")
     handoff, decode = pack("nodes.handoff").FlashVideoHandoff, pack("nodes.decode").FlashVideoDecode
-    if not (pipeline.TINY / "stage2.safetensors").is_file():
-        raise Skipped("EMBEDDED MODEL ABSENT: flashvideo_core/tiny holds no weights yet")
     prompt, size = "a red ball moves left", {"frames": 5, "height": 32, "width": 48}
     pipe = pipeline.load_pipeline(device="cpu", dtype=torch.float32)
     clip = pipeline.generate(pipe, prompt, seed=3, size=(64, 96), **size)
