@@ -1,6 +1,7 @@
 """A prompt on its way through a ComfyUI server: its graph, its folder, and its record on disk."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypedDict
@@ -61,3 +62,18 @@ def open_entry(line: PromptLine, graph: Graph, folder: Path, drafts: bool) -> Qu
     earlier.pop("workflow", None)
     record: QueueRecord = {"prompt": line.prompt, **earlier}
     return QueueEntry(name, graph, find_ids(graph, REVIEW) if drafts else None, path, record)
+
+
+def name_files(files: list[dict[str, str]], record_name: str) -> list[str]:
+    """A plain name beside the record for each file that a server names, none twice.
+
+    What a server calls a file may hold folders or be absolute; its last component is kept. Names that are equal, hidden
+    or the record's own get a number in front.
+    """
+    names: list[str] = []
+    for number, file in enumerate(files):
+        name = re.split(r"[/\\]", str(file["filename"]))[-1].replace("\0", "").lstrip(".")
+        if not name or name == record_name or name in names:
+            name = f"{number}-{name or 'file'}"
+        names.append(name)
+    return names
