@@ -22,9 +22,9 @@ def read_lora(path: str | Path, config: TransformerConfig, shapes: Shapes) -> di
 
     Raises InputError for a file that holds anything else than a LoRA of this model.
     """
-    tensors = open_file(Path(path)).tensors
+    file = open_file(Path(path))
     try:
-        pairs = match_lora(tensors, config.hidden)
+        pairs = match_lora(file.tensors, config.hidden, file.metadata)
         for pair in pairs:
             _check_fit(pair, shapes)
     except InputError as error:
@@ -35,9 +35,9 @@ def read_lora(path: str | Path, config: TransformerConfig, shapes: Shapes) -> di
     return by_weight
 
 
-def match_lora(tensors: Mapping[str, Tensor], hidden: int) -> list[LoraPair]:
+def match_lora(tensors: Mapping[str, Tensor], hidden: int, metadata: Mapping[str, str] | None = None) -> list[LoraPair]:
     """The pairs of tensors in either naming. Raises InputError for other tensors, and where there is no pair."""
-    pairs, other_names = match_diffusers_lora(tensors, hidden)
+    pairs, other_names = match_diffusers_lora(tensors, hidden, metadata)
     pairs += match_our_lora({name: tensors[name] for name in other_names})
     if not pairs:
         raise InputError("it holds no LoRA matrix")

@@ -22,18 +22,18 @@ def apply_lora(model: Model, path: str | Path, strength: float) -> Model:
     Raises InputError when the file has nothing for this model or was made for another size.
     """
     config = get_config(model)
-    tensors = comfy.utils.load_torch_file(str(path), safe_load=True)
+    tensors, metadata = comfy.utils.load_torch_file(str(path), safe_load=True, return_metadata=True)
     try:
-        pairs, other_names = match_diffusers_lora(tensors, config.hidden)
+        pairs, other_names = match_diffusers_lora(tensors, config.hidden, metadata)
     except InputError as error:
-        raise InputError(f"this LoRA does not fit stage {config.stage}: {error}") from None
+        raise InputError(f"{Path(path).name} does not fit stage {config.stage}: {error}") from None
     lora, key_map = rename_pairs(pairs)
     lora |= {name: tensors[name] for name in other_names}
     key_map |= comfy.lora.model_lora_keys_unet(model.model, {})
     patched = model.clone()
     applied = patched.add_patches(comfy.lora.load_lora(comfy.lora_convert.convert_lora(lora), key_map), strength)
     if not applied:
-        raise InputError(f"no layer of this LoRA is one of stage {config.stage}; it was made for another model")
+        raise InputError(f"no layer of {Path(path).name} is one of stage {config.stage}; it was made for another model")
     return patched
 
 

@@ -1,5 +1,7 @@
 """LoRA: the released layout, a file that others read, and a merge that equals the LoRA on the fly."""
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -140,6 +142,26 @@ def test_diffusers_names_merge_too(tmp_path):
     torch.testing.assert_close(load_file(tmp_path / "m.safetensors")["blocks.1.qkv.weight"], wanted)
 
 
+SCALES = {
+    "alpha": ({"r": 4, "lora_alpha": 2}, 0.5),
+    "rslora": ({"r": 4, "lora_alpha": 4, "use_rslora": True}, 2.0),
+    "of this layer": ({"r": 4, "lora_alpha": 4, "alpha_pattern": {"attn1.to_k": 12.0}}, 3.0),
+    "of another layer": ({"r": 4, "lora_alpha": 2, "alpha_pattern": {"to_q": 12.0}}, 0.5),
+}
+
+
+@pytest.mark.parametrize("case", SCALES)
+def test_diffusers_keeps_alpha_in_the_metadata(tmp_path, case):
+    config, scale = SCALES[case]
+    metadata = {"lora_adapter_metadata": json.dumps({f"transformer.{key}": value for key, value in config.items()})}
+    down, up, name = torch.randn(4, 128), torch.randn(128, 4), "transformer.transformer_blocks.1.attn1.to_k"
+    save_file({f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up}, tmp_path / "d.safetensors", metadata)
+    convert(STAGE2_PT, tmp_path / "m.safetensors", "float32", lora=tmp_path / "d.safetensors")
+    wanted = load_transformer(STAGE2_PT).state_dict()["blocks.1.qkv.weight"].clone()
+    wanted[128:256] += scale * (up @ down)
+    torch.testing.assert_close(load_file(tmp_path / "m.safetensors")["blocks.1.qkv.weight"], wanted)
+
+
 A, B = "diffusion_model.blocks.0.qkv.lora_A.weight", "diffusion_model.blocks.0.qkv.lora_B.weight"
 WRONG = {
     "has no partner": {A: torch.zeros(4, 128)},
@@ -151,6 +173,15 @@ WRONG = {
     },
     "blocks.0.qkv.weight is no LoRA matrix": {"blocks.0.qkv.weight": torch.zeros(384, 128)},
     "it holds no LoRA matrix": {},
+    "blocks.0.qkv: it holds NaN or infinity": {A: torch.full((4, 128), float("nan")), B: torch.zeros(384, 4)},
+    "blocks.0.qkv: stored as float8_e4m3fn": {A: torch.zeros(4, 128).to(torch.float8_e4m3fn), B: torch.zeros(384, 4)},
+    "blocks.0.qkv: stored as int8": {A: torch.zeros(4, 128, dtype=torch.int8), B: torch.zeros(384, 4)},
+    "a LoRA matrix has the shape []; two axes are needed": {A: torch.zeros(4, 128), B: torch.tensor(1.0)},
+    "makes it a DoRA, which is not supported": {
+        "transformer.transformer_blocks.0.attn1.to_k.lora_A.weight": torch.zeros(4, 128),
+        "transformer.transformer_blocks.0.attn1.to_k.lora_B.weight": torch.zeros(128, 4),
+        "transformer.transformer_blocks.0.attn1.to_k.lora_magnitude_vector": torch.ones(128),
+    },
 }
 
 
