@@ -127,7 +127,7 @@ def _check_partners(label: str, matrices: dict[str, Tensor]) -> None:
     for name, tensor in matrices.items():
         if name != "alpha" and tensor.ndim != 2:
             raise InputError(f"{label}: a LoRA matrix has the shape {list(tensor.shape)}; two axes are needed")
-        if tensor.dtype not in DTYPES:
+        if name != "alpha" and tensor.dtype not in DTYPES:
             raise InputError(f"{label}: stored as {str(tensor.dtype)[6:]}; a LoRA is float32, bf16 or fp16")
         if not torch.isfinite(tensor).all():
             raise InputError(f"{label}: it holds NaN or infinity")

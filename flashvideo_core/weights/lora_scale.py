@@ -1,6 +1,6 @@
 """The scale of a LoRA that diffusers wrote: its alphas stand in the file's metadata, not beside the matrices.
 
-`lora_adapter_metadata` is JSON with the fields of a PEFT LoraConfig, each behind the name of the network ("transformer.").
+`lora_adapter_metadata` is JSON with the fields of a PEFT LoraConfig, each behind its network's name, "transformer.".
 A pair is scaled by alpha / rank, or with use_rslora by alpha / sqrt(rank). alpha_pattern names layers of their own.
 """
 
