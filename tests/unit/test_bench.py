@@ -66,7 +66,7 @@ def test_comfyui_computes_the_same(workload):
 
 PEAK = """
 import time, torch
-from flashvideo_core.bench.memory import RETURN_FREED_BLOCKS
+from flashvideo_core.bench.memory import peak_bytes
 
 def take_memory():
     held = torch.ones(16 << 20)
