@@ -24,7 +24,7 @@ from ..vae import VAE
 from ..vae_chunks import ChunkSize
 from .operations import count_decode, count_encode, count_transformer
 from .sizes import Latent, Size
-from .timing import MATMUL_SIDE, matmul_rate
+from .timing import MATMUL_SIDE, elapsed_seconds, matmul_rate, synchronize
 
 
 class Row(TypedDict):
@@ -211,16 +211,8 @@ def time_call(call: Callable[[], Tensor], device: torch.device) -> tuple[float, 
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
-    start = time.perf_counter()
-    call()
-    synchronize(device)
-    seconds = time.perf_counter() - start
+    seconds = elapsed_seconds(call, device)
     return seconds, None if before is None else torch.cuda.max_memory_allocated(device) - before
-
-
-def synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def free_cache(device: torch.device) -> None:

@@ -20,7 +20,7 @@ class CallTime(TypedDict):
 def measure_time(call: Callable[[], object], device: torch.device) -> CallTime:
     """Runs the call once, and waits for the device."""
     before = time.process_time()
-    seconds = _elapsed_seconds(call, device)
+    seconds = elapsed_seconds(call, device)
     on_cpu = device.type == "cpu"
     return {"seconds": seconds, "processor_seconds": time.process_time() - before if on_cpu else None}
 
@@ -31,17 +31,19 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     out = a @ b
     while spent < SUSTAINED:
-        spent, count = spent + _elapsed_seconds(lambda: torch.mm(a, b, out=out), device), count + 1
+        spent, count = spent + elapsed_seconds(lambda: torch.mm(a, b, out=out), device), count + 1
     return 2 * side**3 * count / spent
 
 
-def _elapsed_seconds(call: Callable[[], object], device: torch.device) -> float:
-    def wait() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    wait()
+def elapsed_seconds(call: Callable[[], object], device: torch.device) -> float:
+    """Seconds of one call by the clock, from an idle device to an idle device."""
+    synchronize(device)
     start = time.perf_counter()
     call()
-    wait()
+    synchronize(device)
     return time.perf_counter() - start
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
