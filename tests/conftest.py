@@ -6,6 +6,7 @@ import pytest
 import torch
 from support.comfy_models import write_small_models
 from support.comfy_server import ComfyServer
+from support.comfyui import find_fault
 from support.golden import CHECKPOINTS, MEASURED
 
 from flashvideo_core.checkpoint import load_transformer, load_vae
@@ -13,6 +14,12 @@ from flashvideo_core.checkpoint import load_transformer, load_vae
 THREADS = 2
 torch.set_num_threads(THREADS)
 os.environ["OMP_NUM_THREADS"] = str(THREADS)  # processes of the tests too: a sum has the same bits at the same threads
+
+
+@pytest.hookimpl(tryfirst=True)  # before the fixtures, one of which starts a server
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("comfyui") and (fault := find_fault()):
+        pytest.skip(fault)
 
 
 @pytest.fixture(scope="session")

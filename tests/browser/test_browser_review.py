@@ -5,13 +5,13 @@ import json
 from typing import Any
 
 import pytest
-from support.comfyui import Workflow, requires_comfyui
+from support.comfyui import Workflow
 from support.editor import Editor, requires_browser
 from support.workflow_files import load_workflow, on_tiny
 
 from flashvideo_core.media.video_reader import read_video
 
-pytestmark = [pytest.mark.browser, pytest.mark.comfyui, requires_browser, requires_comfyui]
+pytestmark = [pytest.mark.browser, pytest.mark.comfyui, requires_browser]
 
 Event = tuple[str, Any]
 """Name and detail of a message of the server, as the editor's API hears it."""

@@ -4,7 +4,7 @@ import contextlib
 from typing import Any
 
 import pytest
-from support.comfyui import Workflow, requires_comfyui
+from support.comfyui import Workflow
 from support.editor import Editor, requires_browser
 from support.editor_server import EditorServer, requires_frontend
 from support.workflow_files import NAMES, load_prompt, load_workflow
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.browser, requires_browser]
     scope="module",
     params=[
         pytest.param("recorded", marks=requires_frontend),
-        pytest.param("live", marks=[pytest.mark.comfyui, requires_comfyui]),
+        pytest.param("live", marks=pytest.mark.comfyui),
     ],
 )
 def editor(request):

@@ -5,13 +5,13 @@ import re
 from pathlib import Path
 
 import pytest
-from support.comfyui import requires_comfyui, run_in_comfyui
+from support.comfyui import run_in_comfyui
 
 SCRIPT = Path(__file__).with_name("checks")
 FILES = sorted(SCRIPT.glob("*.py"))
 CHECKS = [name for file in FILES for name in re.findall(r"^def (check_\w+)", file.read_text(), re.MULTILINE)]
 
-pytestmark = [pytest.mark.comfyui, requires_comfyui]
+pytestmark = pytest.mark.comfyui
 
 
 @pytest.fixture(scope="module")

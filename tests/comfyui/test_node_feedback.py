@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 from support.comfy_models import with_saved_latents
-from support.comfyui import requires_comfyui
 
-pytestmark = [pytest.mark.comfyui, requires_comfyui]
+pytestmark = pytest.mark.comfyui
 
 
 def test_progress_counts_evaluations_and_previews_are_pictures(server, prompt):

@@ -7,9 +7,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from support.comfy_models import with_saved_latents
-from support.comfyui import requires_comfyui
 
-pytestmark = [pytest.mark.comfyui, requires_comfyui]
+pytestmark = pytest.mark.comfyui
 
 
 def test_prompt_to_video_file_and_cache(server, prompt):

@@ -3,9 +3,8 @@
 import re
 
 import pytest
-from support.comfyui import requires_comfyui
 
-pytestmark = [pytest.mark.comfyui, requires_comfyui]
+pytestmark = pytest.mark.comfyui
 
 
 def test_start_is_quiet_and_quick(server):

@@ -7,9 +7,9 @@ import av
 import pytest
 import torch
 from support.comfy_models import two_stage_prompt
-from support.comfyui import Prompt, requires_comfyui
+from support.comfyui import Prompt
 
-pytestmark = [pytest.mark.comfyui, requires_comfyui]
+pytestmark = pytest.mark.comfyui
 
 BEHIND = {"handoff", "stage2", "decode", "save"}
 

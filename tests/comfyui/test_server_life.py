@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 from support.comfy_server import ComfyServer
-from support.comfyui import PACK, requires_comfyui
+from support.comfyui import PACK
 
-pytestmark = [pytest.mark.comfyui, requires_comfyui]
+pytestmark = pytest.mark.comfyui
 
 
 def test_twenty_runs_leave_memory_flat(server, prompt):

@@ -8,7 +8,7 @@ import av
 import pytest
 import torch
 from PIL import Image
-from support.comfyui import NodeInfo, Prompt, requires_comfyui
+from support.comfyui import NodeInfo, Prompt
 from support.editor_server import FILE_INPUTS, recorded
 from support.make_workflows import select_nodes
 from support.workflow_files import NAMES, inputs_of, load_prompt, on_tiny
@@ -17,7 +17,7 @@ from flashvideo_core.media.audio import Audio
 from flashvideo_core.media.video_reader import read_video
 from flashvideo_core.media.video_writer import write_video
 
-pytestmark = [pytest.mark.comfyui, requires_comfyui]
+pytestmark = pytest.mark.comfyui
 
 
 def with_pngs(prompt: Prompt) -> Prompt:

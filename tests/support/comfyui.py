@@ -1,27 +1,25 @@
 """Where the tests find ComfyUI, and its Python for scripts that need it in their own process.
 
 `$COMFYUI_PATH` (default ~/comfy/ComfyUI) and `$COMFYUI_PYTHON` (default .venv in there) name the installation.
+Tests marked comfyui are skipped by tests/conftest.py where `find_fault` names a reason.
 """
 
+import functools
 import os
 import subprocess
-import warnings
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from benchmarks.comfyui import comfyui_path, comfyui_python
 
 PACK = Path(__file__).resolve().parents[2]
 COMFYUI_PATH, COMFYUI_PYTHON = comfyui_path(), comfyui_python()
-AVAILABLE = (COMFYUI_PATH / "main.py").is_file() and COMFYUI_PYTHON.is_file()
-REASON = f"NO COMFYUI: no main.py in {COMFYUI_PATH} or no Python at {COMFYUI_PYTHON}; set COMFYUI_PATH, COMFYUI_PYTHON"
-
-if not AVAILABLE:
-    warnings.warn(f"{REASON}. Every test marked comfyui is skipped.", stacklevel=1)
-
-requires_comfyui = pytest.mark.skipif(not AVAILABLE, reason=REASON)
+_PROBE = """
+import comfy.options, sys
+comfy.options.enable_args_parsing()
+sys.argv = ["main.py", "--cpu"]
+import server, nodes
+"""
 
 Prompt = dict[str, dict[str, Any]]
 """A graph in the API form: {node id: {"class_type": ..., "inputs": {...}}}."""
@@ -31,6 +29,22 @@ Workflow = dict[str, Any]
 
 NodeInfo = dict[str, Any]
 """A node's definition, as /object_info gives it: input, output, ..."""
+
+
+@functools.cache
+def find_fault() -> str | None:
+    """Why ComfyUI cannot run here, in one line; None where it can. Imports once, in its Python, what its server does:
+    an unfinished environment would fail in every test."""
+    if not (COMFYUI_PATH / "main.py").is_file():
+        return f"NO COMFYUI: no main.py in {COMFYUI_PATH}; set COMFYUI_PATH"
+    if not COMFYUI_PYTHON.is_file():
+        return f"NO COMFYUI: no Python at {COMFYUI_PYTHON}; set COMFYUI_PYTHON"
+    try:
+        run_in_comfyui("-c", _PROBE, timeout=300)
+    except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
+        reason = str(error).strip().splitlines()[-1]
+        return f"NO COMFYUI: the environment of {COMFYUI_PYTHON} is unfinished or broken: {reason}"
+    return None
 
 
 def run_in_comfyui(script: str | Path, *args: str, timeout: float = 1800) -> str:

@@ -8,7 +8,6 @@ import sys
 import pytest
 import torch
 from support.cli_run import ROOT, run
-from support.comfyui import AVAILABLE, REASON
 from support.golden import ONE_PASS
 
 from flashvideo_core.bench.measure import bench, relative_error
@@ -57,7 +56,6 @@ def test_the_command_measures_a_peer_with_the_same_weights(capsys, workload):
 
 
 @pytest.mark.comfyui
-@pytest.mark.skipif(not AVAILABLE, reason=REASON)
 @pytest.mark.parametrize("workload", ["vae-decode", "vae-encode", "dit"])
 def test_comfyui_computes_the_same(workload):
     result = bench(BenchJob(workload, "tiny"), ("comfyui",), repeats=1)

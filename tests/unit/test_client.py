@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from support.comfy_server import ComfyServer
-from support.comfyui import requires_comfyui
 from support.queue_graph import make_review_graph
 
 from flashvideo_core.cli.client import run_queue
@@ -30,7 +29,6 @@ def test_no_server(tmp_path):
 
 
 @pytest.mark.comfyui
-@requires_comfyui
 class TestWithServer:
     def queue(
         self, server: ComfyServer, folder: Path, lines: list[PromptLine], graph: Graph | None = None, **options
