@@ -5,29 +5,21 @@ What holds back the nodes behind it in ComfyUI 0.33 (the blocker was tried, the 
   leaves the server stuck. Not done here.
 - A lazy input can spare the inputs of a node, never the nodes behind it: this node has to show its inputs and has
   to keep its output back. It would have to sit in every possible follower, ComfyUI's own nodes among them.
-- A silent ExecutionBlocker as the output skips everything behind it without an error, is cached like any result,
-  and the same graph with decision = approve runs on from the cached drafts. This is used. (It has to be given as a
-  positional output: NodeOutput(block_execution=...) without outputs crashes.)
+- A silent ExecutionBlocker as the output skips everything behind it without an error and is cached like any result.
+  This is used. (It has to be given as a positional output: NodeOutput(block_execution=...) without outputs crashes.)
 One thing a blocker cannot do: nodes that do not depend on it, stage 2's loader for example, still run on a plain
-Run. The buttons of web/review.js therefore queue partial runs: new drafts run this node and what is before it,
-approving runs the outputs behind it. Partial runs also leave the seed widgets alone.
+Run. The buttons of web/review.js therefore queue parts of the graph: new drafts run this node and what is before it;
+refining runs what is behind it, with Load Latent of a saved draft in its place, so that it is the draft that was seen
+whatever has become of the nodes before it since.
 """
 
-import hashlib
-import os
-from fractions import Fraction
-from pathlib import Path
-from typing import Any
-
-import folder_paths
-from comfy_api.latest import InputImpl, Types, io, ui
+from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
 from ..flashvideo_core.errors import InputError
 from .bridge.types import Latent
-
-FPS = 8
+from .drafts import save_draft
 
 
 class FlashVideoReview(io.ComfyNode):
@@ -60,7 +52,8 @@ class FlashVideoReview(io.ComfyNode):
         samples = latent["samples"]
         clips = split_clips(images, samples)
         metadata = {**(cls.hidden.extra_pnginfo or {}), "prompt": cls.hidden.prompt}
-        drafts = {"drafts": [write_preview(clip, metadata) for clip in clips]}
+        saved = [save_draft(clip, z, metadata) for clip, z in zip(clips, samples.split(1), strict=True)]
+        drafts = {"drafts": [video for video, _ in saved], "draft_latents": [latent for _, latent in saved]}
         if decision == "review":
             return io.NodeOutput(ExecutionBlocker(None), ui=drafts)
         if choice >= len(clips):
@@ -79,23 +72,6 @@ def split_clips(images: Tensor, samples: Tensor) -> tuple[Tensor, ...]:
             "connect the latent itself, decoded"
         )
     return images.split(frames)
-
-
-def write_preview(clip: Tensor, metadata: dict[str, Any]) -> ui.SavedResult:
-    """A small video of a clip [F, H, W, 3] in ComfyUI's temp folder, with the workflow in it.
-
-    It is named by its content: approving shows the same files again.
-    """
-    pixels = clip[..., :3].mul(255).round().clamp(0, 255).byte().cpu().contiguous()
-    name = f"flashvideo_draft_{hashlib.sha256(pixels.numpy()).hexdigest()[:16]}.mp4"
-    path = Path(folder_paths.get_temp_directory(), name)
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        components = Types.VideoComponents(images=clip, audio=None, frame_rate=Fraction(FPS))
-        partial = path.with_name(f"partial_{name}")
-        InputImpl.VideoFromComponents(components).save_to(str(partial), metadata=metadata)
-        os.replace(partial, path)
-    return ui.SavedResult(name, "", io.FolderType.temp)
 
 
 NODES = [FlashVideoReview]

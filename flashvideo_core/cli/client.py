@@ -163,7 +163,7 @@ async def _finish_entry(session: ClientSession, entry: QueueEntry, note: Notify)
         entry.update_record({"state": "failed", "error": error})
         note(f"{entry.name}: failed: {error}")
         return True
-    files = list_files(history, "temp" if entry.targets else "output")
+    files = list_files(history, drafts=bool(entry.targets))
     names = name_files(files, entry.path.name)
     for file, name in zip(files, names, strict=True):
         async with session.get("/view", params=file) as response:

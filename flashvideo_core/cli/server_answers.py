@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 """An object of ComfyUI's HTTP interface: /prompt, /history, /queue, and the messages of /ws."""
 
+REVIEWED = ("drafts", "draft_latents")  # what a review node saves, by the keys of its output
+
 
 async def read_answer(response: ClientResponse) -> Json:
     """The JSON object of an answer, whatever its status. Raises InputError for anything else."""
@@ -74,15 +76,19 @@ def find_failure(history: Json) -> str | None:
     return failed[0] if failed else "interrupted" if interrupted else None
 
 
-def list_files(history: Json, folder_type: str) -> list[dict[str, str]]:
-    """filename, subfolder and type of what the nodes of a run wrote, as /view takes them.
+def list_files(history: Json, drafts: bool) -> list[dict[str, str]]:
+    """filename, subfolder and type of what the nodes of a run wrote to keep, as /view takes them.
 
-    folder_type: "output" for the saved files, "temp" for what a review shows. Raises InputError for another form.
+    drafts: the videos that a review shows, else everything but those and their latents. Raises InputError for another
+    form.
     """
+    shown = ("drafts",) if drafts else ()
     try:
-        outputs = [entries for output in history["outputs"].values() for entries in output.values()]
-        found = [entry for entries in outputs for entry in entries if isinstance(entry, dict)]
-        files = [entry for entry in found if entry.get("type") == folder_type]
+        outputs = [item for output in history["outputs"].values() for item in output.items()]
+        entries = [
+            entry for key, found in outputs if key in shown or not (drafts or key in REVIEWED) for entry in found
+        ]
+        files = [entry for entry in entries if isinstance(entry, dict) and entry.get("type") == "output"]
         return [{key: file[key] for key in ("filename", "subfolder", "type")} for file in files]
     except (TypeError, KeyError, AttributeError):
         raise InputError("the server's history of a prompt names no files that can be read: is it ComfyUI?") from None

@@ -19,10 +19,15 @@ LATENT_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 def save_draft(path: str | Path, latent: Tensor, record: Mapping[str, Any]) -> None:
     """Writes latent [1, 16, T, H, W] (VAE units) and the record, which JSON can hold, whole or not at all."""
+    save_latent(path, latent, {METADATA_KEY: json.dumps(record)})
+
+
+def save_latent(path: str | Path, latent: Tensor, metadata: Mapping[str, str]) -> None:
+    """Writes latent [1, 16, T, H, W] (VAE units) for ComfyUI's Load Latent, whole or not at all."""
     # the empty tensor is how ComfyUI knows that the latent is stored unscaled
     tensors = {"latent_tensor": latent.contiguous().cpu(), "latent_format_version_0": torch.tensor([])}
     with atomic_write(Path(path)) as partial:
-        partial.write_bytes(save(tensors, metadata={METADATA_KEY: json.dumps(record)}))
+        partial.write_bytes(save(tensors, metadata=dict(metadata)))
 
 
 def load_draft(path: str | Path) -> tuple[Tensor, dict[str, Any]]:

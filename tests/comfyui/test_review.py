@@ -1,13 +1,17 @@
 """The review node in a real server, without a browser: what it holds back, what approving runs, what it shows."""
 
 import json
+import shutil
 from pathlib import Path
 
 import av
 import pytest
 import torch
+from safetensors import safe_open
 from support.comfy_models import two_stage_prompt
 from support.comfyui import Prompt
+
+from flashvideo_core.media.draft_file import load_draft
 
 pytestmark = pytest.mark.comfyui
 
@@ -27,8 +31,10 @@ def graph(seed: int, decision: str = "review", choice: int = 0) -> Prompt:
     return out
 
 
-def previews(server, result) -> list[Path]:
-    return [server.base / "temp" / entry["filename"] for entry in result.outputs["review"]["drafts"]]
+def previews(server, result, kind: str = "drafts") -> list[Path]:
+    entries = result.outputs["review"][kind]
+    assert all(entry["type"] == "output" for entry in entries)
+    return [server.base / "output" / entry["subfolder"] / entry["filename"] for entry in entries]
 
 
 def test_holds_back_in_silence(server):
@@ -85,4 +91,48 @@ def test_shows_one_playable_video_for_each_draft_with_its_workflow(server):
             assert stream.average_rate == 8
             assert sum(1 for _ in container.decode(stream)) == 5
             assert json.loads(container.metadata["prompt"])["stage1"]["inputs"]["seed"] == 30
-    assert not list((server.base / "temp").glob("partial_*"))
+    assert not list(first.parent.glob(".*"))  # no temporary is left
+
+
+def test_the_saved_latent_goes_on_as_the_approved_draft(server):
+    """What the panel queues: Load Latent of the saved draft in the place of the review, and nothing before it."""
+    held = server.run(graph(40))
+    approved = server.run(graph(40, "approve", 1))
+    first, second = previews(server, held, "draft_latents")
+    server.forget()
+    prompt = graph(40)
+    name = f"FlashVideo/drafts/{second.name} [output]"
+    prompt["review"] = {"class_type": "LoadLatent", "inputs": {"latent": name}}
+    del prompt["drafts"]
+    loaded = server.complete(prompt)
+    assert not {"stage1", "look", "model1"} & set(loaded.executed)
+    chosen = [server.saved_latents(run)["chosen"] for run in (approved, loaded)]
+    assert torch.equal(*chosen)
+    drafts = server.saved_latents(held)["drafts"]
+    assert torch.equal(load_draft(first)[0], drafts[:1]) and torch.equal(load_draft(second)[0], drafts[1:])
+    assert "save" in loaded.outputs
+
+
+def test_a_saved_latent_carries_its_workflow_and_is_written_once(server):
+    result = server.run(graph(50), extra_data={"extra_pnginfo": {"workflow": {"nodes": []}}})
+    (first, _) = previews(server, result, "draft_latents")
+    written = first.stat().st_mtime_ns
+    with safe_open(first, "pt") as file:
+        assert json.loads(file.metadata()["prompt"])["stage1"]["inputs"]["seed"] == 50
+        assert json.loads(file.metadata()["workflow"]) == {"nodes": []}
+    server.forget()
+    again = server.run(graph(50))
+    assert previews(server, again) == previews(server, result)
+    assert first.stat().st_mtime_ns == written
+
+
+def test_a_folder_that_cannot_be_written_is_said_in_words(server):
+    folder = server.base / "output" / "FlashVideo"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.write_text("a file where the folder belongs")
+    try:
+        result = server.run(graph(60))
+    finally:
+        folder.unlink()
+    assert result.error_node == "review"
+    assert "the drafts cannot be saved in" in result.error
