@@ -18,10 +18,11 @@ from .dit import Transformer
 from .errors import InputError, first_sentence
 from .text import WordEncoder
 from .vae import VAE
+from .weights.file_kind import describe_shard
 from .weights.identify import identify_weights
 from .weights.keys import RELEASED_LORA_ALPHA, Shapes
-from .weights.reader import open_file
 from .weights.sources import TensorSource, match_names
+from .weights.wrappers import Component, open_component
 
 MODELS = {TransformerConfig: Transformer, VAEConfig: VAE, TextConfig: WordEncoder}
 MAX_PROBLEMS = 8  # that an error message names
@@ -39,18 +40,29 @@ class Weights:
     config: Config
 
 
-def open_weights(path: str | Path) -> Weights:
-    """Opens and recognises a file of weights. Raises InputError with one line for anything unusable."""
+def open_weights(path: str | Path, component: Component | None = None) -> Weights:
+    """Opens and recognises a file of weights. Raises InputError with one line for anything unusable.
+
+    component: which to take from a file that ComfyUI's CheckpointSave wrote with several; None: its first.
+    """
     path = Path(path)
-    tensors, shapes, metadata = open_file(path)
+    tensors, shapes, metadata = open_component(path, component)
     try:
         if "config" in metadata:
             origin, config = "ours", from_json(metadata["config"])
         else:
             origin, config = identify_weights(shapes)
+        check_depth(config, shapes)
     except InputError as error:
-        raise InputError(f"{path} {error}") from None
+        raise InputError(f"{path} {error}{describe_shard(path)}") from None
     return Weights(path, tensors, shapes, metadata, origin, config)
+
+
+def check_depth(config: Config, shapes: Shapes) -> None:
+    """Raises InputError for a config of more layers than the file has tensors, before any of them is built."""
+    depth = config.blocks if isinstance(config, VAEConfig) else config.layers
+    if depth > len(shapes):
+        raise InputError(f"has a config of {depth} layers, and {len(shapes)} tensors")
 
 
 def load_transformer(
@@ -61,17 +73,17 @@ def load_transformer(
     LoRA is merged in float32, then cast to dtype. Raises InputError for a file that is not one, and lists
     missing, unexpected and misshapen tensors.
     """
-    return _load_model(open_weights(path), TransformerConfig, device, dtype)
+    return _load_model(open_weights(path, "transformer"), TransformerConfig, device, dtype)
 
 
 def load_vae(path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> VAE:
     """The VAE from the released 3d-vae.pt, our safetensors or diffusers' keys. Raises as load_transformer."""
-    return _load_model(open_weights(path), VAEConfig, device, dtype)
+    return _load_model(open_weights(path, "vae"), VAEConfig, device, dtype)
 
 
 def load_text(path: str | Path) -> tuple[WordEncoder, list[str]]:
     """The embedded text encoder (float32, CPU) and its word list, from our safetensors. Raises InputError."""
-    weights = open_weights(path)
+    weights = open_weights(path, "text")
     model = _load_model(weights, TextConfig, "cpu", torch.float32)
     words = weights.metadata.get("words", "").split()
     if len(words) != model.config.words:
@@ -112,7 +124,8 @@ def match_tensors(weights: Weights, model: nn.Module) -> dict[str, TensorSource]
     if problems:
         listed = "; ".join(problems[:MAX_PROBLEMS])
         more = f"; and {len(problems) - MAX_PROBLEMS} more" if len(problems) > MAX_PROBLEMS else ""
-        raise InputError(f"{weights.path} does not fit a {type(model).__name__}: {listed}{more}")
+        shard = describe_shard(weights.path)
+        raise InputError(f"{weights.path} does not fit a {type(model).__name__}: {listed}{more}{shard}")
     return sources
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .attention import attention as default_attention
@@ -22,7 +21,8 @@ from .t5 import check_t5, load_t5_encoder
 from .text import make_word_encoder
 from .types import AttentionFn, TextEncoder
 from .vae import VAE
-from .weights.reader import open_file
+from .weights.reader import open_safetensors
+from .weights.wrappers import Component, open_component
 
 TINY = Path(__file__).parent / "tiny"
 COMPONENTS = ("stage1", "stage2", "vae", "text")
@@ -99,7 +99,8 @@ def component_files(
 
 def read_component_configs(files: dict[str, Path]) -> dict[str, TransformerConfig | VAEConfig]:
     """The configs of the stages and the VAE, read without their weights. Raises InputError for a wrong file."""
-    configs = {name: open_weights(path).config for name, path in files.items() if name != "text"}
+    kinds: dict[str, Component] = {"stage1": "transformer", "stage2": "transformer", "vae": "vae"}
+    configs = {name: open_weights(path, kinds[name]).config for name, path in files.items() if name != "text"}
     for name, config in configs.items():
         found = f"stage{config.stage}" if isinstance(config, TransformerConfig) else _NAMES[type(config)]
         if found != name:
@@ -131,26 +132,26 @@ def load_text_component(path: Path | None, device: torch.device) -> tuple[TextEn
 
 
 def is_word_encoder(path: Path) -> bool:
-    return "config" in open_file(path).metadata
+    """Whether a file holds the embedded word-level encoder; else it holds embeddings, or a T5 of ComfyUI's."""
+    return "config" in open_component(path, "text").metadata
 
 
 def load_embeddings(path: str | Path) -> dict[str, Tensor]:
     """Text embeddings from a safetensors file with the keys stage1 and stage2, [1, L, text_dim] each."""
-    try:
-        found = load_file(path)
-    except Exception as error:  # safetensors raises many types
-        raise InputError(f"{path} cannot be read as embeddings: {first_sentence(error)}") from None
+    file, found = open_safetensors(Path(path)), {}
     for name in ("stage1", "stage2"):
-        if name not in found:
+        if name not in file.shapes:
             raise InputError(f"{path} holds no {name}; embeddings are stage1 and stage2, each [1, L, text_dim]")
-        if found[name].ndim != 3 or found[name].shape[0] != 1 or 0 in found[name].shape:
-            raise InputError(f"{path} holds {name} as {list(found[name].shape)}; it must be [1, L, text_dim]")
-        if found[name].dtype not in EMBEDDING_DTYPES:
-            kept = str(found[name].dtype).removeprefix("torch.")
+        txt = file.tensors[name]
+        if txt.ndim != 3 or txt.shape[0] != 1 or 0 in txt.shape:
+            raise InputError(f"{path} holds {name} as {list(txt.shape)}; it must be [1, L, text_dim]")
+        if txt.dtype not in EMBEDDING_DTYPES:
+            kept = str(txt.dtype).removeprefix("torch.")
             raise InputError(f"{path} holds {name} in {kept}; float32, bfloat16 or float16 is needed")
-        if not torch.isfinite(found[name]).all():
+        if not torch.isfinite(txt).all():
             raise InputError(f"{path} holds NaN or infinity in {name}")
-    return {name: found[name].float() for name in ("stage1", "stage2")}
+        found[name] = txt.float()
+    return found
 
 
 def pick_device(name: str | torch.device | None = None) -> torch.device:

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from .errors import InputError
+from .errors import InputError, first_sentence
 
 HEAD_DIM = 64
 
@@ -127,8 +127,8 @@ def from_json(text: str) -> Config:
             fields = released | fields | {"defaults": SamplingDefaults(**_with_tuples(fields["defaults"]))}
         config = cls(**_with_tuples(fields))
         _check_fields(config)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"the config in the file's metadata cannot be read: {error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"has a config in its metadata that cannot be read: {first_sentence(error)}") from None
     return config
 
 

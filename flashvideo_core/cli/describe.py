@@ -7,16 +7,17 @@ from ..checkpoint import Weights, build_meta_model, match_tensors, open_weights,
 from ..components import load_embeddings
 from ..config import TextConfig, TransformerConfig
 from ..errors import InputError
-from ..media.draft_file import load_draft
+from ..media.draft_file import LATENT, load_draft
 from ..media.video_reader import probe_video
 from ..sizes import clip_size
+from ..weights.file_kind import find_file_kind
 from ..weights.reader import open_file
 from ..weights.sources import TensorSource
 from .record import check_named_record, is_draft_folder, read_record_json
 from .tables import Facts
 
-LATENT, EMBEDDING = "latent_tensor", "stage1"  # names of tensors that tell a draft and embeddings from weights
-WEIGHTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
+EMBEDDING = "stage1"  # the name of a tensor that tells embeddings from weights, as LATENT does a draft
+WEIGHTS = (".safetensors", ".sft", ".pt", ".pth", ".ckpt", ".bin", ".gguf")
 
 
 def describe_file(path: Path) -> Facts:
@@ -24,15 +25,22 @@ def describe_file(path: Path) -> Facts:
     path = path / "draft.safetensors" if is_draft_folder(path) else path
     if path.is_dir() or path.suffix == ".json":
         return {"kind": "clip", **read_record_json(path)}
-    if path.suffix == ".safetensors":
-        names = open_file(path).shapes
-        if LATENT in names:
-            return describe_draft(path)
-        if EMBEDDING in names:
-            return {"kind": "embeddings", **{name: list(t.shape) for name, t in load_embeddings(path).items()}}
-    if path.suffix.lower() in WEIGHTS:
-        return describe_weights(open_weights(path))
-    return describe_video(path)
+    if path.suffix.lower() not in WEIGHTS and not has_tensors(path):
+        return describe_video(path)
+    names = open_file(path).shapes
+    if LATENT in names:
+        return describe_draft(path)
+    if EMBEDDING in names:
+        return {"kind": "embeddings", **{name: list(t.shape) for name, t in load_embeddings(path).items()}}
+    return describe_weights(open_weights(path))
+
+
+def has_tensors(path: Path) -> bool:
+    """Whether a file is one of tensors, whatever its name."""
+    try:
+        return bool(find_file_kind(path))
+    except InputError:
+        return False
 
 
 def describe_weights(weights: Weights) -> Facts:

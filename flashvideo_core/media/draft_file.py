@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ..errors import InputError, first_sentence
+from ..errors import InputError
 from ..weights.atomic import atomic_write
+from ..weights.reader import open_safetensors
 
+LATENT = "latent_tensor"  # by this name ComfyUI's Load Latent finds it
 METADATA_KEY = "flashvideo_draft"  # of the record in the file's metadata
 LATENT_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
@@ -25,7 +26,7 @@ def save_draft(path: str | Path, latent: Tensor, record: Mapping[str, Any]) -> N
 def save_latent(path: str | Path, latent: Tensor, metadata: Mapping[str, str]) -> None:
     """Writes latent [1, 16, T, H, W] (VAE units) for ComfyUI's Load Latent, whole or not at all."""
     # the empty tensor is how ComfyUI knows that the latent is stored unscaled
-    tensors = {"latent_tensor": latent.contiguous().cpu(), "latent_format_version_0": torch.tensor([])}
+    tensors = {LATENT: latent.contiguous().cpu(), "latent_format_version_0": torch.tensor([])}
     with atomic_write(Path(path)) as partial:
         partial.write_bytes(save(tensors, metadata=dict(metadata)))
 
@@ -36,21 +37,19 @@ def load_draft(path: str | Path) -> tuple[Tensor, dict[str, Any]]:
     Raises InputError for a file that cannot be read or is no such latent, holds NaN, or has damaged metadata.
     """
     try:
-        with Path(path).open("rb"):  # safetensors calls every file that it cannot open missing
-            pass
-        with safe_open(path, framework="pt") as file:
-            latent, metadata = file.get_tensor("latent_tensor"), file.metadata() or {}
-    except OSError as error:
-        raise InputError(f"{path} is no saved draft: {error.strerror or first_sentence(error)}") from None
-    except SafetensorError as error:
-        raise InputError(f"{path} is no saved draft: {first_sentence(error)}") from None
+        file = open_safetensors(Path(path))
+    except InputError as error:
+        raise InputError(f"{path} is no saved draft: it {str(error).removeprefix(f'{path} ')}") from None
+    if LATENT not in file.shapes:
+        raise InputError(f"{path} is no saved draft: it holds no {LATENT}")
+    latent = file.tensors[LATENT]
     if latent.ndim != 5 or latent.shape[0] != 1 or latent.shape[1] != 16 or 0 in latent.shape:
         raise InputError(f"{path} holds a latent of shape {list(latent.shape)}; [1, 16, T, H, W] is needed")
     if latent.dtype not in LATENT_DTYPES:
         raise InputError(f"{path} holds a latent in {str(latent.dtype)[6:]}; float32, bfloat16 or float16 is needed")
     if not torch.isfinite(latent).all():
         raise InputError(f"{path} holds NaN or infinity")
-    return latent.float(), _parse_record(path, metadata.get(METADATA_KEY, "{}"))
+    return latent.float(), _parse_record(path, file.metadata.get(METADATA_KEY, "{}"))
 
 
 def _parse_record(path: str | Path, text: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import NamedTuple
 
 from ..attention import HEAD_DIM
 from ..config import STAGE1, STAGE2, TransformerConfig, VAEConfig
@@ -12,9 +13,36 @@ from .keys import RELEASED_PREFIX, Shapes, drop_prefix
 
 _UNUSED = re.compile(r"mixins\.pos_embed\.freqs_(sin|cos)|transformer\.position_embeddings\.weight")
 _VAE_BLOCK = {
+    "ours": re.compile(r"encoder\.levels\.(\d+)\.blocks\.(\d+)\.conv1\.conv\.weight"),
     "released": re.compile(r"encoder\.down\.(\d+)\.block\.(\d+)\.conv1\.conv\.weight"),
     "diffusers": re.compile(r"encoder\.down_blocks\.(\d+)\.resnets\.(\d+)\.conv1\.conv\.weight"),
 }
+
+
+class _TransformerNames(NamedTuple):
+    """The names of a transformer by which its sizes are known; reference and layer begin names."""
+
+    patch: str
+    text: str
+    time: str
+    reference: str
+    layer: str
+
+
+_RELEASED = _TransformerNames(
+    patch="mixins.patch_embed.proj.weight",
+    text="mixins.patch_embed.text_proj.weight",
+    time="time_embed.0.weight",
+    reference="ref_step_time_embedding.",
+    layer=r"transformer\.layers\.(\d+)\.",
+)
+_OURS = _TransformerNames(
+    patch="patch_embed.weight",
+    text="text_embed.weight",
+    time="time_embed.up.weight",
+    reference="ref_embed.",
+    layer=r"blocks\.(\d+)\.",
+)
 
 
 def select_used(names: Iterable[str]) -> list[str]:
@@ -26,13 +54,15 @@ def select_used(names: Iterable[str]) -> list[str]:
 
 
 def identify_weights(shapes: Shapes) -> tuple[str, TransformerConfig | VAEConfig]:
-    """Origin ("released" or "diffusers") and config of a foreign file.
+    """Origin ("released", "diffusers", or "ours" for our names without a config) and config of a file.
 
     Raises InputError, without the file's name, for a file that holds neither a transformer nor a VAE of ours.
     """
     try:
         if any(name.startswith(RELEASED_PREFIX) for name in shapes):
-            return "released", _read_transformer_config({drop_prefix(name): shape for name, shape in shapes.items()})
+            return "released", _read_transformer_config({drop_prefix(n): s for n, s in shapes.items()}, _RELEASED)
+        if "patch_embed.weight" in shapes and "text_embed.weight" in shapes:
+            return "ours", _read_transformer_config(shapes, _OURS)
         for origin, pattern in _VAE_BLOCK.items():
             blocks = {m.groups(): shape for name, shape in shapes.items() if (m := pattern.fullmatch(name))}
             if blocks:
@@ -44,17 +74,17 @@ def identify_weights(shapes: Shapes) -> tuple[str, TransformerConfig | VAEConfig
     raise InputError(f"holds no FlashVideo transformer and no CogVideoX VAE, but {len(shapes)} other tensors")
 
 
-def _read_transformer_config(shapes: Shapes) -> TransformerConfig:
-    has_reference = any(name.startswith("ref_step_time_embedding.") for name in shapes)
-    hidden = shapes["mixins.patch_embed.proj.weight"][0]
+def _read_transformer_config(shapes: Shapes, names: _TransformerNames) -> TransformerConfig:
+    has_reference = any(name.startswith(names.reference) for name in shapes)
+    hidden = shapes[names.patch][0]
     if hidden < HEAD_DIM or hidden % HEAD_DIM:
         raise InputError(f"has a hidden size of {hidden}, which is no multiple of {HEAD_DIM}")
     return replace(
         STAGE2 if has_reference else STAGE1,
-        layers=len({m[1] for name in shapes if (m := re.match(r"transformer\.layers\.(\d+)\.", name))}),
+        layers=len({m[1] for name in shapes if (m := re.match(names.layer, name))}),
         hidden=hidden,
-        time_dim=shapes["time_embed.0.weight"][0],
-        text_dim=shapes["mixins.patch_embed.text_proj.weight"][1],
+        time_dim=shapes[names.time][0],
+        text_dim=shapes[names.text][1],
     )
 
 

@@ -9,13 +9,14 @@ import pickle
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import InputError, first_sentence
+from .file_kind import describe_damage, find_file_kind
 from .identify import select_used
 from .keys import RELEASED_OUTER, Shapes
 
@@ -29,6 +30,8 @@ class LazyTensors(Mapping[str, Tensor]):
         self.shapes = {name: tuple(self.file.get_slice(name).get_shape()) for name in names}
 
     def __getitem__(self, name: str) -> Tensor:
+        if name not in self.shapes:
+            raise KeyError(name)
         return self.file.get_tensor(name)
 
     def __iter__(self) -> Iterator[str]:
@@ -47,12 +50,19 @@ class WeightFile(NamedTuple):
 
 
 def open_file(path: Path) -> WeightFile:
-    """Raises InputError for a file that is neither kind, or damaged."""
-    if _find_kind(path) == "safetensors":
-        tensors = _open_safetensors(path)
+    """Raises InputError for a file that is neither kind (file_kind.py says what it is), or damaged."""
+    if find_file_kind(path) == "safetensors":
+        tensors = _map_safetensors(path)
         return WeightFile(tensors, tensors.shapes, tensors.file.metadata() or {})
     tensors = _open_pt(path)
     return WeightFile(tensors, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, {})
+
+
+def open_safetensors(path: Path) -> WeightFile:
+    """open_file, for what is a safetensors file and nothing else: latents and embeddings."""
+    if find_file_kind(path) != "safetensors":
+        raise InputError(f"{path} is a torch checkpoint, where a safetensors file is needed")
+    return open_file(path)
 
 
 def file_sha256(path: str | Path) -> str:
@@ -64,33 +74,12 @@ def file_sha256(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _find_kind(path: Path) -> Literal["safetensors", "pt"]:
-    """By its first bytes, whatever its name."""
-    if not path.exists():
-        raise InputError(f"{path} does not exist")
-    if not path.is_file():
-        raise InputError(f"{path} is not a file")
-    try:
-        with path.open("rb") as file:
-            head = file.read(9)
-    except OSError as error:
-        raise InputError(f"{path} cannot be opened: {error.strerror}") from None
-    if not head:
-        raise InputError(f"{path} is empty")
-    if head[8:] == b"{":
-        return "safetensors"
-    if head[:4] == b"PK\x03\x04":
-        return "pt"
-    if head[:1] == b"\x80":
-        raise InputError(f"{path} is a bare pickle, which may carry code and is not opened; save it as safetensors")
-    raise InputError(f"{path} is neither safetensors nor a torch checkpoint")
-
-
-def _open_safetensors(path: Path) -> LazyTensors:
+def _map_safetensors(path: Path) -> LazyTensors:
     try:
         return LazyTensors(path)
     except (SafetensorError, OSError, ValueError, OverflowError) as error:
-        raise InputError(f"{path} is cut off or damaged: {first_sentence(error)}") from None
+        reason = describe_damage(path) or first_sentence(error)
+        raise InputError(f"{path} is cut off or damaged: {reason}") from None
 
 
 def _open_pt(path: Path) -> dict[str, Tensor]:

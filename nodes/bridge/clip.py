@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ...flashvideo_core.checkpoint import load_text
+from ...flashvideo_core.components import is_word_encoder
 from ...flashvideo_core.text import WordEncoder, find_word_ids
-from ...flashvideo_core.weights.reader import open_file
 from .types import Conditioning
 
 T5_TOKENS = 226
@@ -70,9 +70,12 @@ def load_word_clip(path: str | Path) -> comfy.sd.CLIP:
 
 
 def load_text_clip(path: str | Path) -> comfy.sd.CLIP:
-    """A word-level encoder of ours, or T5-XXL as ComfyUI's CLIPLoader of type cogvideox loads it."""
+    """A word-level encoder of ours, or T5-XXL as ComfyUI's CLIPLoader of type cogvideox loads it.
+
+    Raises InputError for a file that holds no tensors.
+    """
     path = Path(path)
-    if path.suffix == ".safetensors" and "config" in open_file(path).metadata:
+    if is_word_encoder(path):
         return load_word_clip(path)
     embeddings = folder_paths.get_folder_paths("embeddings")
     return comfy.sd.load_clip([str(path)], embeddings, clip_type=comfy.sd.CLIPType.COGVIDEOX)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import comfy.lora
 import comfy.lora_convert
-import comfy.utils
 from torch import Tensor
 
 from ...flashvideo_core.errors import InputError
 from ...flashvideo_core.weights.lora_keys import LoraPair, match_diffusers_lora
+from ...flashvideo_core.weights.reader import open_file
 from .sampling import get_config
 from .types import Model
 
@@ -19,10 +19,10 @@ WeightRows = tuple[str, tuple[int, int, int]]
 def apply_lora(model: Model, path: str | Path, strength: float) -> Model:
     """A clone of the MODEL with the LoRA as a patch; its own loader knows no diffusers names for this model.
 
-    Raises InputError when the file has nothing for this model or was made for another size.
+    Raises InputError for a file that is none of weights, has nothing for this model or was made for another size.
     """
     config = get_config(model)
-    tensors, metadata = comfy.utils.load_torch_file(str(path), safe_load=True, return_metadata=True)
+    tensors, _, metadata = open_file(Path(path))
     try:
         pairs, other_names = match_diffusers_lora(tensors, config.hidden, metadata)
     except InputError as error:

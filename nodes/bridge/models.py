@@ -113,7 +113,7 @@ def load_model(
 
     disable_dynamic: with all weights in memory, as ComfyUI asks of a clone. Raises InputError for another file.
     """
-    weights, model_options = open_weights(path), model_options or {}
+    weights, model_options = open_weights(path, "transformer"), model_options or {}
     if not isinstance(weights.config, TransformerConfig):
         raise InputError(f"{path} is not a FlashVideo stage; choose it in the VAE or text encoder loader instead")
     stage = StageConfig(weights)

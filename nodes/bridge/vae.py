@@ -153,7 +153,7 @@ class FlashVideoVAE(comfy.sd.VAE):
 
 def load_vae(path: str | Path, device: torch.device | None = None, dtype: torch.dtype | None = None) -> FlashVideoVAE:
     """The VAE of a released .pt, our safetensors or diffusers' CogVideoX file. Raises InputError for others."""
-    weights = open_weights(path)
+    weights = open_weights(path, "vae")
     if not isinstance(weights.config, VAEConfig):
         raise InputError(f"{path} is not a FlashVideo or CogVideoX VAE; choose it in the model loader instead")
     return FlashVideoVAE(weights, device, dtype)

@@ -1,5 +1,8 @@
 """Prompts through ComfyUI's T5, text lengths, and files put into the wrong loader."""
 
+import tempfile
+from pathlib import Path
+
 import comfy.sd
 import torch
 
@@ -57,3 +60,23 @@ def check_wrong_files_in_loaders():
         load_stage(VAE)
     with raises(ValueError, "model loader"):
         pack("nodes.bridge.vae").load_vae(STAGE1)
+
+
+def check_foreign_files_are_named_in_every_loader():
+    """What is no file of tensors is called what it is, before ComfyUI's own readers meet it."""
+    clip, lora = pack("nodes.bridge.clip"), pack("nodes.bridge.lora")
+    loaders = [load_stage, pack("nodes.bridge.vae").load_vae, clip.load_text_clip]
+    loaders.append(lambda path: lora.apply_lora(load_stage(STAGE1), path, 1.0))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file.safetensors"
+        for content, says in (
+            (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+            (b"<!doctype html><html>", "a web page"),
+            (b"GGUF" + bytes(20), "a GGUF file"),
+            (STAGE1.read_bytes(), "a torch checkpoint with the name of a safetensors file"),
+            (STAGE1.read_bytes()[:9000], "its list of contents, is missing"),
+        ):
+            path.write_bytes(content)
+            for load in loaders:
+                with raises(ValueError, says):
+                    load(path)
