@@ -119,21 +119,38 @@ def sample_refine(
         z_ref = encode(pipe, d.frames, settings.size, callback, plan.encode)
     with name_phase("stage2"), on_device(pipe.stage2, pipe.device) as dit:
         plan = plan_guidance(pipe, dit, z_ref.shape, plan)
-        latent = sample_stage2(
-            dit,
-            z_ref,
-            txt,
-            noise=make_draw_noise(settings.seed)(z_ref),
-            steps=settings.steps,
-            cfg=settings.cfg,
-            shift=settings.shift,
-            ref_step=settings.ref_step,
-            negative=negative,
-            callback=callback,
-            attention=pipe.attention,
-            sequential=plan.branches == 1,
-        ).cpu()
+        latent = refine_reference(
+            pipe, dit, z_ref, txt, settings, negative=negative, callback=callback, sequential=plan.branches == 1
+        )
     return latent, plan
+
+
+def refine_reference(
+    pipe: Pipeline,
+    dit: Transformer,
+    z_ref: Tensor,
+    txt: Tensor,
+    settings: RefineSettings,
+    *,
+    negative: Tensor | None = None,
+    callback: ProgressCallback | None = None,
+    sequential: bool = False,
+) -> Tensor:
+    """Stage 2 from a reference latent [1, 16, T, H, W], on a network that is on its device: the latent, on the CPU."""
+    return sample_stage2(
+        dit,
+        z_ref,
+        txt,
+        noise=make_draw_noise(settings.seed)(z_ref),
+        steps=settings.steps,
+        cfg=settings.cfg,
+        shift=settings.shift,
+        ref_step=settings.ref_step,
+        negative=negative,
+        callback=callback,
+        attention=pipe.attention,
+        sequential=sequential,
+    ).cpu()
 
 
 def decode_clip(

@@ -7,9 +7,8 @@ from typing import TypeVar
 from torch import Tensor
 
 from ..components import Pipeline, on_device, require_component
-from ..phases import embed
+from ..phases import embed, refine_reference
 from ..pipeline import Draft, draft
-from ..sampling import make_draw_noise, sample_stage2
 from ..settings import RefineSettings
 from ..types import ProgressCallback
 from ..vae_passes import decode, encode
@@ -70,17 +69,7 @@ def refine_latent(
     """`pipeline.refine` from a reference latent: frames [F, H, W, 3], of the first `latent_frames` only if given."""
     txt, _ = embed(pipe, prompt, None, 2)
     with on_device(require_component(pipe, "stage2"), pipe.device) as dit:
-        z = sample_stage2(
-            dit,
-            z_ref,
-            txt,
-            noise=make_draw_noise(settings.seed)(z_ref),
-            steps=settings.steps,
-            cfg=settings.cfg,
-            shift=settings.shift,
-            ref_step=settings.ref_step,
-            attention=pipe.attention,
-        ).cpu()
+        z = refine_reference(pipe, dit, z_ref, txt, settings)
     return decode(pipe, z[:, :, :latent_frames], "decode")
 
 
