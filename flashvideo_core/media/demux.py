@@ -17,6 +17,7 @@ from av.frame import Frame
 from av.stream import Disposition
 
 from ..errors import InputError
+from ..weights.file_kind import HEAD, describe_stand_in
 from .animated_webp import unpack_animated_webp
 from .picture_files import is_animated_webp
 
@@ -45,11 +46,13 @@ def _check_readable(path: str | Path) -> None:
         raise InputError(f"{path}: there is no such file")
     try:
         with Path(path).open("rb") as file:
-            head = file.read(1)
+            head = file.read(HEAD)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     if not head:
         raise InputError(f"{path}: is an empty file")
+    if stand_in := describe_stand_in(head):
+        raise InputError(f"{path}: {stand_in}")
 
 
 def choose_film(path: str | Path, container: InputContainer) -> VideoStream:

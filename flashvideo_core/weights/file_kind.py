@@ -27,6 +27,7 @@ _MAGIC = {
     b"\x93NUMPY": "is a NumPy array; save it as safetensors",
     b"\x89HDF": "is an HDF5 file; save its tensors as safetensors",
 }
+_JOIN = "join them into one .safetensors first"
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.\w+")
 
 
@@ -68,12 +69,25 @@ def describe_head(head: bytes) -> str:
     return _describe_text(head)
 
 
-def _describe_text(head: bytes) -> str:
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+def describe_stand_in(head: bytes) -> str | None:
+    """What a text is that lies where a file should, of whatever kind that is; None for anything else."""
+    text = _strip(head)
     if text.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, a few lines that stand for the file itself; fetch that with `git lfs pull`"
     if text.startswith((b"<!doctype html", b"<html", b"<head", b"<script")):
         return "is a web page (HTML), not the file itself; its download failed or was of the wrong address"
+    return None
+
+
+def _strip(head: bytes) -> bytes:
+    """Without a byte-order mark and blanks, in lower case."""
+    return head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+
+
+def _describe_text(head: bytes) -> str:
+    text = _strip(head)
+    if stand_in := describe_stand_in(head):
+        return stand_in
     if text.startswith(b"<?xml"):
         return "is an XML text, most likely a server's error instead of the file; download it again"
     if text.startswith(b"{") and b'"weight_map"' in head:
@@ -81,9 +95,6 @@ def _describe_text(head: bytes) -> str:
     if text.startswith((b"{", b"[")):
         return "is JSON, neither safetensors nor a torch checkpoint"
     return "is neither safetensors nor a torch checkpoint"
-
-
-_JOIN = "join them into one .safetensors first"
 
 
 def describe_shard(path: Path) -> str:

@@ -13,7 +13,7 @@ NEEDS_COMFYUI = ("tests/comfyui/test_node_schemas.py", "tests/comfyui/test_revie
 
 
 def make_installation(folder: Path, server: str) -> Path:
-    """The files of a ComfyUI that its start imports; `server` is the code of its server.py."""
+    """The files of a ComfyUI that its start imports; `server` is the code of its module of that name."""
     (folder / "comfy").mkdir(parents=True)
     for name in ("main.py", "nodes.py", "comfy/__init__.py"):
         (folder / name).write_text("")

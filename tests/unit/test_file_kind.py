@@ -17,6 +17,7 @@ from flashvideo_core.cli.describe import describe_file
 from flashvideo_core.components import load_embeddings, load_pipeline
 from flashvideo_core.convert import convert
 from flashvideo_core.media.draft_file import load_draft
+from flashvideo_core.media.video_reader import probe_video
 
 
 def make_zip(name: str) -> bytes:
@@ -64,6 +65,13 @@ def test_a_foreign_file_is_named(tmp_path, loader, says):
     path = tmp_path / "stage1.safetensors"
     path.write_bytes(FOREIGN[says])
     check_refused(loader, path, says)
+
+
+@pytest.mark.parametrize("says", ["a Git LFS pointer", "a web page (HTML)"])
+def test_what_lies_where_a_video_should(tmp_path, says):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(FOREIGN[says])
+    check_refused(probe_video, path, says)
 
 
 def test_convert_names_it(tmp_path):
