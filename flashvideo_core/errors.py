@@ -5,6 +5,14 @@ class InputError(ValueError):
     """A value that the user gave and that cannot be used; the message names the value and the rule."""
 
 
+class WriteError(OSError):
+    """A file that the disk did not take, being full; the message names it, and what is safe where `kept` says it."""
+
+    def __init__(self, message: str, kept: str = ""):
+        super().__init__(f"{message}; {kept}" if kept else message)
+        self.kept = kept
+
+
 def check_text(name: str, text: str) -> None:
     """Raises InputError for a text that is none in UTF-8: bytes of another encoding on the command line."""
     try:

@@ -11,7 +11,7 @@ import torch
 
 from ..components import TINY, Pipeline, component_files, load_pipeline, pick_device, pick_dtype, read_component_configs
 from ..config import TransformerConfig, VAEConfig
-from ..errors import InputError
+from ..errors import InputError, WriteError, one_line
 from ..kernels import choose_attention
 from ..types import AttentionFn, Notify, ProgressCallback
 from ..weights.reader import file_sha256, open_file
@@ -89,8 +89,11 @@ def hash_weights(path: Path, notify: Notify) -> WeightsHash:
 
 @contextmanager
 def resumable(folder: Path) -> Iterator[None]:
-    """Ctrl-C in here says how to go on."""
+    """Ctrl-C and a full disk in here say how to go on."""
+    kept = f"the same command goes on from the last state in {folder}"
     try:
         yield
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"the same command goes on from the last state in {folder}") from None
+        raise KeyboardInterrupt(kept) from None
+    except WriteError as error:
+        raise WriteError(one_line(error), kept) from None

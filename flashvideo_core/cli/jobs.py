@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import InputError, one_line
+from ..errors import InputError, WriteError, one_line
 from ..media.audio import Audio
 from ..media.video_writer import check_fps
 from ..memory.exhausted import PhaseOutOfMemoryError, is_out_of_memory, name_phase
@@ -168,11 +168,13 @@ def make_draft(pipe: Pipeline, job: Job, reporter: Reporter) -> Draft:
 
 @contextmanager
 def keeping(what: str) -> Iterator[None]:
-    """Ctrl-C and out of memory in here say what is on disk; of several that are nested, the innermost."""
+    """Ctrl-C, out of memory and a full disk in here say what is on disk; of several that are nested, the innermost."""
     try:
         yield
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(str(stop) or what) from None
+    except WriteError as error:
+        raise error if error.kept else WriteError(one_line(error), what) from None
     except Exception as error:
         if not is_out_of_memory(error) or getattr(error, "kept", ""):
             raise

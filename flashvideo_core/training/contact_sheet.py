@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..packages import require_package
+from ..weights.atomic import atomic_write
 from .compression import to_uint8
 
 
@@ -25,4 +26,5 @@ def write_contact_sheet(pairs: Sequence[tuple[Tensor, Tensor]], path: str | Path
     cells = [np.vstack([np.hstack(to_uint8(clip)[[0, -1]]) for clip in pair]) for pair in pairs]
     cells += [np.zeros_like(cells[0])] * (-len(cells) % columns)
     rows = [np.hstack(cells[i : i + columns]) for i in range(0, len(cells), columns)]
-    Image.fromarray(np.vstack(rows)).save(path, "PNG")
+    with atomic_write(Path(path)) as partial:
+        Image.fromarray(np.vstack(rows)).save(partial, "PNG")

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ..packages import require_package
-from ..weights.atomic import atomic_write
+from ..weights.atomic import atomic_write, name_full_disk
 
 HEADER = ["step", "loss", "lr"]
 
@@ -27,7 +27,7 @@ def truncate_log(path: Path, steps: int) -> None:
 
 def append_log(path: Path, step: int, loss: float, lr: float) -> None:
     """Adds the line of one step."""
-    with path.open("a", newline="") as file:
+    with name_full_disk(path), path.open("a", newline="") as file:
         csv.writer(file).writerow((step, loss, lr))
 
 

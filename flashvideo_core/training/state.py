@@ -40,8 +40,8 @@ def save_state(path: Path, step: int, state: TrainingState, world: World) -> Non
         {"step": step, "params": state.params, "ema": state.ema, "optimizer": state.optimizer.state_dict()}, world
     )
     if world.first:
-        with atomic_write(path) as partial:
-            torch.save(whole, partial)
+        with atomic_write(path) as partial, partial.open("wb") as file:  # torch's own file hides why a write failed
+            torch.save(whole, file)
 
 
 def keep_states(path: Path, step: int, keep: int) -> None:

@@ -1,29 +1,51 @@
 """Files that are whole or not there: every writer of the project goes through `atomic_write`."""
 
+import errno
 import glob
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, WriteError
 
 MAX_NAME = 255  # bytes of a file name, on every common file system
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, none left of a quota, a file over the allowed size
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A hidden name beside path to write to; it becomes path at the end, and disappears on any error or Ctrl-C."""
+    """A hidden name beside path to write to; it becomes path at the end, and disappears on any error or Ctrl-C.
+
+    Raises WriteError when the disk is full.
+    """
     partial = path.with_name(f"{_temporary_stem(path)}{os.getpid()}.part")
     try:
-        yield partial
-        os.replace(partial, path)
+        with name_full_disk(path):
+            yield partial
+            os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def name_full_disk(path: Path) -> Iterator[None]:
+    """A full disk in here is raised as a WriteError that names the file."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        found = re.search(r"os error (\d+)", str(error)) if isinstance(error, SafetensorError) else None
+        code = int(found[1]) if found else getattr(error, "errno", None)
+        if code not in FULL:
+            raise
+        before = ", and is as it was before" if path.exists() else ""
+        raise WriteError(f"{path} cannot be written ({os.strerror(code)}){before}") from None
 
 
 def remove_leftovers(paths: Iterable[Path]) -> None:
@@ -48,10 +70,14 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 
 
 def check_writable(folder: str | Path) -> None:
-    """Creates the folder where needed and writes a file in it; raises InputError naming the folder if that fails."""
+    """Creates the folder where needed and writes a file in it.
+
+    Raises InputError naming the folder if that fails, WriteError when its disk is full.
+    """
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".writable-") as probe:
             probe.write(b"1")
     except OSError as error:
-        raise InputError(f"cannot write into the folder {folder}: {error.strerror}") from None
+        kind = WriteError if error.errno in FULL else InputError
+        raise kind(f"cannot write into the folder {folder}: {error.strerror}") from None

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, WriteError
 from .atomic import atomic_write
 
 DTYPE_CODES = {
@@ -76,9 +76,12 @@ def check_disk_space(folder: Path, size: int) -> None:
 
 @contextmanager
 def open_target(target: Path) -> Iterator[BinaryIO]:
-    """The target to write to, whole or not at all. Raises InputError when it cannot be written."""
+    """The target to write to, whole or not at all. Raises InputError when it cannot be written, WriteError when the
+    disk is full."""
     try:
         with atomic_write(target) as partial, partial.open("wb") as file:
             yield file
+    except WriteError:
+        raise
     except OSError as error:
         raise InputError(f"{target} cannot be written: {error.strerror}") from None
