@@ -3,8 +3,6 @@
 Files are looked at (`read_component_configs`) before gigabytes are loaded.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from torch import Tensor, nn
 from .attention import attention as default_attention
 from .checkpoint import load_text, load_transformer, load_vae, open_weights
 from .config import TextConfig, TransformerConfig, VAEConfig
+from .device import pick_device, pick_dtype
 from .dit import Transformer
 from .errors import InputError, first_sentence
 from .kernels import choose_attention
@@ -152,37 +151,6 @@ def load_embeddings(path: str | Path) -> dict[str, Tensor]:
             raise InputError(f"{path} holds NaN or infinity in {name}")
         found[name] = txt.float()
     return found
-
-
-def pick_device(name: str | torch.device | None = None) -> torch.device:
-    """The named device, or the best there is. Raises InputError for one that this machine or torch lacks."""
-    if name is None:
-        mps = torch.backends.mps.is_available()
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
-    try:
-        device = torch.device(name)
-        if device.type == "cpu" and device.index:
-            raise InputError(f"device {name} cannot be used: there is one CPU, cpu")
-        torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(f"device {name} cannot be used: {first_sentence(error)}") from None
-    return device
-
-
-def pick_dtype(device: torch.device) -> torch.dtype:
-    """bf16 on CUDA, as the released code runs; float32 elsewhere."""
-    return torch.bfloat16 if device.type == "cuda" else torch.float32
-
-
-@contextmanager
-def on_device(model: nn.Module, device: torch.device) -> Iterator[nn.Module]:
-    """The model on the device for the length of one phase: one model on the card at a time."""
-    model.to(device)
-    try:
-        yield model
-    finally:
-        if device.type != "cpu":
-            model.to("cpu")
 
 
 def require_component(pipe: Pipeline, name: str) -> nn.Module:

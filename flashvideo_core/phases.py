@@ -10,7 +10,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from .components import Pipeline, check_width, on_device, require_component
+from .components import Pipeline, check_width, require_component
+from .device import on_device
 from .dit import Transformer
 from .errors import InputError
 from .memory import free_memory, plan_branches

@@ -68,13 +68,14 @@ def map_tiles(
 def split_axis(size: int, tile: int, overlap: int, unit: int = 1) -> list[tuple[int, int]]:
     """Ranges of `tile` that cover `size`, evenly laid, neighbours sharing at least `overlap`; all in multiples of unit.
 
-    Raises InputError for an overlap that is not smaller than the tile.
+    One tile that covers all of it has no neighbour, and its overlap no say. Raises InputError for another whose overlap
+    is not smaller than itself.
     """
     size, tile, overlap = size // unit, tile // unit, overlap // unit
-    if tile <= overlap:
-        raise InputError(f"a tile of {tile} cannot overlap by {overlap}; the overlap must be smaller")
     if tile >= size:
         return [(0, size * unit)]
+    if tile <= overlap:
+        raise InputError(f"a tile of {tile} cannot overlap by {overlap}; the overlap must be smaller")
     count = -(-(size - overlap) // (tile - overlap))
     starts = [round(i * (size - tile) / (count - 1)) for i in range(count)]
     return [(start * unit, (start + tile) * unit) for start in starts]

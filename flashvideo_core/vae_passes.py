@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from .components import Pipeline, on_device, require_component
+from .components import Pipeline, require_component
+from .device import on_device
 from .handoff import resize_to_target
 from .memory import VAESplit, free_memory, is_tiled, plan_vae_split, tile_overlap
 from .sampling import check_finite

@@ -11,7 +11,7 @@ from ..bench.growth_plot import check_can_plot, plot_growth
 from ..bench.measure import BenchResult, PeerFigures, bench
 from ..bench.process import BenchJob
 from ..bench.sizes import format_latent, parse_latent
-from ..components import pick_device
+from ..device import pick_device
 from ..errors import InputError
 from ..markdown import format_table
 from ..weights.atomic import check_writable

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch
 
-from ..components import TINY, Pipeline, component_files, load_pipeline, pick_device, pick_dtype, read_component_configs
+from ..components import TINY, Pipeline, component_files, load_pipeline, read_component_configs
 from ..config import TransformerConfig, VAEConfig
+from ..device import pick_device, pick_dtype
 from ..errors import InputError, WriteError, one_line
 from ..kernels import choose_attention
 from ..types import AttentionFn, Notify, ProgressCallback

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..components import pick_device, pick_dtype, read_component_configs
+from ..components import read_component_configs
 from ..config import STAGE1, STAGE2, VAE
+from ..device import pick_device, pick_dtype
 from ..errors import InputError
 from ..memory import describe_split, free_memory, plan_run
 from ..settings import DraftSettings, RefineSettings

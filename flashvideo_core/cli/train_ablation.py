@@ -4,7 +4,8 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..components import TINY, load_pipeline, pick_device, read_component_configs
+from ..components import TINY, load_pipeline, read_component_configs
+from ..device import pick_device
 from ..tiny.ablation import Budget, StartFiles, train_ablation
 from ..tiny.evaluate import check_counts, evaluate_ablation
 from ..tiny.report import report_ablation

@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from ..components import COMPONENTS, pick_device
+from ..components import COMPONENTS
+from ..device import pick_device
 from ..tiny.train import train_tiny
 from ..training.distributed import init_distributed
 from ..weights.atomic import check_writable

@@ -10,8 +10,16 @@ USABLE_SHARE = 0.7  # of the free memory; the rest is fragmentation and what oth
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that a pass on this device may take. Raises InputError where nothing tells."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()
+    """Bytes that a pass on this device may take. Raises InputError where nothing tells.
+
+    On a CUDA device what the driver has free, and what torch's allocator holds without using it (ComfyUI counts alike,
+    `get_free_memory` in its model_management.py): freed tensors stay with the allocator, which takes them first.
+    """
+    if device.type != "cuda":
+        return available_memory()
+    stats = torch.cuda.memory_stats(device)  # empty before the first tensor
+    cached = stats.get("reserved_bytes.all.current", 0) - stats.get("active_bytes.all.current", 0)
+    return torch.cuda.mem_get_info(device)[0] + cached
 
 
 def available_memory() -> int:

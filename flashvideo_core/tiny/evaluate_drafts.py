@@ -6,7 +6,8 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from ..components import Pipeline, on_device, require_component
+from ..components import Pipeline, require_component
+from ..device import on_device
 from ..phases import embed, refine_reference
 from ..pipeline import Draft, draft
 from ..settings import RefineSettings
