@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from .config import Config, TextConfig, TransformerConfig, VAEConfig, from_json, to_json
 from .dit import Transformer
 from .errors import InputError, first_sentence
+from .fp8 import FP8_DTYPES, keep_fp8
 from .text import WordEncoder
 from .vae import VAE
 from .weights.file_kind import describe_shard
 from .weights.identify import identify_weights
-from .weights.keys import RELEASED_LORA_ALPHA, Shapes
+from .weights.keys import RELEASED_LORA_ALPHA, SCALE, Shapes
 from .weights.sources import TensorSource, match_names
 from .weights.wrappers import Component, open_component
 
@@ -66,14 +67,18 @@ def check_depth(config: Config, shapes: Shapes) -> None:
 
 
 def load_transformer(
-    path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    stay_fp8: bool = False,
 ) -> Transformer:
     """A transformer from a released .pt or our safetensors; `.config.stage` tells which stage it is.
 
-    LoRA is merged in float32, then cast to dtype. Raises InputError for a file that is not one, and lists
-    missing, unexpected and misshapen tensors.
+    LoRA is merged in float32, then cast to dtype. stay_fp8: linear layers that the file has in fp8 stay in it (fp8.py),
+    for sampling, with the same results; else they are cast, too. Raises InputError for a file that is not one, and
+    lists missing, unexpected and misshapen tensors.
     """
-    return _load_model(open_weights(path, "transformer"), TransformerConfig, device, dtype)
+    return _load_model(open_weights(path, "transformer"), TransformerConfig, device, dtype, stay_fp8)
 
 
 def load_vae(path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> VAE:
@@ -92,14 +97,24 @@ def load_text(path: str | Path) -> tuple[WordEncoder, list[str]]:
 
 
 def _load_model(
-    weights: Weights, config_type: type[Config], device: str | torch.device, dtype: torch.dtype
+    weights: Weights,
+    config_type: type[Config],
+    device: str | torch.device,
+    dtype: torch.dtype,
+    stay_fp8: bool = False,
 ) -> nn.Module:
     if not isinstance(weights.config, config_type):
         found, needed = MODELS[type(weights.config)].__name__, MODELS[config_type].__name__
         raise InputError(f"{weights.path} holds a {found}, where a {needed} is needed")
     model = build_meta_model(weights)
     sources = match_tensors(weights, model)
-    state = {name: read_tensor(weights, source).to(device, dtype) for name, source in sources.items()}
+    scales = read_fp8_scales(weights, model, sources) if stay_fp8 else {}
+    keep_fp8(model, scales)
+    state = {}
+    for name, source in sources.items():
+        in_fp8 = name.removesuffix(".weight") in scales
+        tensor = weights.tensors[source.weight] if in_fp8 else read_tensor(weights, source).to(dtype)
+        state[name] = tensor.to(device)
     model.load_state_dict(state, strict=True, assign=True)
     return model.requires_grad_(False).eval()
 
@@ -139,6 +154,21 @@ def read_tensor(weights: Weights, source: TensorSource) -> Tensor:
         deltas = [weights.tensors[b].float() @ weights.tensors[a].float() for a, b in source.lora]
         tensor = tensor.float() + torch.cat(deltas) * (RELEASED_LORA_ALPHA / rank)
     return tensor
+
+
+def read_fp8_scales(weights: Weights, model: nn.Module, sources: Mapping[str, TensorSource]) -> dict[str, float]:
+    """The linear layers that the file has in fp8, and the number by which each multiplies its weight."""
+    layers = {f"{name}.weight": name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
+    scaled = {layers[name]: source for name, source in sources.items() if source.scale and name in layers}
+    return {
+        layer: weights.tensors[source.scale].float().item()
+        for layer, source in scaled.items()
+        if weights.tensors[source.weight].dtype in FP8_DTYPES
+    }
+
+
+def holds_fp8(weights: Weights) -> bool:
+    return any(name.endswith(SCALE) for name in weights.shapes)
 
 
 def stored_dtype(weights: Weights) -> torch.dtype:

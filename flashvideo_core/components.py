@@ -61,8 +61,9 @@ def load_pipeline(
 
     text: a folder with a T5 encoder, a .safetensors of embeddings (keys stage1, stage2: [1, L, text_dim]) or
     of a word-level encoder, or a function prompt -> [1, L, text_dim]. device and dtype default to the best
-    available; attention is a name of kernels.py or such a function. Raises InputError for a file that does not hold
-    the component that it is given for.
+    available; attention is a name of kernels.py or such a function. Stages that are stored in fp8 stay in it (fp8.py),
+    but on MPS, which has no such numbers. Raises InputError for a file that does not hold the component that it is
+    given for.
     """
     device = pick_device(device)
     dtype = dtype or pick_dtype(device)
@@ -70,9 +71,10 @@ def load_pipeline(
     read_component_configs(files)
     kernel = attention if callable(attention) else choose_attention(attention, device, dtype)
     encoder, embeddings = (text, {}) if callable(text) else load_text_component(files.get("text"), device)
+    options = {"dtype": dtype, "stay_fp8": device.type != "mps"}
     return Pipeline(
-        load_transformer(files["stage1"], dtype=dtype) if "stage1" in files else None,
-        load_transformer(files["stage2"], dtype=dtype) if "stage2" in files else None,
+        load_transformer(files["stage1"], **options) if "stage1" in files else None,
+        load_transformer(files["stage2"], **options) if "stage2" in files else None,
         load_vae(files["vae"], dtype=dtype) if "vae" in files else None,
         encoder,
         embeddings,

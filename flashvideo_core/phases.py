@@ -14,6 +14,7 @@ from .components import Pipeline, check_width, require_component
 from .device import on_device
 from .dit import Transformer
 from .errors import InputError
+from .fp8 import has_fp8
 from .memory import free_memory, plan_branches
 from .memory.exhausted import name_phase
 from .sampling import make_draw_noise, sample_stage1, sample_stage2
@@ -204,4 +205,5 @@ def plan_guidance(pipe: Pipeline, dit: Transformer, shape: tuple[int, ...], plan
     if plan.branches is not None:
         return plan
     free = free_memory(pipe.device)
-    return replace(plan, branches=plan_branches(dit.config, tuple(shape[2:]), pipe.dtype.itemsize, free))
+    latent, fp8 = tuple(shape[2:]), has_fp8(dit)
+    return replace(plan, branches=plan_branches(dit.config, latent, pipe.dtype.itemsize, free, fp8))

@@ -11,7 +11,7 @@ from ..bench.growth_plot import check_can_plot, plot_growth
 from ..bench.measure import BenchResult, PeerFigures, bench
 from ..bench.process import BenchJob
 from ..bench.sizes import format_latent, parse_latent
-from ..device import pick_device
+from ..device import pick_device, pick_dtype
 from ..errors import InputError
 from ..markdown import format_table
 from ..weights.atomic import check_writable
@@ -24,7 +24,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> None:
     if args.threads is not None and args.threads < 1:
         raise InputError(f"threads is {args.threads}; it must be at least 1")
     device = pick_device(args.device)
-    dtype = args.dtype or ("bf16" if device.type == "cuda" else "float32")
+    dtype = args.dtype or next(name for name, dtype in DTYPES.items() if dtype is pick_dtype(device))
     if args.gpu_report:
         path = Path(args.gpu_report)
         check_target(path)

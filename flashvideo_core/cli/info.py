@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..checkpoint import holds_fp8, open_weights
 from ..components import read_component_configs
 from ..config import STAGE1, STAGE2, VAE
 from ..device import pick_device, pick_dtype
@@ -55,7 +56,8 @@ def plan_memory(options: PlanOptions) -> Facts:
     draft = DraftSettings.from_defaults(configs["stage1"].defaults, **options.draft)
     refine = RefineSettings.from_defaults(configs["stage2"].defaults, **options.refine)
     free = free_memory(device)
-    plan = plan_run(configs, (draft.frames, *draft.size), refine.size, dtype, device, free)
+    fp8 = [name for name, path in files.items() if holds_fp8(open_weights(path))]
+    plan = plan_run(configs, (draft.frames, *draft.size), refine.size, dtype, device, free, fp8)
     phases = [phase.to_json() for phase in plan]
     return {"device": str(device), "dtype": str(dtype).removeprefix("torch."), "free": free, "phases": phases}
 

@@ -145,7 +145,7 @@ def add_component_options(parser: argparse.ArgumentParser) -> None:
     add("--embeddings", metavar="FILE", help="safetensors with stage1 and stage2 instead of a text encoder")
     add("--text", metavar="FILE", help="word-level text encoder of a tiny model")
     add("--device", help="cpu, cuda, mps (default: the best there is)")
-    add("--dtype", choices=("float32", "bf16", "fp16"), help="(default: bf16 on cuda, else float32)")
+    add("--dtype", choices=("float32", "bf16", "fp16"), help="(default: bf16, or fp16, on cuda, else float32)")
     kernels = ("auto", "fused", "chunked", "sage")
     add("--attention", choices=kernels, help="fused or chunked: exact; sage: quicker (default: auto)")
 

@@ -116,7 +116,7 @@ def add_bench_options(parser: argparse.ArgumentParser) -> None:
     add("--repeats", type=int, default=3, metavar="N", help="rounds, of which the medians (default: 3)")
     add("--threads", type=int, metavar="N", help="of the CPU (default: torch's)")
     add("--device", help="cpu, cuda (default: the best there is)")
-    add("--dtype", choices=("float32", "bf16", "fp16"), help="(default: bf16 on cuda, else float32)")
+    add("--dtype", choices=("float32", "bf16", "fp16"), help="(default: bf16, or fp16, on cuda, else float32)")
 
 
 def add_queue_options(parser: argparse.ArgumentParser) -> None:

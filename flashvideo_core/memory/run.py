@@ -1,6 +1,6 @@
 """The memory plan of a whole run, phase by phase."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +8,7 @@ from torch import nn
 
 from ..config import Config, TransformerConfig, VAEConfig
 from ..dit import Transformer
+from ..fp8 import keep_all_fp8
 from ..sizes import latent_size
 from ..vae import VAE
 from .transformer import plan_branches, transformer_peak
@@ -45,26 +46,29 @@ def plan_run(
     dtype: torch.dtype,
     device: torch.device,
     free: int,
+    fp8: Collection[str] = (),
 ) -> list[PhasePlan]:
     """All phases of a draft and its refinement to `size` (height, width), with `free` bytes.
 
-    configs of the components stage1, stage2 and vae.
+    configs of the components stage1, stage2 and vae; fp8: the stages whose linear layers are kept in it.
     """
     clip, machine = (draft[0], *size), (dtype, device, free)
     return [
-        _plan_stage("stage1", configs["stage1"], draft, dtype.itemsize, free),
+        _plan_stage("stage1", configs["stage1"], draft, dtype, free, "stage1" in fp8),
         _plan_pass("draft_decode", configs["vae"], "decode", draft, *machine),
         _plan_pass("handoff", configs["vae"], "encode", clip, *machine),
-        _plan_stage("stage2", configs["stage2"], clip, dtype.itemsize, free),
+        _plan_stage("stage2", configs["stage2"], clip, dtype, free, "stage2" in fp8),
         _plan_pass("decode", configs["vae"], "decode", clip, *machine),
     ]
 
 
-def _plan_stage(phase: str, config: TransformerConfig, clip: ClipSize, itemsize: int, free: int) -> PhasePlan:
+def _plan_stage(
+    phase: str, config: TransformerConfig, clip: ClipSize, dtype: torch.dtype, free: int, fp8: bool
+) -> PhasePlan:
     latent = latent_size(*clip)
-    weights = weight_bytes(Transformer, config, itemsize)
-    branches = plan_branches(config, latent, itemsize, free - weights)
-    work = transformer_peak(config, branches, latent, itemsize)
+    weights = weight_bytes(Transformer, config, dtype, fp8)
+    branches = plan_branches(config, latent, dtype.itemsize, free - weights, fp8)
+    work = transformer_peak(config, branches, latent, dtype.itemsize, fp8)
     tokens = config.text_length + latent[0] * (latent[1] // config.patch) * (latent[2] // config.patch)
     return PhasePlan(phase, clip, weights, work, tokens=tokens, branches=branches)
 
@@ -79,10 +83,13 @@ def _plan_pass(
     free: int,
 ) -> PhasePlan:
     plan = plan_vae(config, kind, clip, dtype, device, free)
-    return PhasePlan(phase, clip, weight_bytes(VAE, config, dtype.itemsize), plan.peak, split=plan.split)
+    return PhasePlan(phase, clip, weight_bytes(VAE, config, dtype), plan.peak, split=plan.split)
 
 
-def weight_bytes(model: type[nn.Module], config: Config, itemsize: int) -> int:
-    """Bytes of a model's weights, counted on a model without memory."""
+def weight_bytes(model: type[nn.Module], config: Config, dtype: torch.dtype, fp8: bool = False) -> int:
+    """Bytes of a model's weights, linear layers in fp8 or all alike, counted on a model without memory."""
     with torch.device("meta"):
-        return itemsize * sum(parameter.numel() for parameter in model(config).parameters())
+        outline = model(config).to(dtype)
+    if fp8:
+        keep_all_fp8(outline)
+    return sum(parameter.nbytes for parameter in outline.parameters())

@@ -45,7 +45,7 @@ def test_guidance_takes_two_passes_where_memory_asks():
     config, latent = STAGE2, (13, 134, 240)
     one, two = (transformer_peak(config, batch, latent, 2) for batch in (1, 2))
     assert 1.9 < two / one < 2.1 and two < 4.5e9
-    weights = weight_bytes(Transformer, config, 2)
+    weights = weight_bytes(Transformer, config, torch.bfloat16)
     assert [plan_branches(config, latent, 2, (gb << 30) - weights) for gb in (8, 16)] == [1, 2]
 
 
