@@ -14,7 +14,7 @@ from .checkpoint import load_text, load_transformer, load_vae, open_weights
 from .config import TextConfig, TransformerConfig, VAEConfig
 from .device import pick_device, pick_dtype
 from .dit import Transformer
-from .errors import InputError, first_sentence
+from .errors import InputError
 from .kernels import choose_attention
 from .t5 import check_t5, load_t5_encoder
 from .text import make_word_encoder

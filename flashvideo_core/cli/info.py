@@ -56,7 +56,8 @@ def plan_memory(options: PlanOptions) -> Facts:
     draft = DraftSettings.from_defaults(configs["stage1"].defaults, **options.draft)
     refine = RefineSettings.from_defaults(configs["stage2"].defaults, **options.refine)
     free = free_memory(device)
-    fp8 = [name for name, path in files.items() if holds_fp8(open_weights(path))]
+    stages = {name: path for name, path in files.items() if name != "vae"}
+    fp8 = [name for name, path in stages.items() if holds_fp8(open_weights(path, "transformer"))]
     plan = plan_run(configs, (draft.frames, *draft.size), refine.size, dtype, device, free, fp8)
     phases = [phase.to_json() for phase in plan]
     return {"device": str(device), "dtype": str(dtype).removeprefix("torch."), "free": free, "phases": phases}
