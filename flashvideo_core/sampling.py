@@ -87,7 +87,7 @@ def sample_stage2(
     scale = dit.config.latent_scale
     model = bind_options(dit, ref_step, attention, on_block)
     evaluate = make_cond_uncond(model, txt, expand_negative(txt, negative), sequential)
-    x = add_noise(scale * z_ref.float(), noise.float(), zero_snr_sqrt_alphas()[ref_step])
+    x = add_noise(scale * z_ref.float(), noise.float(), float(zero_snr_sqrt_alphas()[ref_step]))
 
     def velocity(x: Tensor, t: float) -> Tensor:
         return apply_cfg(*evaluate(x, 1000 - 1000 * t), cfg)

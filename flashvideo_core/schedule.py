@@ -62,20 +62,27 @@ def stage2_times(steps: int = 4, shift: float = 2.5) -> Tensor:
 
 def add_noise(z: Tensor, noise: Tensor, sqrt_alpha: Tensor | float) -> Tensor:
     """a z + sqrt(1 - a^2) noise; sqrt_alpha is a number or broadcasts to z."""
-    a = torch.as_tensor(sqrt_alpha, dtype=z.dtype, device=z.device)
+    a = as_factor(sqrt_alpha, z)
     return a * z + (1 - a * a).sqrt() * noise
 
 
 def velocity(z: Tensor, noise: Tensor, sqrt_alpha: Tensor | float) -> Tensor:
     """The v that stage 1 predicts: a noise - sqrt(1 - a^2) z."""
-    a = torch.as_tensor(sqrt_alpha, dtype=z.dtype, device=z.device)
+    a = as_factor(sqrt_alpha, z)
     return a * noise - (1 - a * a).sqrt() * z
 
 
 def velocity_to_denoised(x: Tensor, v: Tensor, sqrt_alpha: Tensor | float) -> Tensor:
     """The inverse of both: z = a x - sqrt(1 - a^2) v."""
-    a = torch.as_tensor(sqrt_alpha, dtype=x.dtype, device=x.device)
+    a = as_factor(sqrt_alpha, x)
     return a * x - (1 - a * a).sqrt() * v
+
+
+def as_factor(sqrt_alpha: Tensor | float, x: Tensor) -> Tensor:
+    """On the device and in the dtype of x. A number is written there, where a copy would wait for the device's work."""
+    if isinstance(sqrt_alpha, Tensor):
+        return sqrt_alpha.to(x)
+    return torch.full((), sqrt_alpha, dtype=x.dtype, device=x.device)
 
 
 def check_noise_step(ref_step: int) -> None:

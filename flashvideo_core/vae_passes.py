@@ -1,5 +1,6 @@
 """Frames <-> latents with a pipeline's VAE, whole or split as memory asks (memory/)."""
 
+import torch
 from torch import Tensor
 
 from .components import Pipeline, require_component
@@ -7,6 +8,7 @@ from .device import on_device
 from .handoff import resize_to_target
 from .memory import VAESplit, free_memory, is_tiled, plan_vae_split, tile_overlap
 from .sampling import check_finite
+from .sizes import clip_size
 from .tiling import map_tiles
 from .types import OnTile, ProgressCallback
 from .vae_chunks import ChunkSize
@@ -32,7 +34,8 @@ def decode(
                 lambda tile: vae.decode(tile.to(pipe.device)), z.cpu(), split, tile_overlap(split), (8, 1), on_tile
             )
         else:
-            frames = vae.decode(z.to(pipe.device), callback, phase, chunk_size=ChunkSize(split))
+            frames = torch.empty(1, 3, *clip_size(*z.shape[2:]))  # on the host, group by group
+            vae.decode(z.to(pipe.device), callback, phase, frames, ChunkSize(split))
         frames = to_image_range(frames)
     check_finite(frames.sum(), pipe.dtype)  # of the sum, which needs no mask as large as the clip
     return frames
@@ -77,8 +80,8 @@ def to_model_range(frames: Tensor) -> Tensor:
 
 
 def to_image_range(frames: Tensor) -> Tensor:
-    """[1, 3, F, H, W] in -1..1 -> [F, H, W, 3] in 0..1 on the CPU."""
-    return (frames[0].permute(1, 2, 3, 0).float().cpu() + 1) / 2
+    """[1, 3, F, H, W] in -1..1 -> [F, H, W, 3] in 0..1 on the CPU, in their own memory: a 1080p clip has 1.2 GB."""
+    return frames[0].permute(1, 2, 3, 0).float().cpu().add_(1).div_(2)
 
 
 def crop_to_1080(frames: Tensor) -> Tensor:

@@ -96,7 +96,7 @@ def vae_peak(
     pixels: int | None = None,
 ) -> int:
     """Peak bytes of a pass over a clip (frames, height, width) beside weights and input, with all decoded frames in
-    float32. pixels: of a chunk (vae_chunks.ChunkSize).
+    float32, though a pipeline keeps those on the host. pixels: of a chunk (vae_chunks.ChunkSize).
     """
     traced = min(clip[0], TRACED_FRAMES[kind])
     out = 4 * 3 * (clip[0] - traced) * clip[1] * clip[2] if kind == "decode" else 0
