@@ -27,8 +27,8 @@ def pick_device(name: str | torch.device | None = None) -> torch.device:
 def pick_dtype(device: torch.device) -> torch.dtype:
     """On CUDA bf16, as the released code runs, or fp16 where the card would only emulate it; float32 elsewhere.
 
-    Cards before Ampere have no bf16 units, and compute fp16 many times as fast as float32; ComfyUI asks for the same
-    (`should_use_bf16` in its model_management.py). What overflows in fp16 is said (sampling.check_finite).
+    Cards before Ampere have no bf16 units, and compute fp16 many times as fast as float32; ComfyUI chooses alike
+    (comfy.model_management.should_use_bf16). What overflows in fp16 is said (sampling.check_finite).
     """
     if device.type != "cuda":
         return torch.float32

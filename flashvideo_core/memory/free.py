@@ -12,8 +12,8 @@ USABLE_SHARE = 0.7  # of the free memory; the rest is fragmentation and what oth
 def free_memory(device: torch.device) -> int:
     """Bytes that a pass on this device may take. Raises InputError where nothing tells.
 
-    On a CUDA device what the driver has free, and what torch's allocator holds without using it (ComfyUI counts alike,
-    `get_free_memory` in its model_management.py): freed tensors stay with the allocator, which takes them first.
+    On a CUDA device what the driver has free, and what torch's allocator holds without using it (as
+    comfy.model_management.get_free_memory counts): freed tensors stay with the allocator, which takes them first.
     """
     if device.type != "cuda":
         return available_memory()
