@@ -32,16 +32,26 @@ def chunked_attention(q: Tensor, k: Tensor, v: Tensor, scores: int = 1 << 28) ->
     return torch.cat([plain_attention(chunk, k, v) for chunk in q.split(queries, dim=2)], dim=2)
 
 
-def rope_rotations(t: int, h: int, w: int, device: torch.device | None = None, text: int = 0) -> Tensor:
+def rope_rotations(
+    t: int,
+    h: int,
+    w: int,
+    device: torch.device | None = None,
+    text: int = 0,
+    scale: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    shift: tuple[float, float, float] = (0.0, 0.0, 0.0),
+) -> Tensor:
     """Rotations e^(i angle) of all tokens, complex64 [text + t*h*w, 32], one for each pair of channels.
 
     Positions are integers in the order t, h, w, never scaled with the size (docs/released-model.md 3.3); the `text`
-    tokens before them are not turned.
+    tokens before them are not turned. Another scale and shift (t, h, w) than the released 1 and 0 put token i of an
+    axis at scale * i + shift.
     """
     axes = []
-    for size, dim in zip((t, h, w), _AXIS_DIMS, strict=True):
+    for size, dim, factor, start in zip((t, h, w), _AXIS_DIMS, scale, shift, strict=True):
         theta = 10000.0 ** (-torch.arange(0, dim, 2, dtype=torch.float32, device=device) / dim)
-        axes.append(torch.arange(size, dtype=torch.float32, device=device)[:, None] * theta)
+        positions = factor * torch.arange(size, dtype=torch.float32, device=device) + start
+        axes.append(positions[:, None] * theta)
     at, ah, aw = axes
     angles = torch.cat(
         [

@@ -5,6 +5,7 @@ time embedding. Names: `x` the tokens [B, L, d], of which the first `text` are t
 the video's; `vec` the time embedding [B, e]. Source: docs/released-model.md 3.1-3.5.
 """
 
+import functools
 import math
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from .attention import apply_rope, attention, rope_rotations
 from .chunks import map_chunks, records_gradients, update_chunks
 from .config import HEAD_DIM, TransformerConfig
-from .types import AttentionFn, OnBlock
+from .types import AroundBlock, AttentionFn, OnBlock
 
 CHUNK = 8192  # tokens: enough to keep a GPU busy, and a twelfth of a 1080p clip's
 VIDEO, TEXT = slice(0, 1), slice(1, 2)  # of a modulation [B, 2, d]
@@ -112,23 +113,30 @@ class Transformer(nn.Module):
         attention: AttentionFn = attention,
         on_block: OnBlock | None = None,
         chunk: int = CHUNK,
+        rope: Tensor | None = None,
+        around_block: AroundBlock | None = None,
     ) -> Tensor:
         """The raw network output (objective "v": v; "flow": dx/dt), same shape and dtype as x.
 
         x [B, 16, T, H, W], scaled and noised, H and W even; timestep [B], 0..1000, may be fractional;
         txt [B, l, text_dim]; ref_step 0..999, with a reference only. `attention(q, k, v)` takes and returns
         [B, n, L, 64]; `on_block(i)` is called before block i and may raise to stop. `chunk` tokens are
-        projected at once (chunks.py).
+        projected at once (chunks.py). `rope` [l + T*H*W/4, 32]: other rotations than those of the released positions;
+        `around_block(i, block, x)` is called in place of `block(x)`.
         """
         t, h, w = x.shape[2], x.shape[3] // self.config.patch, x.shape[4] // self.config.patch
         text, vec = txt.shape[1], self.embed_time(timestep, t, ref_step, x.dtype)
-        rope = rope_rotations(t, h, w, x.device, text)
+        rope = rope_rotations(t, h, w, x.device, text) if rope is None else rope
         chunk = None if records_gradients(self, x, txt) else chunk
         x = torch.cat([self.text_embed(txt.to(x.dtype)), self.embed_patches(x)], dim=1)
         for i, block in enumerate(self.blocks):
             if on_block is not None:
                 on_block(i)
-            x = block(x, text, vec, rope, attention, chunk)
+            if around_block is None:
+                x = block(x, text, vec, rope, attention, chunk)
+            else:
+                bound = {"text": text, "vec": vec, "rope": rope, "attention": attention, "chunk": chunk}
+                x = around_block(i, functools.partial(block, **bound), x)
         shift, scale = self.head_modulation(F.silu(vec))[:, None].chunk(2, dim=-1)
         x = self.head(modulate(self.head_norm(self.norm_out(x[:, text:])), 0, shift, scale))
         p = self.config.patch

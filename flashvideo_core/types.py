@@ -17,6 +17,12 @@ AttentionFn = Callable[[Tensor, Tensor, Tensor], Tensor]
 OnBlock = Callable[[int], None]
 """on_block(i) is called before transformer block i; raising in it stops the run."""
 
+BlockFn = Callable[[Tensor], Tensor]
+"""One transformer block with everything but its tokens [B, L, d] bound; it may write into them."""
+
+AroundBlock = Callable[[int, BlockFn, Tensor], Tensor]
+"""around_block(i, block, x) -> tokens like x, in place of block(x) for transformer block i."""
+
 OnStep = Callable[[int, Tensor], None]
 """on_step(i, denoised) is called after evaluation i of a sampler with its estimate of the clean latent."""
 

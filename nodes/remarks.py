@@ -28,6 +28,16 @@ def training_range_remark(config: TransformerConfig, size: tuple[int, int], fram
     )
 
 
+def replaced_flow_remark(flow: object, shift: float, noise_step: int) -> str | None:
+    """On the model_sampling that a node before Stage 2 has set, whose numbers those of Stage 2 replace.
+
+    None if there is none, or they are equal.
+    """
+    if flow is None or (getattr(flow, "shift", None), getattr(flow, "ref_step", None)) == (shift, noise_step):
+        return None
+    return f"shift {shift:g} and noise_step {noise_step} of this node replace what a ModelSampling or Flow node set"
+
+
 def adjustment_remark(images: Tensor | None, wanted: tuple[int, int] | None, size: tuple[int, int]) -> str | None:
     """On a wanted size (height, width) that was floored, and on images [F, H, W, C] whose number is trimmed.
 

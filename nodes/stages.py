@@ -18,7 +18,7 @@ from .inputs import (
     side_input,
     steps_input,
 )
-from .remarks import remark, training_range_remark
+from .remarks import remark, replaced_flow_remark, training_range_remark
 
 CUSTOM = "custom"
 DRAFT_SIZES = {"released 480x256": (256, 480), "16:9 480x272": (272, 480), "tiny 96x64": (64, 96)}  # height, width
@@ -132,7 +132,9 @@ class FlashVideoStage2(io.ComfyNode):
         remark(cls, training_range_remark(config, (height, width), 4 * z.shape[2] - 3))
         values |= {"height": height, "width": width, "ref_step": noise_step}
         settings = RefineSettings.from_defaults(config.defaults, **values)
-        return io.NodeOutput({**latent, "samples": refine_latents(model, positive, negative, z, settings)})
+        remark(cls, replaced_flow_remark(model.object_patches.get("model_sampling"), settings.shift, noise_step))
+        refined = refine_latents(model, positive, negative, z, settings, latent.get("noise_mask"))
+        return io.NodeOutput({**latent, "samples": refined})
 
 
 NODES = [FlashVideoStage1, FlashVideoStage2]

@@ -30,9 +30,11 @@ from ...flashvideo_core.config import TransformerConfig
 from ...flashvideo_core.errors import InputError
 from ...flashvideo_core.memory import transformer_peak
 from ...flashvideo_core.sampling import check_finite
-from .flow import FlowFromReference
+from .flow import FlowFromReference, VelocityTable
 from .network import Network
+from .patches import check_patches
 from .preview import StageLatent
+from .suitability import add_checks
 from .types import Options
 
 
@@ -41,6 +43,7 @@ class StageModel(comfy.model_base.BaseModel):
 
     def apply_model(self, x: Tensor, t: Tensor, *args, transformer_options: Options | None = None, **kwargs) -> Tensor:
         transformer_options = transformer_options or {}
+        check_patches(transformer_options, self.diffusion_model.config)
         out = super().apply_model(x, t, *args, transformer_options=transformer_options, **kwargs)
         sigmas = transformer_options.get("sample_sigmas")
         if sigmas is not None and float(t[0]) == float(sigmas[0]):
@@ -64,6 +67,7 @@ class Stage1(StageModel):
 
     def __init__(self, model_config: "StageConfig", device: torch.device | None = None):
         super().__init__(model_config, comfy.model_base.ModelType.V_PREDICTION, device, Network)
+        self.model_sampling = VelocityTable(model_config)
 
 
 class Stage2(StageModel):
@@ -71,14 +75,11 @@ class Stage2(StageModel):
 
     def __init__(self, model_config: "StageConfig", device: torch.device | None = None):
         super().__init__(model_config, comfy.model_base.ModelType.FLOW, device, Network)
-        defaults = self.diffusion_model.config.defaults
-        self.model_sampling = FlowFromReference(defaults.shift, defaults.ref_step)
+        self.model_sampling = FlowFromReference(model_config)
 
     def extra_conds(self, **kwargs) -> dict[str, comfy.conds.CONDRegular]:
-        out = super().extra_conds(**kwargs)
-        default = self.diffusion_model.config.defaults.ref_step  # where another node replaced model_sampling
-        out["ref_step"] = comfy.conds.CONDConstant(getattr(self.model_sampling, "ref_step", default))
-        return out
+        ref_step = getattr(self.model_sampling, "ref_step", None)  # None: another node's, refused when sampling starts
+        return super().extra_conds(**kwargs) | {"ref_step": comfy.conds.CONDConstant(ref_step)}
 
     def scale_latent_inpaint(self, sigma: Tensor, noise: Tensor, latent_image: Tensor, **kwargs) -> Tensor:
         return self.model_sampling.noise_scaling(sigma, noise, latent_image)
@@ -129,6 +130,7 @@ def load_model(
         model.to(offload_device)
     model.load_model_weights(build_state_dict(weights, dtype), assign=patcher.is_dynamic())
     patcher.cached_patcher_init = (load_model, (path, model_options))
+    add_checks(patcher)
     return patcher
 
 

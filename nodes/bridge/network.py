@@ -3,7 +3,6 @@
 import functools
 
 import comfy.ldm.common_dit
-import comfy.ldm.modules.attention
 import comfy.model_management as mm
 import comfy.model_prefetch
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from ...flashvideo_core.config import TransformerConfig
 from ...flashvideo_core.dit import Transformer
+from .patches import bind_blocks, run_attention, scaled_rope
 from .types import Options
 
 
@@ -31,6 +31,7 @@ class Network(Transformer):
     ):
         super().__init__(config, operations, device=device, dtype=dtype)
         self.dtype = dtype
+        self.in_channels = config.latent_channels  # asked for by ComfyUI's nodes
 
     def forward(
         self,
@@ -43,6 +44,8 @@ class Network(Transformer):
     ) -> Tensor:
         transformer_options = transformer_options or {}
         wrappers = get_all_wrappers(WrappersMP.DIFFUSION_MODEL, transformer_options)
+        if wrappers:  # EasyCache writes into x, which in float32 is the sampler's own state
+            x = x.clone()
         executor = WrapperExecutor.new_class_executor(self._forward, self, wrappers)
         return executor.execute(x, timestep, context, ref_step, transformer_options, **kwargs)
 
@@ -57,23 +60,27 @@ class Network(Transformer):
     ) -> Tensor:
         height, width = x.shape[-2:]
         x = comfy.ldm.common_dit.pad_to_patch_size(x, (1, self.config.patch, self.config.patch))
-        attention = functools.partial(run_attention, transformer_options=transformer_options)
-        queue = comfy.model_prefetch.make_prefetch_queue(list(self.blocks), x.device, transformer_options)
+        frames, h, w = x.shape[2], x.shape[3] // self.config.patch, x.shape[4] // self.config.patch
+        text, total = context.shape[1], context.shape[1] + frames * h * w
+        options = transformer_options | {"block_type": "double", "total_blocks": len(self.blocks)}
+        options |= {"block_index": 0, "img_slice": [text, total]}
+        queue = comfy.model_prefetch.make_prefetch_queue(list(self.blocks), x.device, options)
 
         def on_block(i: int) -> None:
+            options["block_index"] = i
             if not torch.compiler.is_compiling():
                 mm.throw_exception_if_processing_interrupted()
                 comfy.model_prefetch.prefetch_queue_pop(queue, x.device, self.blocks[i])
 
-        out = super().forward(x, timestep, context, ref_step, attention=attention, on_block=on_block)
+        out = super().forward(
+            x,
+            timestep,
+            context,
+            ref_step,
+            attention=functools.partial(run_attention, options=options),
+            on_block=on_block,
+            rope=scaled_rope(options, frames, h, w, x.device, text),
+            around_block=bind_blocks(options, text),
+        )
         comfy.model_prefetch.prefetch_queue_pop(queue, x.device, None)
         return (-out if self.config.objective == "flow" else out)[..., :height, :width]
-
-
-def run_attention(q: Tensor, k: Tensor, v: Tensor, transformer_options: Options) -> Tensor:
-    """ComfyUI's attention of choice on [B, heads, L, 64]; its plain output is [B, L, heads * 64]."""
-    heads = q.shape[1]
-    out = comfy.ldm.modules.attention.optimized_attention(
-        q, k, v, heads, skip_reshape=True, transformer_options=transformer_options
-    )
-    return out.unflatten(-1, (heads, -1)).transpose(1, 2)

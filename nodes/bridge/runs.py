@@ -23,22 +23,31 @@ def sample_drafts(
 
 
 def refine_latents(
-    model: Model, positive: Conditioning, negative: Conditioning | None, latents: Tensor, settings: RefineSettings
+    model: Model,
+    positive: Conditioning,
+    negative: Conditioning | None,
+    latents: Tensor,
+    settings: RefineSettings,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Refined latents of reference latents [B, 16, T, H, W], both in VAE units; item i has the seed + i.
 
-    The size is that of the latents.
+    The size is that of the latents. mask: ComfyUI's noise_mask in any of its shapes, 0 where the reference stays.
     """
     model = set_flow(model, settings.shift, settings.ref_step)
     guider = Guider(model, positive, negative, settings.cfg, "constant")
-    return sample_each(model, guider, latents, settings.seed, settings.steps)
+    return sample_each(model, guider, latents, settings.seed, settings.steps, mask)
 
 
-def sample_each(model: Model, guider: Guider, latents: Tensor, seed: int, steps: int) -> Tensor:
+def sample_each(
+    model: Model, guider: Guider, latents: Tensor, seed: int, steps: int, mask: Tensor | None = None
+) -> Tensor:
     """Samples the items of a batch one after the other, so that each equals the same item made alone."""
     sigmas, callbacks, out = make_sigmas(model, steps), make_sampler_callbacks(model, len(latents), steps), []
-    quiet = not comfy.utils.PROGRESS_BAR_ENABLED
-    for i, (z, callback) in enumerate(zip(latents.split(1), callbacks, strict=True)):
+    quiet, masks = not comfy.utils.PROGRESS_BAR_ENABLED, [None] * len(latents)
+    if mask is not None:
+        masks = comfy.utils.reshape_mask(mask, latents.shape).split(1)
+    for i, (z, item_mask, callback) in enumerate(zip(latents.split(1), masks, callbacks, strict=True)):
         noise, item_seed = make_draw_noise(seed + i)(z), (seed + i) % 2**64
-        out.append(guider.sample(noise, z, make_sampler(model), sigmas, None, callback, quiet, item_seed))
+        out.append(guider.sample(noise, z, make_sampler(model), sigmas, item_mask, callback, quiet, item_seed))
     return torch.cat(out).to(device=mm.intermediate_device(), dtype=mm.intermediate_dtype())

@@ -80,6 +80,10 @@ def check_timesteps(found: list[int], wanted: list[int]) -> None:
         )
 
 
+class ScheduledCfg(float):
+    """A cfg that the guidance changes with the timestep; a plain number in its place (CFG Override) is left alone."""
+
+
 class Guider(comfy.samplers.CFGGuider):
     """Classifier-free guidance whose scale may follow the timestep, as in released stage 1; "constant" is plain CFG."""
 
@@ -89,10 +93,13 @@ class Guider(comfy.samplers.CFGGuider):
         self.set_cfg(cfg)
         self.cfg_schedule = find_cfg_schedule(guidance)
 
+    def set_cfg(self, cfg: float) -> None:
+        super().set_cfg(ScheduledCfg(cfg))
+
     def predict_noise(self, x: Tensor, timestep: Tensor, model_options: Options, seed: int | None = None) -> Tensor:
         steps = len(model_options["transformer_options"]["sample_sigmas"]) - 1
         t = float(self.inner_model.model_sampling.timestep(timestep)[0])
-        scale = self.cfg_schedule(self.cfg, t, steps)
+        scale = self.cfg_schedule(self.cfg, t, steps) if isinstance(self.cfg, ScheduledCfg) else self.cfg
         negative, positive = self.conds["negative"], self.conds["positive"]
         return comfy.samplers.sampling_function(
             self.inner_model, x, timestep, negative, positive, scale, model_options, seed
@@ -131,6 +138,8 @@ def make_sigmas(model: Model, steps: int) -> Tensor:
 def set_flow(model: Model, shift: float, noise_step: int) -> Model:
     """A clone of the stage-2 model with another time shift and noise step of the reference."""
     get_config(model, stage=2)
-    patched = model.clone()
-    patched.add_object_patch("model_sampling", FlowFromReference(shift, noise_step))
+    patched, flow = model.clone(), FlowFromReference(model.model.model_config)
+    flow.set_parameters(shift=shift)
+    flow.set_ref_step(noise_step)
+    patched.add_object_patch("model_sampling", flow)
     return patched

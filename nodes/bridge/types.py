@@ -1,8 +1,9 @@
 """What travels over ComfyUI's sockets, and the callbacks of its samplers, for annotations."""
 
-from typing import Any, Protocol, TypedDict
+from typing import Any, NotRequired, Protocol, TypedDict
 
 import comfy.model_patcher
+import comfy.samplers
 import comfy.sd
 from torch import Tensor
 
@@ -24,12 +25,39 @@ Options = dict[str, Any]
 
 
 class Latent(TypedDict):
-    """LATENT: samples [B, 16, T, H, W] in VAE units. ComfyUI's own nodes may put masks and the like beside it."""
+    """LATENT: samples [B, 16, T, H, W] in VAE units, and where Set Latent Noise Mask has put one, the mask.
+
+    ComfyUI's own nodes may put more beside them.
+    """
 
     samples: Tensor
+    noise_mask: NotRequired[Tensor]
 
 
 class SamplerCallback(Protocol):
     """What ComfyUI's samplers call after each evaluation, with the scaled latents of the model."""
 
     def __call__(self, step: int, denoised: Tensor, x: Tensor, total: int, /) -> None: ...
+
+
+class StepCallback(Protocol):
+    """What ComfyUI's sampler functions call after each evaluation: {"i", "x", "sigma", "denoised", ...}."""
+
+    def __call__(self, step: Options, /) -> None: ...
+
+
+class SamplerFunction(Protocol):
+    """One of ComfyUI's sampler functions: from the state x at sigmas[0] to that at the last of sigmas."""
+
+    __name__: str
+
+    def __call__(
+        self,
+        model: comfy.samplers.KSamplerX0Inpaint,
+        x: Tensor,
+        sigmas: Tensor,
+        extra_args: Options,
+        callback: StepCallback,
+        disable: bool,
+        **options: Any,
+    ) -> Tensor: ...
