@@ -18,6 +18,7 @@ from .flow import FlowFromReference
 from .types import Options, SamplerFunction, StepCallback
 
 WITHOUT_NOISE = {"sample_res_multistep", "sample_res_multistep_cfg_pp"}  # take a noise_sampler and never call it
+NO_FLOW = {"sample_ddpm", "sample_res_multistep_ancestral"}  # add noise to a state that is never scaled down
 
 
 class NoiseFlow(comfy.model_sampling.ModelSamplingDiscreteFlow, comfy.model_sampling.CONST):
@@ -72,7 +73,7 @@ def center_stochastic(sampler: comfy.samplers.Sampler) -> comfy.samplers.Sampler
     name = function.__name__
     if name in WITHOUT_NOISE:
         return sampler
-    if name == "sample_ddpm" or name.endswith("_cfg_pp"):
+    if name in NO_FLOW or name.endswith("_cfg_pp"):
         raise InputError(
             f"the sampler {name.removeprefix('sample_')} adds noise in a way that does not suit the flow of stage 2; "
             "use euler, as released"

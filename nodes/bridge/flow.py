@@ -19,7 +19,7 @@ class VelocityTable(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_samp
     """v-prediction on the 1000-entry table with zero terminal SNR; ComfyUI's own, which says what it lacks."""
 
     def __getattr__(self, name: str) -> object:
-        if name == "shift":  # asked for by ModelNoiseScale
+        if name in ("shift", "set_parameters", "set_noise_scale"):  # asked for by ModelNoiseScale
             raise NoFlowError("stage 1 has a noise schedule of its own, no shift and no noise scale; remove that node")
         return super().__getattr__(name)
 

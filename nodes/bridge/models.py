@@ -32,7 +32,7 @@ from ...flashvideo_core.memory import transformer_peak
 from ...flashvideo_core.sampling import check_finite
 from .flow import FlowFromReference, VelocityTable
 from .network import Network
-from .patches import check_patches
+from .patches import check_conditioning, check_patches
 from .preview import StageLatent
 from .suitability import add_checks
 from .types import Options
@@ -51,11 +51,17 @@ class StageModel(comfy.model_base.BaseModel):
         return out
 
     def extra_conds(self, **kwargs) -> dict[str, comfy.conds.CONDRegular]:
+        check_conditioning(kwargs, self.diffusion_model.config)
         out = super().extra_conds(**kwargs)
         txt = kwargs.get("cross_attn")
         if txt is not None:  # CONDRegular: unlike CONDCrossAttn it never repeats tokens to a common length
             out["c_crossattn"] = comfy.conds.CONDRegular(txt[:, : self.diffusion_model.config.text_length])
         return out
+
+    def resize_cond_for_context_window(
+        self, cond_key: str, cond_value: comfy.conds.CONDRegular, *args, **kwargs
+    ) -> comfy.conds.CONDRegular:
+        return cond_value  # text has no axis that windows cut, whatever its length
 
     def memory_required(self, input_shape: Sequence[int], cond_shapes: Options | None = None) -> float:
         config, itemsize = self.diffusion_model.config, mm.dtype_size(self.get_dtype_inference())
@@ -97,7 +103,10 @@ class StageConfig(comfy.supported_models_base.BASE):
         super().__init__({"config": weights.config})
 
     def get_model(self, state_dict, prefix="", device=None) -> StageModel:
-        return (Stage1 if self.unet_config["config"].objective == "v" else Stage2)(self, device)
+        config = self.unet_config["config"]
+        model = (Stage1 if config.objective == "v" else Stage2)(self, device)
+        self.unet_config["model_channels"] = config.hidden  # asked for by FreeU, whose patches are then refused by name
+        return model
 
 
 class ModelOptions(TypedDict, total=False):

@@ -17,6 +17,7 @@ from .types import Options
 
 AXES = ("t", "y", "x")
 HONOURED = {"attn1_output_patch"}
+FOREIGN_CONDITIONING = ("control", "reference_latents", "concat_latent_image")
 
 
 def check_patches(options: Options, config: TransformerConfig) -> None:
@@ -39,6 +40,16 @@ def check_patches(options: Options, config: TransformerConfig) -> None:
     check_blocks(blocks, "dit" in replaced, "Skip Layer Guidance (double_layers)", config)
     stg = options.get("stg_self_attn_blocks")
     check_blocks(set(stg or ()), bool(stg), "Spatio-Temporal Guidance (blocks)", config)
+
+
+def check_conditioning(options: Options, config: TransformerConfig) -> None:
+    """Raises InputError for what nodes attach to a prompt and this transformer does not take: it would be ignored."""
+    foreign = sorted(name for name in FOREIGN_CONDITIONING if options.get(name) is not None)
+    if foreign:
+        raise InputError(
+            f"a node put {', '.join(foreign)} into the prompt's conditioning; stage {config.stage} takes text "
+            "alone, and a clip to start from goes through FlashVideo Hand-off"
+        )
 
 
 def check_blocks(blocks: set[int], wanted: bool, node: str, config: TransformerConfig) -> None:

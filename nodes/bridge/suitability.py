@@ -8,13 +8,19 @@ import comfy.model_patcher
 import comfy.model_sampling
 import comfy.samplers
 from comfy.patcher_extension import WrapperExecutor, WrappersMP
+from comfy_execution.utils import get_executing_context
 from torch import Tensor
 
 from ...flashvideo_core.config import TransformerConfig
 from ...flashvideo_core.errors import InputError
 from .centered import center_stochastic
 from .flow import FlowFromReference
+from .progress import notify
 from .types import Options, SamplerCallback
+
+AXES, AXES_TEXT = (2, 3, 4), "2 (time), 3 (height) or 4 (width)"
+NOISE = 5.0  # a sigma at which a clip of deviation 1 is covered by noise
+WEAK_SAMPLERS = {"sample_heun": "heun", "sample_dpm_2_ancestral": "dpm_2_ancestral", "sample_unipc": "uni_pc"}
 
 
 def add_checks(patcher: comfy.model_patcher.ModelPatcher) -> None:
@@ -37,7 +43,9 @@ def sample_checked(
     model, config = guider.inner_model, guider.inner_model.diffusion_model.config
     check_model_sampling(model.model_sampling, config)
     check_merge(guider.model_patcher, config)
-    check_cache(extra_args["model_options"].get("transformer_options", {}), config)
+    check_options(extra_args["model_options"], config)
+    check_sigmas(sigmas, config)
+    warn(find_weakness(executor.class_obj, model.model_sampling, config))
     if config.objective == "flow":
         sampler = center_stochastic(executor.class_obj)
         executor = WrapperExecutor.new_class_executor(sampler.sample, sampler, executor.wrappers, executor.idx)
@@ -48,10 +56,7 @@ def check_model_sampling(sampling: object, config: TransformerConfig) -> None:
     """Raises InputError for the sampling of another kind of model, which a ModelSampling node has put in place."""
     table, v = comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.V_PREDICTION
     if config.objective == "flow":
-        fits, advice = (
-            isinstance(sampling, FlowFromReference),
-            "shift and noise step are set in FlashVideo Stage 2 Flow",
-        )
+        fits, advice = isinstance(sampling, FlowFromReference), "FlashVideo Stage 2 Flow sets shift and noise step"
         what = "starts from its noised reference"
     else:
         fits, what = isinstance(sampling, table) and isinstance(sampling, v), "predicts v on a table of 1000 timesteps"
@@ -77,10 +82,48 @@ def check_merge(patcher: comfy.model_patcher.ModelPatcher, config: TransformerCo
             )
 
 
-def check_cache(options: Options, config: TransformerConfig) -> None:
-    """Raises InputError for a cache of the guided result on stage 1, whose state changes its scale with every step."""
-    if config.objective == "v" and getattr(options.get("easycache"), "name", None) == "LazyCache":
+def check_options(options: Options, config: TransformerConfig) -> None:
+    """Raises InputError for model_options that give noise or change nothing: a cache, windows over no axis."""
+    cache = options.get("transformer_options", {}).get("easycache")
+    if config.objective == "v" and getattr(cache, "name", None) == "LazyCache":
         raise InputError(
             "LazyCache keeps the change that guidance made to a state whose scale falls from 4500 to 0 in stage 1; "
             "use EasyCache, which keeps the network's own"
         )
+    windows = options.get("context_handler")
+    axis, anchored = getattr(windows, "dim", 2), getattr(windows, "causal_window_fix", False)
+    if axis not in AXES:
+        raise InputError(f"Context Windows has dim {axis}, which no window cuts here; take {AXES_TEXT}")
+    if axis != 2 and anchored:
+        raise InputError("Context Windows over height or width needs causal_window_fix off: it repeats a row or column")
+
+
+def check_sigmas(sigmas: Tensor, config: TransformerConfig) -> None:
+    """Raises InputError if stage 1 jumps to the clip from nothing but noise."""
+    if config.objective == "v" and len(sigmas) > 2 and float(sigmas[-1]) == 0 and float(sigmas[-2]) > NOISE:
+        raise InputError(
+            f"these sigmas end {float(sigmas[-2]):.0f}, 0: stage 1 would never see more than noise; "
+            "take the scheduler sgm_uniform or simple, or FlashVideo Sigmas"
+        )
+
+
+def find_weakness(sampler: object, sampling: object, config: TransformerConfig) -> str | None:
+    """What is known to cost quality in stage 1, as seen with the embedded model; None if nothing is."""
+    if config.objective == "flow":
+        return None
+    name = getattr(getattr(sampler, "sampler_function", None), "__name__", "")
+    if name in WEAK_SAMPLERS:
+        return (
+            f"{WEAK_SAMPLERS[name]} does not suit stage 1, whose first step falls from sigma 4518 to about 100: expect "
+            "blur or wrong colours; dpmpp_2m_sde, dpmpp_2m and euler suit it"
+        )
+    if not getattr(sampling, "zsnr", True) and name:
+        return "without zsnr stage 1 starts at sigma 15, which it has not learnt to start from; switch zsnr on"
+    return None
+
+
+def warn(text: str | None) -> None:
+    """Shows a text in the log and under the node that samples; None shows nothing."""
+    if text is not None:
+        context = get_executing_context()
+        notify(text, context.node_id if context else None)

@@ -2,7 +2,8 @@
 
     python tests/comfyui/checks RESULTS.json [name ...]
 
-Every function check_* of the files here is one check; the results file gets {"name": null or the traceback}.
+Every function check_* of the files here is one check, and so is every entry of a table CASES. The results file gets
+{"name": null or the traceback}.
 """
 
 import importlib
@@ -31,6 +32,7 @@ def find_checks() -> dict[str, Callable[[], None]]:
     for path in sorted(FOLDER.glob("[a-z]*.py")):
         module = importlib.import_module(f"checks.{path.stem}")
         found |= {name: value for name, value in vars(module).items() if name.startswith("check_")}
+        found |= getattr(module, "CASES", {})
     return found
 
 

@@ -1,0 +1,37 @@
+"""ComfyUI's nodes around our MODEL: every row of core_table.py, each against the same sampling by hand.
+
+A scenario makes the patched MODEL and, where the node works, the denoiser that it should amount to.
+"""
+
+from collections.abc import Callable
+
+from core_table import ROWS, Row
+
+from . import core_guidance, core_models, core_patches
+from .by_hand import Scenario, count_passes, euler, make_case, sample
+from .setting import assert_close, raises
+
+SCENARIOS: dict[str, Scenario] = core_guidance.SCENARIOS | core_patches.SCENARIOS | core_models.SCENARIOS
+
+
+def run(row: Row, stage: int) -> None:
+    case = make_case(stage, row.mask, row.scheduler)
+    if row.verdict == "refused":
+        with raises(ValueError, row.note):
+            sample(case, SCENARIOS[row.node](case)[0])
+        return
+    model, denoiser = SCENARIOS[row.node](case)
+    with count_passes(model) as passes:
+        got = sample(case, model)
+    assert sum(passes) == row.passes, passes
+    assert_close(got, euler(case, denoiser), row.tolerance)
+    plain = sample(make_case(stage), case.model)
+    changed = float((got - plain).abs().max() / plain.abs().max())
+    assert (changed > 10 * row.tolerance) != row.same, f"differs from the unpatched result by {changed:.1e}"
+
+
+CASES: dict[str, Callable[[], None]] = {
+    name: (lambda row=row, stage=stage: run(row, stage))
+    for row in ROWS
+    for name, stage in zip(row.names, row.stages, strict=True)
+}
