@@ -18,7 +18,8 @@ from .flow import FlowFromReference
 from .types import Options, SamplerFunction, StepCallback
 
 WITHOUT_NOISE = {"sample_res_multistep", "sample_res_multistep_cfg_pp"}  # take a noise_sampler and never call it
-NO_FLOW = {"sample_ddpm", "sample_res_multistep_ancestral"}  # add noise to a state that is never scaled down
+NO_FLOW = {"sample_ddpm", "sample_res_multistep_ancestral"}  # add noise to a state that they never scale down
+UNFINISHED = {"dpm_fast_function", "dpm_adaptive_function"}  # end at the last sigma above 0, of 4 steps at 0.45
 
 
 class NoiseFlow(comfy.model_sampling.ModelSamplingDiscreteFlow, comfy.model_sampling.CONST):
@@ -68,9 +69,11 @@ class CenteredModel:
 def center_stochastic(sampler: comfy.samplers.Sampler) -> comfy.samplers.Sampler:
     """The sampler for stage 2: itself if it adds no noise, else its centered form. Raises InputError for no flow's."""
     function = getattr(sampler, "sampler_function", None)
+    name = getattr(function, "__name__", "")
+    if name in UNFINISHED:
+        raise InputError(f"{name.removesuffix('_function')} stops before stage 2 is done; use euler, as released")
     if function is None or "noise_sampler" not in inspect.signature(function).parameters:
         return sampler
-    name = function.__name__
     if name in WITHOUT_NOISE:
         return sampler
     if name in NO_FLOW or name.endswith("_cfg_pp"):

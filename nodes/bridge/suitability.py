@@ -20,6 +20,8 @@ from .types import Options, SamplerCallback
 
 AXES, AXES_TEXT = (2, 3, 4), "2 (time), 3 (height) or 4 (width)"
 NOISE = 5.0  # a sigma at which a clip of deviation 1 is covered by noise
+JUMP = (1000.0, 25.0)  # a first step from above the one to below the other
+UNFINISHED = {"dpm_fast_function": "dpm_fast", "dpm_adaptive_function": "dpm_adaptive"}
 WEAK_SAMPLERS = {"sample_heun": "heun", "sample_dpm_2_ancestral": "dpm_2_ancestral", "sample_unipc": "uni_pc"}
 
 
@@ -45,7 +47,7 @@ def sample_checked(
     check_merge(guider.model_patcher, config)
     check_options(extra_args["model_options"], config)
     check_sigmas(sigmas, config)
-    warn(find_weakness(executor.class_obj, model.model_sampling, config))
+    warn(find_weakness(executor.class_obj, sigmas, model.model_sampling, config))
     if config.objective == "flow":
         sampler = center_stochastic(executor.class_obj)
         executor = WrapperExecutor.new_class_executor(sampler.sample, sampler, executor.wrappers, executor.idx)
@@ -107,17 +109,26 @@ def check_sigmas(sigmas: Tensor, config: TransformerConfig) -> None:
         )
 
 
-def find_weakness(sampler: object, sampling: object, config: TransformerConfig) -> str | None:
-    """What is known to cost quality in stage 1, as seen with the embedded model; None if nothing is."""
+def find_weakness(sampler: object, sigmas: Tensor, sampling: object, config: TransformerConfig) -> str | None:
+    """What is known to cost quality with ComfyUI's samplers, as seen with the embedded model; None if nothing is."""
+    name = getattr(getattr(sampler, "sampler_function", None), "__name__", "")
+    if name == "sample_lcm":
+        return "lcm is for weights distilled for it: others get blurred"
     if config.objective == "flow":
         return None
-    name = getattr(getattr(sampler, "sampler_function", None), "__name__", "")
+    if name in UNFINISHED:
+        return f"{UNFINISHED[name]} stops at the last sigma above 0 and leaves that noise; dpmpp_2m and euler end at 0"
     if name in WEAK_SAMPLERS:
         return (
             f"{WEAK_SAMPLERS[name]} does not suit stage 1, whose first step falls from sigma 4518 to about 100: expect "
             "blur or wrong colours; dpmpp_2m_sde, dpmpp_2m and euler suit it"
         )
-    if not getattr(sampling, "zsnr", True) and name:
+    if name and float(sigmas[0]) > JUMP[0] and float(sigmas[1]) < JUMP[1]:
+        return (
+            f"stage 1's first step falls to sigma {float(sigmas[1]):.0f} at once, which costs colour and contrast: "
+            "take 15 steps or more of sgm_uniform or simple"
+        )
+    if name and not getattr(sampling, "zsnr", True):
         return "without zsnr stage 1 starts at sigma 15, which it has not learnt to start from; switch zsnr on"
     return None
 

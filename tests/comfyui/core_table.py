@@ -12,10 +12,10 @@ class Row:
     stages: tuple[int, ...]
     verdict: str  # works, refused
     passes: int | None = None  # evaluations of the network in the check; None where refused
-    note: str = ""  # for users; of a refused row, words of the sentence
+    note: str = ""  # for users
+    says: str = ""  # words of the sentence with which it is refused
     same: bool = False  # the result is that of the unpatched model
     mask: bool = False  # with a noise mask
-    scheduler: str = "simple"
     tolerance: float = 5e-5  # largest error over largest value
 
     @property
@@ -23,12 +23,17 @@ class Row:
         return [f"{self.node} on stage {stage}" for stage in self.stages]
 
 
+def refused(node: str, stages: tuple[int, ...], says: str, note: str) -> Row:
+    return Row(node, stages, "refused", None, note, says)
+
+
 BOTH, ONE, TWO = (1, 2), (1,), (2,)
+SET_FLOW = "stage 2: FlashVideo Stage 2 Flow"
 
 ROWS = [
-    Row("EasyCache", ONE, "works", 6, "half of 51 evaluations at a threshold of 0.2 to 0.3"),
+    Row("EasyCache", ONE, "works", 6, "see above"),
     Row("EasyCache", TWO, "works", 4, "needs two evaluations before it can skip one; stage 2 has four"),
-    Row("LazyCache", ONE, "refused", note="use EasyCache"),
+    refused("LazyCache", ONE, "use EasyCache", "EasyCache"),
     Row("LazyCache", TWO, "works", 4, "coarser than EasyCache"),
     Row("CFG Override", BOTH, "works", 6, "a fixed scale, under the released guidance too; 1 costs one branch"),
     Row("CFG-Zero*", BOTH, "works", 8),
@@ -41,40 +46,39 @@ ROWS = [
     Row("Tangential Damping CFG", TWO, "works", 8),
     Row("Positive-Biased Guidance", BOTH, "works", 8),
     Row("Skip Layer Guidance (DiT)", BOTH, "works", 12, "double_layers: stage 1 has 0 to 41, stage 2 has 0 to 29"),
-    Row("Skip Layer Guidance (DiT), no such block", BOTH, "refused", note="has the blocks 0 to 1"),
+    refused("Skip Layer Guidance (DiT), no such block", BOTH, "has the blocks 0 to 1", "names them"),
     Row("Skip Layer Guidance (DiT, Simple)", BOTH, "works", 8),
     Row("LTXV Spatio-Temporal Guidance (STG)", BOTH, "works", 12, "blocks as in Skip Layer Guidance"),
-    Row("LTXV Spatio-Temporal Guidance (STG), no such block", BOTH, "refused", note="has the blocks 0 to 1"),
+    refused("LTXV Spatio-Temporal Guidance (STG), no such block", BOTH, "has the blocks 0 to 1", "names them"),
     Row("Normalized Attention Guidance", BOTH, "works", 8, "where both branches fit in one batch"),
-    Row("Perturbed-Attention Guidance", BOTH, "refused", note="Spatio-Temporal Guidance (STG) perturbs"),
-    Row("Self-Attention Guidance", BOTH, "refused", note="Spatio-Temporal Guidance (STG) perturbs"),
+    refused("Perturbed-Attention Guidance", BOTH, "Spatio-Temporal Guidance (STG) perturbs", "STG"),
+    refused("Self-Attention Guidance", BOTH, "Spatio-Temporal Guidance (STG) perturbs", "STG"),
     Row("ScaleROPE", BOTH, "works", 8),
-    Row("HyperTile", BOTH, "refused", note="patches attn1_patch"),
-    Row("Token Merging", BOTH, "refused", note="patches attn1_patch"),
-    Row("FreeU", BOTH, "refused", note="patches output_block_patch"),
-    Row("PatchModelAddDownscale", BOTH, "refused", note="patches input_block_patch"),
-    Row("Apply ControlNet", BOTH, "refused", note="put control into"),
-    Row("ReferenceLatent", BOTH, "refused", note="put reference_latents into"),
-    Row("InpaintModelConditioning", BOTH, "refused", note="put concat_latent_image into"),
+    refused("HyperTile", BOTH, "patches attn1_patch", "for U-Nets"),
+    refused("Token Merging", BOTH, "patches attn1_patch", "for U-Nets"),
+    refused("FreeU", BOTH, "patches output_block_patch", "for U-Nets"),
+    refused("PatchModelAddDownscale", BOTH, "patches input_block_patch", "for U-Nets"),
+    refused("Apply ControlNet", BOTH, "put control into", "takes text alone"),
+    refused("ReferenceLatent", BOTH, "put reference_latents into", "takes text alone"),
+    refused("InpaintModelConditioning", BOTH, "put concat_latent_image into", "takes text alone"),
     Row("Context Windows (Manual), time", BOTH, "works", 16, "dim 2, in latent frames of four frames each"),
     Row("Context Windows (Manual), time with causal_window_fix", BOTH, "works", 16, "a frame more a window"),
     Row("Context Windows (Manual), height", BOTH, "works", 16, "dim 3, an even number of rows, causal_window_fix off"),
     Row("Context Windows (Manual), width", BOTH, "works", 16, "dim 4, likewise"),
-    Row("Context Windows (Manual), batch", BOTH, "refused", note="take 2 (time)"),
-    Row("Context Windows (Manual), width with causal_window_fix", BOTH, "refused", note="causal_window_fix off"),
-    Row("scheduler linear_quadratic", ONE, "refused", note="sgm_uniform or simple", scheduler="linear_quadratic"),
+    refused("Context Windows (Manual), batch", BOTH, "take 2 (time)", "dim 2, 3 or 4"),
+    refused("Context Windows (Manual), width with causal_window_fix", BOTH, "causal_window_fix off", "off"),
     Row("ModelSamplingDiscrete, v_prediction with zsnr", ONE, "works", 8, "is what stage 1 has", same=True),
-    Row("ModelSamplingDiscrete, eps", BOTH, "refused", note="remove the ModelSampling node"),
-    Row("ModelSamplingDiscrete, lcm", BOTH, "refused", note="remove the ModelSampling node"),
-    Row("ModelSamplingDiscrete, x0", BOTH, "refused", note="remove the ModelSampling node"),
-    Row("ModelSamplingSD3", BOTH, "refused", note="remove the ModelSampling node"),
-    Row("ModelSamplingAuraFlow", BOTH, "refused", note="remove the ModelSampling node"),
-    Row("ModelSamplingFlux", BOTH, "refused", note="remove the ModelSampling node"),
-    Row("ModelSamplingContinuousEDM", BOTH, "refused", note="remove the ModelSampling node"),
-    Row("ModelSamplingContinuousV", BOTH, "refused", note="remove the ModelSampling node"),
-    Row("ModelNoiseScale", BOTH, "refused", note="no noise scale"),
+    refused("ModelSamplingDiscrete, eps", BOTH, "remove the ModelSampling node", SET_FLOW),
+    refused("ModelSamplingDiscrete, lcm", BOTH, "remove the ModelSampling node", SET_FLOW),
+    refused("ModelSamplingDiscrete, x0", BOTH, "remove the ModelSampling node", SET_FLOW),
+    refused("ModelSamplingSD3", BOTH, "remove the ModelSampling node", SET_FLOW),
+    refused("ModelSamplingAuraFlow", BOTH, "remove the ModelSampling node", SET_FLOW),
+    refused("ModelSamplingFlux", BOTH, "remove the ModelSampling node", SET_FLOW),
+    refused("ModelSamplingContinuousEDM", BOTH, "remove the ModelSampling node", SET_FLOW),
+    refused("ModelSamplingContinuousV", BOTH, "remove the ModelSampling node", SET_FLOW),
+    refused("ModelNoiseScale", BOTH, "no noise scale", SET_FLOW),
     Row("ModelMergeSimple", BOTH, "works", 8, "two models of one stage"),
-    Row("ModelMergeSimple, the other stage", BOTH, "refused", note="merge within one stage"),
+    refused("ModelMergeSimple, the other stage", BOTH, "merge within one stage", "told by the weights"),
     Row(
         "Set Latent Noise Mask",
         TWO,
@@ -85,3 +89,88 @@ ROWS = [
     ),
     Row("Differential Diffusion", TWO, "works", 8, mask=True),
 ]
+
+SAMPLERS = {  # verdict on stage 1, on stage 2
+    "euler": ("works", "works"),
+    "euler_cfg_pp": ("works", "works"),
+    "euler_ancestral": ("works", "works"),
+    "euler_ancestral_cfg_pp": ("works", "refused"),
+    "heun": ("warned", "works"),
+    "heunpp2": ("works", "works"),
+    "exp_heun_2_x0": ("works", "works"),
+    "exp_heun_2_x0_sde": ("works", "works"),
+    "dpm_2": ("works", "works"),
+    "dpm_2_ancestral": ("warned", "works"),
+    "lms": ("works", "works"),
+    "dpm_fast": ("warned", "refused"),
+    "dpm_adaptive": ("warned", "refused"),
+    "dpmpp_2s_ancestral": ("works", "works"),
+    "dpmpp_2s_ancestral_cfg_pp": ("works", "refused"),
+    "dpmpp_sde": ("works", "works"),
+    "dpmpp_sde_gpu": ("works", "works"),
+    "dpmpp_2m": ("works", "works"),
+    "dpmpp_2m_cfg_pp": ("works", "works"),
+    "dpmpp_2m_sde": ("works", "works"),
+    "dpmpp_2m_sde_gpu": ("works", "works"),
+    "dpmpp_2m_sde_heun": ("works", "works"),
+    "dpmpp_2m_sde_heun_gpu": ("works", "works"),
+    "dpmpp_3m_sde": ("works", "works"),
+    "dpmpp_3m_sde_gpu": ("works", "works"),
+    "ddpm": ("works", "refused"),
+    "lcm": ("warned", "warned"),
+    "ipndm": ("works", "works"),
+    "ipndm_v": ("works", "works"),
+    "deis": ("works", "works"),
+    "res_multistep": ("works", "works"),
+    "res_multistep_cfg_pp": ("works", "works"),
+    "res_multistep_ancestral": ("works", "refused"),
+    "res_multistep_ancestral_cfg_pp": ("works", "refused"),
+    "gradient_estimation": ("works", "works"),
+    "gradient_estimation_cfg_pp": ("works", "works"),
+    "er_sde": ("works", "works"),
+    "seeds_2": ("works", "works"),
+    "seeds_3": ("works", "works"),
+    "sa_solver": ("works", "works"),
+    "sa_solver_pece": ("works", "works"),
+    "ddim": ("works", "works"),
+    "uni_pc": ("warned", "works"),
+    "uni_pc_bh2": ("works", "works"),
+}
+
+SCHEDULERS = {
+    "simple": ("works", "works"),
+    "sgm_uniform": ("works", "works"),
+    "karras": ("works", "works"),
+    "exponential": ("works", "works"),
+    "ddim_uniform": ("works", "works"),
+    "beta": ("works", "works"),
+    "normal": ("works", "works"),
+    "linear_quadratic": ("refused", "works"),
+    "kl_optimal": ("warned", "works"),
+}
+
+CASES = [name for row in ROWS for name in row.names] + [
+    f"{kind} {name} on stage {stage}"
+    for kind, verdicts in (("sampler", SAMPLERS), ("scheduler", SCHEDULERS))
+    for name in verdicts
+    for stage in BOTH
+]
+"""The names of all of these as checks."""
+
+
+def draw_tables() -> dict[str, str]:
+    """The tables of docs/core-nodes.md by their names there."""
+    rows = [("node", "stage", "verdict", "evaluations", "")]
+    for row in ROWS:
+        stages = " and ".join(map(str, row.stages))
+        rows.append((row.node, stages, row.verdict, row.passes or "", row.note))
+    tables = {"nodes": rows}
+    for kind, verdicts in (("samplers", SAMPLERS), ("schedulers", SCHEDULERS)):
+        tables[kind] = [(kind.removesuffix("s"), "stage 1", "stage 2")]
+        tables[kind] += [(name, *verdicts[name]) for name in verdicts]
+    return {name: draw_table(rows) for name, rows in tables.items()}
+
+
+def draw_table(rows: list[tuple[object, ...]]) -> str:
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)

@@ -5,11 +5,12 @@ import re
 from pathlib import Path
 
 import pytest
+from core_table import CASES
 from support.comfyui import run_in_comfyui
 
 SCRIPT = Path(__file__).with_name("checks")
 FILES = sorted(SCRIPT.glob("*.py"))
-CHECKS = [name for file in FILES for name in re.findall(r"^def (check_\w+)", file.read_text(), re.MULTILINE)]
+CHECKS = CASES + [name for file in FILES for name in re.findall(r"^def (check_\w+)", file.read_text(), re.MULTILINE)]
 
 pytestmark = pytest.mark.comfyui
 

@@ -32,7 +32,6 @@ class Case:
     z: Tensor
     noise: Tensor
     mask: Tensor | None  # noise_mask [1, 1, T, H, W]
-    scheduler: str
     extras: dict[str, Any]  # what a scenario puts into the prompt's conditioning
 
     @property
@@ -41,10 +40,10 @@ class Case:
 
     @property
     def sigmas(self) -> Tensor:
-        return comfy.samplers.calculate_sigmas(self.model.get_model_object("model_sampling"), self.scheduler, STEPS)
+        return comfy.samplers.calculate_sigmas(self.model.get_model_object("model_sampling"), "simple", STEPS)
 
 
-def make_case(stage: int, masked: bool = False, scheduler: str = "simple") -> Case:
+def make_case(stage: int, masked: bool = False) -> Case:
     path = STAGE1 if stage == 1 else STAGE2
     g = torch.Generator().manual_seed(11)
     txt, negative = (torch.randn(1, 10, 32, generator=g) for _ in range(2))
@@ -53,13 +52,13 @@ def make_case(stage: int, masked: bool = False, scheduler: str = "simple") -> Ca
     noise, mask = comfy.sample.prepare_noise(z, SEED), None
     if masked:
         mask = torch.linspace(0, 1, SHAPE[-1]).expand(1, 1, *SHAPE[2:])
-    return Case(stage, load_stage(path), dit, txt, negative, z, noise, mask, scheduler, {})
+    return Case(stage, load_stage(path), dit, txt, negative, z, noise, mask, {})
 
 
 def sample(case: Case, model: Any, sampler: str = "euler") -> Tensor:
     """ComfyUI's KSampler; the result in the model's own units."""
     positive, negative = [[case.txt, case.extras]], conditioning(case.negative)
-    args = (model, case.noise, STEPS, CFG, sampler, case.scheduler, positive, negative)
+    args = (model, case.noise, STEPS, CFG, sampler, "simple", positive, negative)
     out = comfy.sample.sample(*args, case.z, noise_mask=case.mask, disable_pbar=True, seed=SEED)
     return out * case.dit.config.latent_scale
 

@@ -120,7 +120,6 @@ SCENARIOS: dict[str, Scenario] = {
     "Context Windows (Manual), width": windows(4),
     "Context Windows (Manual), batch": windows(0),
     "Context Windows (Manual), width with causal_window_fix": windows(4, fix=True),
-    "scheduler linear_quadratic": lambda case: (case.model, None),
     "Set Latent Noise Mask": with_mask(lambda model: model, lambda mask, sigma: mask),
     "Differential Diffusion": with_mask(
         lambda model: differential.DifferentialDiffusion.execute(model)[0], differential_mask

@@ -15,9 +15,9 @@ SCENARIOS: dict[str, Scenario] = core_guidance.SCENARIOS | core_patches.SCENARIO
 
 
 def run(row: Row, stage: int) -> None:
-    case = make_case(stage, row.mask, row.scheduler)
+    case = make_case(stage, row.mask)
     if row.verdict == "refused":
-        with raises(ValueError, row.note):
+        with raises(ValueError, row.says):
             sample(case, SCENARIOS[row.node](case)[0])
         return
     model, denoiser = SCENARIOS[row.node](case)
