@@ -4,9 +4,9 @@ import base64
 
 import pytest
 from support.comfy_models import with_saved_latents
-from support.comfyui import Prompt, requires_comfyui
+from support.comfyui import Prompt
 
-pytestmark = [pytest.mark.comfyui, requires_comfyui]
+pytestmark = pytest.mark.comfyui
 
 
 def through_ksampler(prompt: Prompt, stage: int, sampler: str = "euler", scheduler: str = "simple") -> Prompt:
