@@ -186,3 +186,10 @@ def _check_seed(seed: int) -> None:
 def _check_cfg(cfg: float) -> None:
     if not math.isfinite(cfg):
         raise InputError(f"cfg is {cfg}; it must be a finite number")
+
+
+def check_choice(choice: int, drafts: int) -> None:
+    """Raises InputError unless choice, counted from 0, is one of so many drafts."""
+    if not 0 <= choice < drafts:
+        there = "the only draft is 0" if drafts == 1 else f"the drafts are 0 to {drafts - 1}"
+        raise InputError(f"choice is {choice}, but {there}")

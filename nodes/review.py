@@ -18,6 +18,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
 from ..flashvideo_core.errors import InputError
+from ..flashvideo_core.settings import check_choice
 from .bridge.types import Latent
 from .drafts import save_draft
 
@@ -56,8 +57,7 @@ class FlashVideoReview(io.ComfyNode):
         drafts = {"drafts": [video for video, _ in saved], "draft_latents": [latent for _, latent in saved]}
         if decision == "review":
             return io.NodeOutput(ExecutionBlocker(None), ui=drafts)
-        if choice >= len(clips):
-            raise InputError(f"choice is {choice}, but the drafts are 0 to {len(clips) - 1}")
+        check_choice(choice, len(clips))
         return io.NodeOutput({"samples": samples[choice : choice + 1]}, ui=drafts)
 
 

@@ -3,7 +3,8 @@
 Each prompt gets a folder with its files and a record for each of its two ways, drafts.json and clip-CHOICE.json. All
 prompts are queued at once, so the server works on when the client goes. A record names the server's prompt id from the
 moment it is queued: the same command run again skips what is done, fetches what was finished meanwhile, waits for what
-is still queued, and queues the rest. Files are written under another name and renamed; nothing is deleted.
+is still queued, and queues the rest. A clip is refined from the drafts in its folder where they are (queue_drafts.py).
+Files are written under another name and renamed; nothing is deleted.
 """
 
 from __future__ import annotations
@@ -17,16 +18,17 @@ from urllib.parse import urlsplit
 from ..errors import InputError, one_line
 from ..packages import require_package
 from ..types import Notify, ProgressCallback
-from .queue_entry import QueueEntry, QueueRecord, name_files, open_entry
+from .queue_entry import QueueEntry, QueueRecord, open_entry
 from .server_answers import (
     Json,
     describe_refusal,
     find_failure,
-    list_files,
     list_queued,
     parse_message,
+    parse_progress,
     read_answer,
 )
+from .server_files import fetch_clips, fetch_drafts, prepare_graph
 from .workflow import REVIEW, Graph, PromptLine, fill_graph, find_title, nodes_of_class
 
 if TYPE_CHECKING:
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
 
 
 LISTEN_SECONDS = 10.0  # without a message, after which the server is asked anew
+SILENT_SECONDS = 300.0  # in the middle of an answer, after which the server has gone
+
+Waiting = dict[str, QueueEntry]
+"""What is queued and not yet fetched, by prompt id."""
 
 
 def run_queue(
@@ -50,7 +56,8 @@ def run_queue(
 
     server: host:port. drafts: only what is before the review. progress(node, step, total, None) as it is reported
     by the server, note(text) for each line. A line that the server refuses fails alone. Raises InputError for no
-    server, one that does not answer as ComfyUI does, and when every line is refused.
+    server, one that does not answer as ComfyUI does, and when every line is refused. KeyboardInterrupt fetches what has
+    ended by then and says what the server still works on.
     """
     require_package("aiohttp", "the batch client needs", "queue")
     import aiohttp
@@ -65,6 +72,12 @@ def run_queue(
         raise InputError(f"no ComfyUI server at {server}: {error}. Run the same command again to go on") from None
     except aiohttp.ClientError as error:
         raise InputError(f"the server at {server} does not answer as ComfyUI does: {one_line(error)}") from None
+    except KeyboardInterrupt:
+        done = sum(entry.is_done() for entry in entries)
+        queued = sum(entry.record.get("state") == "queued" for entry in entries)
+        raise KeyboardInterrupt(
+            f"{done} of {len(entries)} done, {queued} still with the server; the same command goes on"
+        ) from None
     return [entry.record for entry in entries]
 
 
@@ -79,23 +92,38 @@ def find_url(server: str) -> str:
 async def _run_entries(entries: list[QueueEntry], url: str, progress: ProgressCallback | None, note: Notify) -> None:
     import aiohttp
 
-    client_id = uuid.uuid4().hex
-    address = f"/ws?clientId={client_id}"
-    async with aiohttp.ClientSession(url) as session, session.ws_connect(address, max_msg_size=0) as socket:
-        waiting, refused = {}, []
-        for entry in entries:
-            if entry.is_done():
-                note(f"{entry.name}: done before")
-            elif not await _finish_entry(session, entry, note):
-                await _queue_entry(session, entry, client_id)
-                if entry.record.get("state") == "failed":
-                    refused.append(f"{entry.name}: {entry.record['error']}")
-                    note(refused[-1])
-                else:
-                    waiting[entry.record["prompt_id"]] = entry
-        if len(refused) == len(entries):
-            raise InputError(refused[0])
-        await _follow_entries(session, socket, waiting, progress, note)
+    client_id, waiting = uuid.uuid4().hex, {}
+    address, timeout = f"/ws?clientId={client_id}", aiohttp.ClientTimeout(total=None, sock_read=SILENT_SECONDS)
+    async with (
+        aiohttp.ClientSession(url, timeout=timeout) as session,
+        session.ws_connect(address, max_msg_size=0) as socket,
+    ):
+        try:
+            await _queue_entries(session, entries, waiting, client_id, note)
+            await _follow_entries(session, socket, waiting, progress, note)
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            for entry in waiting.values():
+                await _finish_entry(session, entry, note)
+            raise
+
+
+async def _queue_entries(
+    session: ClientSession, entries: list[QueueEntry], waiting: Waiting, client_id: str, note: Notify
+) -> None:
+    """Puts into `waiting` what is queued. Raises InputError when every entry is refused."""
+    refused = []
+    for entry in entries:
+        if entry.is_done():
+            note(f"{entry.name}: done before")
+        elif not await _finish_entry(session, entry, note):
+            await _queue_entry(session, entry, client_id)
+            if entry.record.get("state") == "failed":
+                refused.append(f"{entry.name}: {entry.record['error']}")
+                note(refused[-1])
+            else:
+                waiting[entry.record["prompt_id"]] = entry
+    if len(refused) == len(entries):
+        raise InputError(refused[0])
 
 
 async def _queue_entry(session: ClientSession, entry: QueueEntry, client_id: str) -> None:
@@ -104,10 +132,16 @@ async def _queue_entry(session: ClientSession, entry: QueueEntry, client_id: str
         queued_ids = list_queued(await read_answer(response))
     if entry.record.get("prompt_id") in queued_ids:
         return
-    body = {"prompt": entry.graph, "client_id": client_id, "prompt_id": str(uuid.uuid4())}
+    prompt_id = str(uuid.uuid4())
+    entry.update_record({"prompt_id": prompt_id, "state": "queued", "error": None, "files": []})
+    try:
+        graph = await prepare_graph(session, entry)
+    except InputError as error:
+        entry.update_record({"state": "failed", "error": str(error)})
+        return
+    body = {"prompt": graph, "client_id": client_id, "prompt_id": prompt_id}
     if entry.targets:
         body["partial_execution_targets"] = entry.targets
-    entry.update_record({"prompt_id": body["prompt_id"], "state": "queued", "error": None, "files": []})
     async with session.post("/prompt", json=body) as response:
         answer = await read_answer(response)
     if response.status != 200 or answer.get("node_errors"):
@@ -117,7 +151,7 @@ async def _queue_entry(session: ClientSession, entry: QueueEntry, client_id: str
 async def _follow_entries(
     session: ClientSession,
     socket: ClientWebSocketResponse,
-    waiting: dict[str, QueueEntry],
+    waiting: Waiting,
     progress: ProgressCallback | None,
     note: Notify,
 ) -> None:
@@ -129,10 +163,11 @@ async def _follow_entries(
             message = None
         data = _read_message(message)
         detail = data.get("data") or {}
-        prompt_id = detail.get("prompt_id")
-        if data.get("type") == "progress" and progress and detail.get("value") and prompt_id in waiting:
-            title = find_title(waiting[prompt_id].graph, detail.get("node"))
-            progress(title, int(detail["value"]), int(detail.get("max") or detail["value"]), None)
+        prompt_id = str(detail.get("prompt_id"))
+        at = parse_progress(detail) if data.get("type") == "progress" and prompt_id in waiting else None
+        if progress is not None and at is not None:
+            node_id, step, total = at
+            progress(find_title(waiting[prompt_id].graph, node_id), step, total, None)
         ended = data.get("type") == "executing" and detail.get("node") is None
         for ended_id in [prompt_id] if ended else list(waiting) if message is None else []:
             if ended_id in waiting and await _finish_entry(session, waiting[ended_id], note):
@@ -163,12 +198,7 @@ async def _finish_entry(session: ClientSession, entry: QueueEntry, note: Notify)
         entry.update_record({"state": "failed", "error": error})
         note(f"{entry.name}: failed: {error}")
         return True
-    files = list_files(history, drafts=bool(entry.targets))
-    names = name_files(files, entry.path.name)
-    for file, name in zip(files, names, strict=True):
-        async with session.get("/view", params=file) as response:
-            response.raise_for_status()
-            entry.write_file(name, await response.read())
+    names = await (fetch_drafts if entry.targets else fetch_clips)(session, entry, history)
     entry.update_record({"state": "done", "files": names})
     note(f"{entry.name}: {', '.join(names) or 'nothing was saved'}")
     return True

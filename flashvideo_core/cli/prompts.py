@@ -24,13 +24,20 @@ def read_prompts(options: PromptOptions, embeddings: str | None) -> list[str]:
 
 def read_prompt_file(path: Path) -> list[str]:
     """The lines of a text file that are not empty. Raises InputError."""
+    return [text for _, text in read_lines(path)]
+
+
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """The lines of a text file that are not empty, stripped, with their numbers from 1. Raises InputError."""
     try:
-        lines = path.read_text("utf-8-sig").splitlines()
+        content = path.read_bytes()
+        lines = content.decode("utf-8-sig").splitlines()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is no text file in UTF-8") from None
-    prompts = [line.strip() for line in lines if line.strip()]
-    if not prompts:
+    except UnicodeDecodeError as error:
+        number = 1 + content[: error.start].count(b"\n")
+        raise InputError(f"{path} is no text file in UTF-8: see its line {number}") from None
+    numbered = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+    if not numbered:
         raise InputError(f"{path} has no prompt in it")
-    return prompts
+    return numbered

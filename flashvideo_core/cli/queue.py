@@ -4,9 +4,10 @@ import argparse
 import json
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, check_text, one_line
 from .client import run_queue
 from .progress import Reporter
+from .prompts import read_lines
 from .workflow import PromptLine, load_workflow
 
 
@@ -26,24 +27,19 @@ def run_prompts(prompts: Path, workflow: Path, server: str, folder: Path, drafts
 
 def read_prompt_lines(path: str | Path) -> list[PromptLine]:
     """A prompt a line, or JSON objects with "prompt" and overrides. InputError names the line that cannot be used."""
-    lines = []
-    try:
-        content = Path(path).read_text("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is no text file in UTF-8") from None
-    for number, text in enumerate(content.splitlines(), 1):
-        text = text.strip()
-        if not text:
-            continue
-        values = {"prompt": text}
-        if text.startswith("{"):
-            try:
-                values = json.loads(text)
-            except ValueError as error:
-                raise InputError(f"{path}, line {number}: not JSON: {error}") from None
-        if not isinstance(values.get("prompt"), str):
-            raise InputError(f'{path}, line {number}: a line of JSON needs "prompt", a text')
-        lines.append(PromptLine(values["prompt"], values))
-    if not lines:
-        raise InputError(f"{path} holds no prompt")
-    return lines
+    path = Path(path)
+    return [parse_prompt_line(text, f"{path}, line {number}") for number, text in read_lines(path)]
+
+
+def parse_prompt_line(text: str, place: str) -> PromptLine:
+    """place: the file and the line, for the error."""
+    values = {"prompt": text}
+    if text.startswith("{"):
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{place}: not JSON: {one_line(error)}") from None
+    if not isinstance(values.get("prompt"), str):
+        raise InputError(f'{place}: a line of JSON needs "prompt", a text')
+    check_text(f"{place}: the prompt", values["prompt"])
+    return PromptLine(values["prompt"], values, place)

@@ -6,9 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypedDict
 
+from ..errors import InputError
+from ..settings import check_choice
 from ..weights.atomic import atomic_write
 from .outputs import clip_name
+from .queue_drafts import is_latent, join_drafts
+from .server_answers import File
 from .workflow import REVIEW, Graph, PromptLine, find_ids, fingerprint, nodes_of_class
+
+DRAFTS = "drafts.json"
 
 
 class QueueRecord(TypedDict, total=False):
@@ -34,8 +40,25 @@ class QueueEntry:
 
     def is_done(self) -> bool:
         """Whether all files of an earlier run are there."""
-        files = self.record.get("files", [])
-        return self.record.get("state") == "done" and all((self.path.parent / name).exists() for name in files)
+        return has_all_files(self.record, self.path.parent)
+
+    def read_drafts(self) -> bytes | None:
+        """The drafts that this clip is refined from, as one file; None where the folder does not have all of them.
+
+        Raises InputError for a damaged file, and if none of them is the chosen one.
+        """
+        choice, drafts = find_choice(self.graph), read_record(self.path.with_name(DRAFTS))
+        names = [name for name in drafts.get("files", []) if is_latent(name)]
+        if self.targets or choice is None or not names or not has_all_files(drafts, self.path.parent):
+            return None
+        check_choice(choice, len(names))
+        return join_drafts([self.path.parent / name for name in names])
+
+    def taken_names(self) -> set[str]:
+        """Of the files beside the record that belong to other records, and of all records."""
+        records = list(self.path.parent.glob("*.json"))
+        others = [read_record(path).get("files", []) for path in records if path != self.path]
+        return {self.path.name, *(path.name for path in records), *(name for names in others for name in names)}
 
     def update_record(self, changes: QueueRecord) -> None:
         """Also on disk."""
@@ -55,25 +78,47 @@ class QueueEntry:
 
 def open_entry(line: PromptLine, graph: Graph, folder: Path, drafts: bool) -> QueueEntry:
     """The entry of a line whose values are in the graph, with the record of an earlier run if there was one."""
-    choice = next((node["inputs"]["choice"] for node in nodes_of_class(graph, REVIEW)), 0)
     name = f"{clip_name(line.prompt, 0)[:-2]}-{fingerprint(graph)}"
-    path = folder / name / ("drafts.json" if drafts else f"clip-{choice}.json")
-    earlier = json.loads(path.read_text()) if path.exists() else {}
-    earlier.pop("workflow", None)
-    record: QueueRecord = {"prompt": line.prompt, **earlier}
+    path = folder / name / (DRAFTS if drafts else f"clip-{find_choice(graph) or 0}.json")
+    record: QueueRecord = {"prompt": line.prompt, **read_record(path)}
     return QueueEntry(name, graph, find_ids(graph, REVIEW) if drafts else None, path, record)
 
 
-def name_files(files: list[dict[str, str]], record_name: str) -> list[str]:
-    """A plain name beside the record for each file that a server names, none twice.
+def read_record(path: Path) -> QueueRecord:
+    """Without its workflow; empty where there is none. Raises InputError for a damaged one."""
+    try:
+        record = json.loads(path.read_text()) if path.exists() else {}
+        files = record.get("files", [])
+        damaged = not isinstance(files, list) or not all(isinstance(name, str) for name in files)
+    except (ValueError, RecursionError, AttributeError):
+        damaged = True
+    if damaged:
+        raise InputError(f"{path} is damaged: without it, its clip is queued anew")
+    record.pop("workflow", None)
+    return record
 
-    What a server calls a file may hold folders or be absolute; its last component is kept. Names that are equal, hidden
-    or the record's own get a number in front.
+
+def has_all_files(record: QueueRecord, folder: Path) -> bool:
+    return record.get("state") == "done" and all((folder / name).exists() for name in record.get("files", []))
+
+
+def find_choice(graph: Graph) -> int | None:
+    """Which draft is refined; None without a review or where the number comes over a wire."""
+    choice = next((node["inputs"].get("choice") for node in nodes_of_class(graph, REVIEW)), None)
+    return choice if isinstance(choice, int) else None
+
+
+def name_files(files: list[File], taken: set[str]) -> list[str]:
+    """A plain name for each file that a server names, none twice and none that is taken.
+
+    What a server calls a file may hold folders or be absolute; its last component is kept, without dots before it.
+    Names that are equal or taken get a number in front.
     """
     names: list[str] = []
     for number, file in enumerate(files):
-        name = re.split(r"[/\\]", str(file["filename"]))[-1].replace("\0", "").lstrip(".")
-        if not name or name == record_name or name in names:
-            name = f"{number}-{name or 'file'}"
+        plain = re.split(r"[/\\]", file["filename"])[-1].replace("\0", "").lstrip(".") or "file"
+        name = plain
+        while name in taken or name in names:
+            name, number = f"{number}-{plain}", number + 1
         names.append(name)
     return names

@@ -7,6 +7,8 @@ and written under a name of ours (queue_entry.name_files).
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
@@ -17,7 +19,11 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 """An object of ComfyUI's HTTP interface: /prompt, /history, /queue, and the messages of /ws."""
 
-REVIEWED = ("drafts", "draft_latents")  # what a review node saves, by the keys of its output
+File = dict[str, str]
+"""filename, subfolder and type of a file, as /view takes them."""
+
+
+DRAFT_KEYS = DRAFTS, LATENTS = "drafts", "draft_latents"  # under which a review tells its files, in one order
 
 
 async def read_answer(response: ClientResponse) -> Json:
@@ -43,6 +49,15 @@ def parse_message(text: str) -> Json:
     return message if well_formed else {}
 
 
+def parse_progress(detail: Json) -> tuple[str, int, int] | None:
+    """Node id, step from 1 and number of steps of a progress message; None for another form and before step 1."""
+    try:
+        step = int(detail["value"])
+        return (str(detail.get("node")), step, int(detail.get("max") or step)) if step > 0 else None
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+
+
 def list_queued(queue: Json) -> set[str]:
     """The prompt ids of /queue, running and pending."""
     items = [item for items in queue.values() if isinstance(items, list) for item in items]
@@ -56,13 +71,19 @@ def describe_refusal(answer: Json) -> str:
         return str(error)
     if error.get("type") == "missing_node_type":
         return f"the server lacks a node of the workflow: {error.get('message')}"
-    nodes = answer.get("node_errors") or {}
-    reasons = [
-        f"{node.get('class_type')}: {reason.get('message')}, {reason.get('details')}"
-        for node in (nodes.values() if isinstance(nodes, dict) else ())
-        for reason in node.get("errors") or ()
-    ]
-    return "; ".join(reasons) or error.get("message") or "refused by the server"
+    return "; ".join(list_reasons(answer)) or str(error.get("message") or "refused by the server")
+
+
+def list_reasons(answer: Json) -> list[str]:
+    """What the server has against the nodes of a graph; empty for another form."""
+    try:
+        return [
+            f"{node['class_type']}: {reason['message']}, {reason.get('details')}"
+            for node in answer["node_errors"].values()
+            for reason in node["errors"]
+        ]
+    except (TypeError, KeyError, AttributeError):
+        return []
 
 
 def find_failure(history: Json) -> str | None:
@@ -76,19 +97,28 @@ def find_failure(history: Json) -> str | None:
     return failed[0] if failed else "interrupted" if interrupted else None
 
 
-def list_files(history: Json, drafts: bool) -> list[dict[str, str]]:
-    """filename, subfolder and type of what the nodes of a run wrote to keep, as /view takes them.
-
-    drafts: the videos that a review shows, else everything but those and their latents. Raises InputError for another
-    form.
-    """
-    shown = ("drafts",) if drafts else ()
-    try:
+def list_saved(history: Json) -> list[File]:
+    """What a run wrote into the server's output folder, without drafts. Raises InputError for another form."""
+    with readable_history():
         outputs = [item for output in history["outputs"].values() for item in output.items()]
-        entries = [
-            entry for key, found in outputs if key in shown or not (drafts or key in REVIEWED) for entry in found
-        ]
-        files = [entry for entry in entries if isinstance(entry, dict) and entry.get("type") == "output"]
-        return [{key: file[key] for key in ("filename", "subfolder", "type")} for file in files]
+        found = [entry for key, entries in outputs if key not in DRAFT_KEYS for entry in entries]
+        found = [entry for entry in found if isinstance(entry, dict)]
+        return [describe_file(entry) for entry in found if entry.get("type") == "output"]
+
+
+def list_node_files(history: Json, node_id: str, key: str) -> list[File]:
+    """What one node tells under a key; empty where it told nothing. Raises InputError for another form."""
+    with readable_history():
+        return [describe_file(entry) for entry in history["outputs"].get(node_id, {}).get(key, [])]
+
+
+def describe_file(entry: Json) -> File:
+    return {key: str(entry[key]) for key in ("filename", "subfolder", "type")}
+
+
+@contextmanager
+def readable_history() -> Iterator[None]:
+    try:
+        yield
     except (TypeError, KeyError, AttributeError):
         raise InputError("the server's history of a prompt names no files that can be read: is it ComfyUI?") from None

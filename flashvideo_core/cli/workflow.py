@@ -1,13 +1,14 @@
-"""A ComfyUI workflow in API form, and the values that a line of a prompt file puts into it."""
+"""A ComfyUI workflow in API form, the values that a line of a prompt file puts into it, and saved drafts."""
 
 import copy
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 
 REVIEW, TEXT, STAGE1, STAGE2 = (f"FlashVideo{name}" for name in ("Review", "TextEncode", "Stage1", "Stage2"))
 WIDGETS = {  # a key of a prompt file -> the (node class, widget) pairs that it sets
@@ -17,6 +18,7 @@ WIDGETS = {  # a key of a prompt file -> the (node class, widget) pairs that it 
     "seed": [(STAGE1, "seed"), (STAGE2, "seed")],
     "choice": [(REVIEW, "choice")],
 }
+LOAD_DRAFTS = "flashvideo-load-drafts"  # the id of a node that is added here
 
 
 class Node(TypedDict):
@@ -32,35 +34,55 @@ Graph = dict[str, Node]
 
 @dataclass(frozen=True)
 class PromptLine:
-    """One line of the prompt file. `values` are by keys of WIDGETS or "NODE.input"; NODE is an id or a class."""
+    """One line of the prompt file. `values` are by keys of WIDGETS or "NODE.input"; NODE is an id or a class.
+
+    place: the file and the line, which errors name.
+    """
 
     prompt: str
     values: dict[str, Any] = field(default_factory=dict)
+    place: str = field(default="", compare=False)
 
 
 def load_workflow(path: str | Path) -> Graph:
     """Raises InputError for anything but the API form, the UI form among it."""
     try:
         graph = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}") from None
-    if not isinstance(graph, dict) or not all(isinstance(n, dict) and "class_type" in n for n in graph.values()):
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not JSON: {one_line(error)}") from None
+    if not isinstance(graph, dict) or not all(map(is_node, graph.values())):
         raise InputError(f"{path} is no workflow in API form; use one of workflows/api, or Export (API) in the editor")
     return graph
+
+
+def is_node(value: object) -> bool:
+    return isinstance(value, dict) and "class_type" in value and isinstance(value.get("inputs"), dict)
 
 
 def fill_graph(graph: Graph, line: PromptLine, drafts: bool) -> Graph:
     """The graph with the line's values; drafts alone are held back at the review, else everything is approved.
 
-    Raises InputError for a key that has no widget in the graph.
+    Raises InputError for a key that has no widget in the graph, and for a value that no widget takes.
     """
     graph = copy.deepcopy(graph)
-    for key, value in line.values.items():
-        for node_name, widget in find_widgets(key):
-            set_widget(graph, node_name, widget, value, key)
+    try:
+        for key, value in line.values.items():
+            check_value(key, value)
+            for node_name, widget in find_widgets(key):
+                set_widget(graph, node_name, widget, value, key)
+    except InputError as error:
+        raise InputError(f"{line.place}: {error}" if line.place else str(error)) from None
     for node in nodes_of_class(graph, REVIEW):
         node["inputs"]["decision"] = "review" if drafts else "approve"
     return graph
+
+
+def check_value(key: str, value: object) -> None:
+    """Raises InputError for what is no text, number, true or false; a list would be a link between nodes."""
+    if not isinstance(value, (str, int, float)) or (isinstance(value, float) and not math.isfinite(value)):
+        raise InputError(f"{key} is {json.dumps(value)}; a widget takes a text, a number, true or false")
 
 
 def find_widgets(key: str) -> list[tuple[str, str]]:
@@ -92,10 +114,27 @@ def find_ids(graph: Graph, class_type: str) -> list[str]:
     return [node_id for node_id, node in graph.items() if node["class_type"] == class_type]
 
 
-def find_title(graph: Graph, node_id: str | None) -> str:
+def find_title(graph: Graph, node_id: str) -> str:
     """What a node is called in the editor, else its class."""
-    node = graph.get(node_id or "", {})
-    return node.get("_meta", {}).get("title") or node.get("class_type") or "node"
+    node = graph.get(node_id, {})
+    return (node.get("_meta") or {}).get("title") or node.get("class_type") or "node"
+
+
+def load_drafts(graph: Graph, file: str) -> Graph:
+    """The graph on saved drafts: a file of the server in place of their sampling, a selection in place of the review.
+
+    Whatever else reads the drafts reads that file too, so that nothing asks for stage 1 any more.
+    """
+    graph = copy.deepcopy(graph)
+    (review_id,) = find_ids(graph, REVIEW)
+    review = graph[review_id]["inputs"]
+    sampled, choice = review["latent"], review["choice"]
+    for node in graph.values():
+        node["inputs"] |= {name: [LOAD_DRAFTS, 0] for name, value in node["inputs"].items() if value == sampled}
+    graph[LOAD_DRAFTS] = {"class_type": "LoadLatent", "inputs": {"latent": file}}
+    chosen = {"samples": [LOAD_DRAFTS, 0], "batch_index": choice, "length": 1}
+    graph[review_id] = {**graph[review_id], "class_type": "LatentFromBatch", "inputs": chosen}
+    return graph
 
 
 def fingerprint(graph: Graph) -> str:

@@ -25,10 +25,15 @@ def save_draft(path: str | Path, latent: Tensor, record: Mapping[str, Any]) -> N
 
 def save_latent(path: str | Path, latent: Tensor, metadata: Mapping[str, str]) -> None:
     """Writes latent [1, 16, T, H, W] (VAE units) for ComfyUI's Load Latent, whole or not at all."""
+    with atomic_write(Path(path)) as partial:
+        partial.write_bytes(pack_latent(latent, metadata))
+
+
+def pack_latent(latent: Tensor, metadata: Mapping[str, str]) -> bytes:
+    """The file of a latent [B, 16, T, H, W] (VAE units), as ComfyUI's Load Latent reads it."""
     # the empty tensor is how ComfyUI knows that the latent is stored unscaled
     tensors = {LATENT: latent.contiguous().cpu(), "latent_format_version_0": torch.tensor([])}
-    with atomic_write(Path(path)) as partial:
-        partial.write_bytes(save(tensors, metadata=dict(metadata)))
+    return save(tensors, metadata=dict(metadata))
 
 
 def load_draft(path: str | Path) -> tuple[Tensor, dict[str, Any]]:

@@ -5,12 +5,13 @@ import socket
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from support.comfy_server import ComfyServer
 from support.queue_graph import make_review_graph
 
 from flashvideo_core.cli.client import run_queue
 from flashvideo_core.cli.queue_entry import QueueRecord
-from flashvideo_core.cli.workflow import Graph, PromptLine
+from flashvideo_core.cli.workflow import Graph, PromptLine, fill_graph
 from flashvideo_core.media.video_reader import read_video
 
 pytest.importorskip("aiohttp", reason="NO AIOHTTP: the batch client is not tested")
@@ -28,6 +29,25 @@ def test_no_server(tmp_path):
         run_queue([PromptLine("p", {"prompt": "p"})], make_review_graph(), f"127.0.0.1:{port}", tmp_path)
 
 
+def save_frames(graph: Graph) -> Graph:
+    """The graph, which also saves the refined frames without loss."""
+    return {**graph, "png": {"class_type": "SaveImage", "inputs": {"filename_prefix": "f", "images": ["decode", 0]}}}
+
+
+def frames_of(server: ComfyServer, graph: Graph) -> list[bytes]:
+    """The pixels of the frames that the graph saves."""
+    saved = server.complete(graph).outputs["png"]["images"]
+    return [Image.open(server.base / "output" / file["subfolder"] / file["filename"]).tobytes() for file in saved]
+
+
+class Samplings(list):
+    """A progress callback that collects the titles of nodes whenever one has made its last step."""
+
+    def __call__(self, title: str, step: int, total: int, preview: None) -> None:
+        if step == total:
+            self.append(title)
+
+
 @pytest.mark.comfyui
 class TestWithServer:
     def queue(
@@ -43,15 +63,38 @@ class TestWithServer:
         line = PromptLine("a red ball", {"prompt": "a red ball"})
         record = self.queue(server, tmp_path, [line], drafts=True, progress=lambda *a: steps.append(a))[0][0]
         (folder,) = tmp_path.iterdir()
-        assert len(record["files"]) == 2
-        assert all(read_video(folder / name).frames.shape == (5, 32, 48, 3) for name in record["files"])
+        assert record["files"] == ["draft-0.mp4", "draft-1.mp4", "draft-0.safetensors", "draft-1.safetensors"]
+        assert all(read_video(folder / f"draft-{i}.mp4").frames.shape == (5, 32, 48, 3) for i in (0, 1))
         assert any(phase == "FlashVideoStage1" and step == total for phase, step, total, _ in steps)
-        start = len(server.messages)
         chosen = self.queue(server, tmp_path, [PromptLine("a red ball", {**line.values, "choice": 1})])[0][0]
         assert read_video(folder / chosen["files"][0]).frames.shape == (5, 64, 96, 3)
         assert {path.name for path in tmp_path.iterdir()} == {folder.name}
-        cached = [m["data"]["nodes"] for m in server.messages[start:] if m["type"] == "execution_cached"]
-        assert cached == [] or "stage1" in cached[0]
+
+    def test_refining_after_several_drafts_does_not_sample_stage_1_again(self, server, tmp_path):
+        """The server has kept the second prompt's results only. What comes out is what the whole graph gives."""
+        graph, texts = save_frames(make_review_graph()), ("a red ball", "a blue ball")
+        lines = [PromptLine(text, {"prompt": text, "choice": 1}) for text in texts]
+        whole = [frames_of(server, fill_graph(graph, line, drafts=False)) for line in lines]
+        server.forget()
+        drafted, refined = Samplings(), Samplings()
+        self.queue(server, tmp_path, lines, graph=graph, drafts=True, progress=drafted)
+        records, _ = self.queue(server, tmp_path, lines, graph=graph, progress=refined)
+        assert drafted.count("FlashVideoStage1") == 2 and "FlashVideoStage2" not in drafted
+        assert refined.count("FlashVideoStage2") == 2 and "FlashVideoStage1" not in refined
+        for text, record, frames in zip(texts, records, whole, strict=True):
+            (folder,) = tmp_path.glob(f"{text.replace(' ', '-')}-*")
+            pictures = [Image.open(folder / name) for name in record["files"] if name.endswith("png")]
+            assert [picture.tobytes() for picture in pictures] == frames and len(frames) == 5
+        assert whole[0] != whole[1]
+
+    def test_a_choice_that_is_no_draft_fails_alone_before_anything_is_sampled(self, server, tmp_path):
+        lines = [PromptLine("a red ball", {"prompt": "a red ball"}), PromptLine("a ball", {"prompt": "a ball"})]
+        self.queue(server, tmp_path, lines, drafts=True)
+        lines[0].values["choice"], sampled = 9, Samplings()
+        records, _ = self.queue(server, tmp_path, lines, progress=sampled)
+        assert [record["state"] for record in records] == ["failed", "done"]
+        assert records[0]["error"] == "choice is 9, but the drafts are 0 to 1"
+        assert "FlashVideoStage1" not in sampled
 
     def test_done_is_skipped_and_lost_files_are_fetched_again(self, server, tmp_path):
         lines = [PromptLine(text, {"prompt": text}) for text in ("a blue square", "a green ball")]

@@ -1,84 +1,99 @@
 """The batch client before servers that answer what they should not: one sentence, and nothing written outside."""
 
 import asyncio
+import json
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save
 from support.queue_graph import make_review_graph
 
 from flashvideo_core.cli.client import find_url, run_queue
-from flashvideo_core.cli.queue_entry import name_files
-from flashvideo_core.cli.server_answers import parse_message
+from flashvideo_core.cli.main import terminable
+from flashvideo_core.cli.queue_entry import QueueRecord, name_files
 from flashvideo_core.cli.workflow import PromptLine
 from flashvideo_core.errors import InputError
+from flashvideo_core.media.draft_file import load_draft, pack_latent
 
 web = pytest.importorskip("aiohttp.web", reason="NO AIOHTTP: the batch client is not tested")
 LINE = PromptLine("p", {"prompt": "p"})
 
 
-def history(prompt_id: str, files: list[dict]) -> dict:
-    return {prompt_id: {"status": {"messages": []}, "outputs": {"9": {"images": files}}}}
+def history(prompt_id: str, outputs: dict) -> dict:
+    return {prompt_id: {"status": {"messages": []}, "outputs": outputs}}
 
 
 @contextmanager
 def serve(answers: dict[str, Callable]) -> Iterator[str]:
     """A server on this machine with these answers by path, and a WebSocket unless /ws is among them."""
-    loop, started, address = asyncio.new_event_loop(), threading.Event(), []
-
-    async def socket(request):
-        out = web.WebSocketResponse()
-        await out.prepare(request)
-        async for _ in out:
-            pass
-        return out
-
-    async def start() -> None:
-        app = web.Application()
-        for path, answer in ({"/ws": socket} | answers).items():
-            app.router.add_route("*", path, answer)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        address.append(f"127.0.0.1:{site._server.sockets[0].getsockname()[1]}")
-        started.set()
-
-    def run() -> None:
-        loop.run_until_complete(start())
-        loop.run_forever()
-
-    thread = threading.Thread(target=run, daemon=True)
+    started: Future[tuple[str, Callable[[], None]]] = Future()
+    thread = threading.Thread(target=lambda: asyncio.run(serve_until_stopped({"/ws": socket} | answers, started)))
     thread.start()
-    assert started.wait(10)
+    address, stop = started.result(10)
     try:
-        yield address[0]
+        yield address
     finally:
-        loop.call_soon_threadsafe(loop.stop)
+        stop()
         thread.join(10)
 
 
-def ended_at_once(files: list[dict]) -> dict[str, Callable]:
-    """A server that has the run done as soon as it is asked, with these files."""
-    prompts = []
+async def socket(request):
+    out = web.WebSocketResponse()
+    await out.prepare(request)
+    async for _ in out:
+        pass
+    return out
+
+
+async def serve_until_stopped(answers: dict[str, Callable], started: Future) -> None:
+    """Sets `started` to the address and to a function that ends this from another thread."""
+    app, stop, loop = web.Application(), asyncio.Event(), asyncio.get_running_loop()
+    for path, answer in answers.items():
+        app.router.add_route("*", path, answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0]
+    started.set_result((f"{host}:{port}", lambda: loop.call_soon_threadsafe(stop.set)))
+    await stop.wait()
+    await runner.cleanup()
+
+
+def ended_at_once(files: list[dict], outputs: dict | None = None) -> dict[str, Callable]:
+    """A server that has a run done as soon as it is asked, with these files or these outputs by node."""
+    prompts: list[str] = []
+    outputs = outputs or {"9": {"images": files}}
 
     async def prompt(request):
         prompts.append((await request.json())["prompt_id"])
         return web.json_response({"prompt_id": prompts[-1], "node_errors": {}})
 
+    async def tell_ends(out):
+        told = 0
+        while True:
+            if told < len(prompts):
+                await out.send_json({"type": "executing", "data": {"node": None, "prompt_id": prompts[told]}})
+                told += 1
+            await asyncio.sleep(0.01)
+
     async def socket(request):
         out = web.WebSocketResponse()
         await out.prepare(request)
-        while not prompts:
-            await asyncio.sleep(0.01)
-        await out.send_json({"type": "executing", "data": {"node": None, "prompt_id": prompts[-1]}})
+        telling = asyncio.create_task(tell_ends(out))
         async for _ in out:
             pass
+        telling.cancel()
         return out
 
     async def of_history(request):
-        return web.json_response(history(request.match_info["id"], files))
+        return web.json_response(history(request.match_info["id"], outputs))
 
     async def view(request):
         return web.Response(body=request.query["filename"].encode())
@@ -105,7 +120,9 @@ def test_files_land_beside_the_record_whatever_the_server_calls_them(tmp_path):
 
 def test_names_are_plain_and_differ():
     files = [{"filename": name} for name in ("x/a.mp4", "y/a.mp4", "/etc/passwd", "C:\\b.mp4", "...", "clip-0.json")]
-    assert name_files(files, "clip-0.json") == ["a.mp4", "1-a.mp4", "passwd", "b.mp4", "4-file", "5-clip-0.json"]
+    wanted = ["a.mp4", "1-a.mp4", "passwd", "b.mp4", "file", "5-clip-0.json"]
+    assert name_files(files, {"clip-0.json"}) == wanted
+    assert name_files(files[:1], {"a.mp4", "0-a.mp4"}) == ["1-a.mp4"]
 
 
 async def a_web_page(request):
@@ -173,6 +190,69 @@ def test_addresses():
     assert find_url("127.0.0.1:8188") == find_url("http://127.0.0.1:8188/") == "http://127.0.0.1:8188"
 
 
-@pytest.mark.parametrize("text", ["no json", "[1]", '{"data": 5}', "[" * 100_000])
-def test_odd_messages_are_passed_over(text):
-    assert parse_message(text) == {}
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_fetches_what_has_ended_and_names_the_rest(number, tmp_path):
+    """The server has ended the first prompt without a message and works on the second."""
+    answers, asked = ended_at_once([{"filename": "a.mp4", "subfolder": "", "type": "output"}]), []
+
+    async def prompt(request):
+        asked.append((await request.json())["prompt_id"])
+        if len(asked) == 2:
+            asyncio.get_running_loop().call_later(0.2, os.kill, os.getpid(), number)
+        return web.json_response({"prompt_id": asked[-1], "node_errors": {}})
+
+    async def of_history(request):
+        ended = len(asked) == 2 and request.match_info["id"] == asked[0]
+        return await answers["/history/{id}"](request) if ended else web.json_response({})
+
+    changes = {"/prompt": prompt, "/history/{id}": of_history, "/ws": socket}
+    lines = [LINE, PromptLine("q", {"prompt": "q"})]
+    said = "1 of 2 done, 1 still with the server; the same command goes on"
+    with serve(answers | changes) as address, terminable(), pytest.raises(KeyboardInterrupt, match=said):
+        run_queue(lines, make_review_graph(), address, tmp_path)
+    assert sorted(record["state"] for record in read_records(tmp_path)) == ["done", "queued"]
+    assert [path.read_text() for path in tmp_path.rglob("a.mp4")] == ["a.mp4"]
+
+
+def read_records(folder: Path) -> list[dict]:
+    return [json.loads(path.read_text()) for path in folder.rglob("*.json")]
+
+
+def drafts_of(folder: Path, latents: list[bytes]) -> QueueRecord:
+    """The record of drafts from a server whose review tells of x0.webm, x1.webm and these latents."""
+    videos = [{"filename": f"x{i}.webm", "subfolder": "", "type": "output"} for i, _ in enumerate(latents)]
+    saved = [{"filename": f"{i}", "subfolder": "", "type": "output"} for i, _ in enumerate(latents)]
+    answers = ended_at_once([], {"review": {"drafts": videos, "draft_latents": saved}})
+
+    async def view(request):
+        name = request.query["filename"]
+        return web.Response(body=latents[int(name)] if name.isdigit() else name.encode())
+
+    with serve(answers | {"/view": view}) as address:
+        return run_queue([LINE], make_review_graph(), address, folder, drafts=True)[0]
+
+
+def test_drafts_are_numbered_and_lie_beside_their_latents(tmp_path):
+    latents = torch.randn(2, 16, 2, 4, 6).split(1)
+    record = drafts_of(tmp_path, [pack_latent(z, {}) for z in latents])
+    (folder,) = tmp_path.iterdir()
+    assert record["files"] == ["draft-0.webm", "draft-1.webm", "draft-0.safetensors", "draft-1.safetensors"]
+    assert [(folder / f"draft-{i}.webm").read_text() for i in (0, 1)] == ["x0.webm", "x1.webm"]
+    for i, z in enumerate(latents):
+        assert torch.equal(load_draft(folder / f"draft-{i}.safetensors")[0], z)
+
+
+@pytest.mark.parametrize("content", [b"", b"no", save({"x": torch.zeros(1)}), pack_latent(torch.zeros(2, 3), {})])
+def test_what_is_no_latent_is_named_when_it_is_refined(content, tmp_path):
+    drafts_of(tmp_path, [content])
+    with serve(ended_at_once([])) as address, pytest.raises(InputError, match=r"draft-0\.safetensors"):
+        run_queue([LINE], make_review_graph(), address, tmp_path)
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    drafts_of(tmp_path, [])
+    (record,) = tmp_path.rglob("drafts.json")
+    for text in ("", "[]", '{"files": 1}', '{"files": [1]}', "[" * 100_000):
+        record.write_text(text)
+        with pytest.raises(InputError, match=r"drafts\.json is damaged"):
+            drafts_of(tmp_path, [])

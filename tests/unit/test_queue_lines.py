@@ -6,7 +6,15 @@ import pytest
 from support.queue_graph import make_review_graph
 
 from flashvideo_core.cli.queue import read_prompt_lines
-from flashvideo_core.cli.workflow import PromptLine, fill_graph, fingerprint, load_workflow
+from flashvideo_core.cli.workflow import (
+    LOAD_DRAFTS,
+    PromptLine,
+    fill_graph,
+    fingerprint,
+    load_drafts,
+    load_workflow,
+)
+from flashvideo_core.errors import InputError
 
 
 def test_a_prompt_a_line_or_json(tmp_path):
@@ -20,19 +28,37 @@ def test_a_prompt_a_line_or_json(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("", "no prompt"), ('x\n{"seed": 1}', "line 2.*prompt"), ('{"prompt": "x"', "line 1.*JSON")],
+    [
+        (b"", "no prompt"),
+        (b'x\n{"seed": 1}', "line 2.*prompt"),
+        (b'{"prompt": "x"', "line 1.*JSON"),
+        (b'\n{"prompt":' + b"[" * 100_000, "line 2.*JSON"),
+        (b'x\n{"prompt": "\\ud800"}', "line 2: the prompt is no text"),
+        (b"x\n\ny \xff", "no text file in UTF-8: see its line 3"),
+    ],
 )
 def test_unusable_prompt_files(tmp_path, text, message):
     path = tmp_path / "prompts.txt"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=message):
+    path.write_bytes(text)
+    with pytest.raises(InputError, match=message):
         read_prompt_lines(path)
 
 
-def test_the_ui_form_is_refused(tmp_path):
+@pytest.mark.parametrize("values", ['"sede": 1', '"seed": [1, 0]', '"seed": NaN', '"stage1.nothing": 1'])
+def test_a_key_or_value_that_cannot_be_used_names_its_line(tmp_path, values):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(f'{{"prompt": "x"}}\n{{"prompt": "y", {values}}}')
+    one, two = read_prompt_lines(path)
+    fill_graph(make_review_graph(), one, drafts=False)
+    with pytest.raises(InputError, match=f"{path}, line 2: {values.split(chr(34))[1]}"):
+        fill_graph(make_review_graph(), two, drafts=False)
+
+
+@pytest.mark.parametrize("text", ['{"nodes": [], "links": []}', '{"1": {"class_type": "X"}}', "[" * 100_000])
+def test_what_is_no_api_form_is_refused(tmp_path, text):
     path = tmp_path / "ui.json"
-    path.write_text('{"nodes": [], "links": []}')
-    with pytest.raises(ValueError, match="API form"):
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"API form|not JSON"):
         load_workflow(path)
 
 
@@ -65,3 +91,15 @@ def test_graphs_are_not_changed():
     kept = copy.deepcopy(before)
     fill_graph(before, PromptLine("p", {"prompt": "other"}), drafts=False)
     assert before == kept
+
+
+def test_saved_drafts_are_loaded_in_place_of_their_sampling():
+    graph = fill_graph(make_review_graph(), PromptLine("p", {"choice": 1}), drafts=False)
+    kept = copy.deepcopy(graph)
+    loaded = load_drafts(graph, "x.latent [temp]")
+    assert graph == kept
+    assert all(["stage1", 0] not in node["inputs"].values() for node in loaded.values())
+    assert loaded["handoff"]["inputs"]["latent"] == ["review", 0]
+    assert loaded["review"]["class_type"] == "LatentFromBatch"
+    assert loaded["review"]["inputs"] == {"samples": [LOAD_DRAFTS, 0], "batch_index": 1, "length": 1}
+    assert loaded["look"]["inputs"]["latent"] == [LOAD_DRAFTS, 0]
