@@ -5,6 +5,7 @@ from .errors import InputError
 MULTIPLE = 16  # released: sizes are floored to multiples of 16
 MAX_SIDE = 8192
 MAX_FRAMES = 1025
+MAX_STRETCH = 1.05  # of the proportions, before it is said; released: 480x256 becomes 1920x1072, a stretch of 1.047
 
 
 def floor_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -13,6 +14,25 @@ def floor_size(size: tuple[int, int]) -> tuple[int, int]:
         if not MULTIPLE <= side <= MAX_SIDE:
             raise InputError(f"{name} is {side}; it must be {MULTIPLE} to {MAX_SIDE} pixels")
     return size[0] // MULTIPLE * MULTIPLE, size[1] // MULTIPLE * MULTIPLE
+
+
+def describe_stretch(source: tuple[int, int], size: tuple[int, int]) -> str | None:
+    """In one clause: a clip of another size (height, width) loses its proportions, and a size of as many pixels that
+    keeps them. None where they stay."""
+    ratio = size[1] * source[0] / (size[0] * source[1])
+    if 1 / MAX_STRETCH <= ratio <= MAX_STRETCH:
+        return None
+    scale = (size[0] * size[1] / (source[0] * source[1])) ** 0.5
+    height, width = (max(round(scale * side / MULTIPLE), 1) * MULTIPLE for side in source)
+    stretched = f"{source[1]}x{source[0]} is stretched to {size[1]}x{size[0]}"
+    return f"{stretched}; width {width} and height {height} would keep its proportions"
+
+
+def describe_floor(wanted: tuple[int, int], size: tuple[int, int]) -> str | None:
+    """In one clause: a wanted size (height, width) had to be floored. None where it is kept."""
+    if tuple(wanted) == tuple(size):
+        return None
+    return f"{wanted[1]}x{wanted[0]} is floored to {size[1]}x{size[0]} (multiples of {MULTIPLE})"
 
 
 def check_frame_count(frames: int) -> None:

@@ -6,13 +6,13 @@ from torch import Tensor
 
 from ..flashvideo_core.errors import InputError
 from ..flashvideo_core.handoff import prepare_reference
-from ..flashvideo_core.sizes import floor_size
+from ..flashvideo_core.sizes import describe_floor, describe_stretch, floor_size
 from ..flashvideo_core.vae_passes import to_model_range
 from .bridge.progress import make_phase_callbacks, route_phases
 from .bridge.types import VAE, Latent
 from .bridge.vae_fallback import FallbackVAE
-from .inputs import side_input
-from .remarks import adjustment_remark, remark
+from .inputs import check_video_latent, side_input
+from .remarks import remark, trim_remark
 
 CUSTOM, FOUR_TIMES = "custom", "4x the draft"
 TARGET_SIZES = {"released 1920x1072": (1072, 1920), "16:9 1920x1088": (1088, 1920)}  # height, width
@@ -57,8 +57,10 @@ class FlashVideoHandoff(io.ComfyNode):
     ) -> io.NodeOutput:
         if (latent is None) == (images is None):
             raise InputError("connect either a latent or images to the hand-off, not both and not none")
-        size = target_size(target, draft_size(latent, images), (height, width))
-        remark(cls, adjustment_remark(images, (height, width) if target == CUSTOM else None, size))
+        source = draft_size(latent, images)
+        wanted = target_size(target, source, (height, width))
+        size = floor_size(wanted)
+        remark(cls, describe_floor(wanted, size), trim_remark(images), describe_stretch(source, size))
         if latent is not None:
             sources = [{"z": z} for z in latent["samples"].split(1)]
         else:
@@ -72,16 +74,16 @@ class FlashVideoHandoff(io.ComfyNode):
 
 
 def draft_size(latent: Latent | None, images: Tensor | None) -> tuple[int, int]:
-    """(height, width) in pixels of what is handed off."""
+    """(height, width) in pixels of what is handed off. Raises InputError for what is no video latent."""
     if latent is not None:
+        check_video_latent(latent["samples"])
         return 8 * latent["samples"].shape[-2], 8 * latent["samples"].shape[-1]
     return images.shape[1], images.shape[2]
 
 
 def target_size(target: str, draft: tuple[int, int], custom: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) of the refined clip: that of the target's name, floored to multiples of 16."""
-    sizes = {**TARGET_SIZES, FOUR_TIMES: (4 * draft[0], 4 * draft[1]), CUSTOM: custom}
-    return floor_size(sizes[target])
+    """(height, width) that the target's name asks for."""
+    return {**TARGET_SIZES, FOUR_TIMES: (4 * draft[0], 4 * draft[1]), CUSTOM: custom}[target]
 
 
 NODES = [FlashVideoHandoff]

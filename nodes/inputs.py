@@ -14,7 +14,7 @@ def seed_input(tooltip: str) -> io.Int.Input:
 
 def side_input(name: str, default: int, tooltip: str) -> io.Int.Input:
     """Width or height of a custom size."""
-    return io.Int.Input(name, default=default, min=16, max=8192, step=16, tooltip=tooltip, advanced=True)
+    return io.Int.Input(name, default=default, min=16, max=8192, step=16, tooltip=tooltip)
 
 
 def negative_input(tooltip: str) -> io.Conditioning.Input:
@@ -30,10 +30,10 @@ def cfg_input(default: float, tooltip: str) -> io.Float.Input:
     return io.Float.Input("cfg", default=default, min=0.0, max=30.0, step=0.1, tooltip=tooltip)
 
 
-def guidance_input(tooltip: str, advanced: bool | None = None) -> io.Combo.Input:
+def guidance_input(tooltip: str) -> io.Combo.Input:
     """How stage 1's guidance scale follows the steps."""
     options, default = list(CFG_SCHEDULES), STAGE1_DEFAULTS.guidance
-    return io.Combo.Input("guidance", options=options, default=default, tooltip=tooltip, advanced=advanced)
+    return io.Combo.Input("guidance", options=options, default=default, tooltip=tooltip)
 
 
 def shift_input(tooltip: str, advanced: bool | None = None) -> io.Float.Input:
@@ -42,10 +42,10 @@ def shift_input(tooltip: str, advanced: bool | None = None) -> io.Float.Input:
     return io.Float.Input("shift", default=default, min=0.1, max=20.0, step=0.01, tooltip=tooltip, advanced=advanced)
 
 
-def noise_step_input(tooltip: str, advanced: bool | None = None) -> io.Int.Input:
+def noise_step_input(tooltip: str) -> io.Int.Input:
     """Noise step of stage 2's reference."""
     default = STAGE2_DEFAULTS.ref_step
-    return io.Int.Input("noise_step", default=default, min=0, max=999, tooltip=tooltip, advanced=advanced)
+    return io.Int.Input("noise_step", default=default, min=0, max=999, tooltip=tooltip)
 
 
 def check_video_latent(z: Tensor) -> None:

@@ -53,7 +53,6 @@ class FlashVideoModelLoader(io.ComfyNode):
                     default="default",
                     tooltip="How the weights are kept in memory. default: what suits the machine. fp8 halves the "
                     "memory of bf16 at some loss of detail.",
-                    advanced=True,
                 ),
             ],
             outputs=[io.Model.Output("model", tooltip="Stage 1 or stage 2, as the file says.")],

@@ -10,10 +10,11 @@ from .bridge.progress import notify
 TRAINED_MARGIN = 1.1  # times the trained number of pixels, before a size is remarked on
 
 
-def remark(node: type[io.ComfyNode], text: str | None) -> None:
-    """Shows a text in the log and under the node; None shows nothing."""
-    if text is not None:
-        notify(text, node.hidden.unique_id if node.hidden else None)
+def remark(node: type[io.ComfyNode], *texts: str | None) -> None:
+    """Shows texts as one remark in the log and under the node; without any but None it shows nothing."""
+    said = "; ".join(text for text in texts if text is not None)
+    if said:
+        notify(said, node.hidden.unique_id if node.hidden else None)
 
 
 def training_range_remark(config: TransformerConfig, size: tuple[int, int], frames: int) -> str | None:
@@ -38,14 +39,8 @@ def replaced_flow_remark(flow: object, shift: float, noise_step: int) -> str | N
     return f"shift {shift:g} and noise_step {noise_step} of this node replace what a ModelSampling or Flow node set"
 
 
-def adjustment_remark(images: Tensor | None, wanted: tuple[int, int] | None, size: tuple[int, int]) -> str | None:
-    """On a wanted size (height, width) that was floored, and on images [F, H, W, C] whose number is trimmed.
-
-    None if nothing was adjusted.
-    """
-    said = []
-    if wanted is not None and size != wanted:
-        said.append(f"{wanted[1]}x{wanted[0]} is floored to {size[1]}x{size[0]} (multiples of 16)")
-    if images is not None and floor_frame_count(len(images)) != len(images):
-        said.append(f"{len(images)} frames are trimmed to {floor_frame_count(len(images))} (4n+1)")
-    return "; ".join(said) or None
+def trim_remark(images: Tensor | None) -> str | None:
+    """On images [F, H, W, C] whose number is trimmed; None if it is 4n+1."""
+    if images is None or floor_frame_count(len(images)) == len(images):
+        return None
+    return f"{len(images)} frames are trimmed to {floor_frame_count(len(images))} (4n+1)"

@@ -4,6 +4,7 @@ from comfy_api.latest import io
 
 from ..flashvideo_core.config import STAGE1_DEFAULTS, STAGE2_DEFAULTS
 from ..flashvideo_core.settings import DraftSettings, RefineSettings, Value
+from ..flashvideo_core.sizes import describe_floor
 from .bridge.runs import refine_latents, sample_drafts
 from .bridge.sampling import get_config
 from .bridge.types import Conditioning, Latent, Model
@@ -41,8 +42,7 @@ class FlashVideoStage1(io.ComfyNode):
                 steps_input(STAGE1_DEFAULTS.steps, 2, 999, "Evaluations; the released number is 51."),
                 cfg_input(STAGE1_DEFAULTS.cfg, "Guidance; released: 8."),
                 guidance_input(
-                    "released: a scale that changes with the step, as the weights were tuned. constant: cfg.",
-                    advanced=True,
+                    "released: a scale that changes with the step, as the weights were tuned. constant: cfg."
                 ),
                 io.Combo.Input(
                     "preset",
@@ -83,7 +83,8 @@ class FlashVideoStage1(io.ComfyNode):
         config = get_config(model, stage=1)
         height, width = DRAFT_SIZES.get(preset, (height, width))
         settings = DraftSettings.from_defaults(config.defaults, height=height, width=width, **values)
-        remark(cls, training_range_remark(config, settings.size, settings.frames))
+        floored = describe_floor((height, width), settings.size)
+        remark(cls, floored, training_range_remark(config, settings.size, settings.frames))
         return io.NodeOutput({"samples": sample_drafts(model, positive, negative, settings, drafts)})
 
 
@@ -108,7 +109,6 @@ class FlashVideoStage2(io.ComfyNode):
                 noise_step_input(
                     "Noise on the reference, 0 to 999; trained: 675. More changes the draft more; raise it "
                     "with the size and the number of frames.",
-                    advanced=True,
                 ),
             ],
             outputs=[io.Latent.Output("latent", tooltip="The refined clip, in VAE units.")],
@@ -129,10 +129,10 @@ class FlashVideoStage2(io.ComfyNode):
         config, z = get_config(model, stage=2), latent["samples"]
         check_video_latent(z)
         height, width = 8 * z.shape[3], 8 * z.shape[4]
-        remark(cls, training_range_remark(config, (height, width), 4 * z.shape[2] - 3))
         values |= {"height": height, "width": width, "ref_step": noise_step}
         settings = RefineSettings.from_defaults(config.defaults, **values)
-        remark(cls, replaced_flow_remark(model.object_patches.get("model_sampling"), settings.shift, noise_step))
+        replaced = replaced_flow_remark(model.object_patches.get("model_sampling"), settings.shift, noise_step)
+        remark(cls, training_range_remark(config, settings.size, 4 * z.shape[2] - 3), replaced)
         refined = refine_latents(model, positive, negative, z, settings, latent.get("noise_mask"))
         return io.NodeOutput({**latent, "samples": refined})
 

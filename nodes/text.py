@@ -5,9 +5,10 @@ import logging
 from comfy_api.latest import io
 
 from ..flashvideo_core.text import MOTIONS, add_motion, suggest_longer
-from .bridge.clip import encode_text, is_word_clip
+from .bridge.clip import describe_unread, encode_text, is_word_clip
 from .bridge.sampling import zero_conditioning
 from .bridge.types import CLIP
+from .remarks import remark
 
 
 class FlashVideoTextEncode(io.ComfyNode):
@@ -47,12 +48,14 @@ class FlashVideoTextEncode(io.ComfyNode):
                 io.Conditioning.Output("stage2", tooltip="The prompt for FlashVideo Stage 2."),
                 io.Conditioning.Output("negative", tooltip="For both stages; zeros without a negative prompt."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def execute(cls, clip: CLIP, prompt: str, motion: str, negative_prompt: str) -> io.NodeOutput:
         if not is_word_clip(clip) and (hint := suggest_longer(prompt)):
             logging.info("FlashVideo: %s", hint)
+        remark(cls, *(describe_unread(clip, text) for text in (prompt, negative_prompt) if text.strip()))
         stage1, stage2 = encode_text(clip, add_motion(prompt, "none")), encode_text(clip, add_motion(prompt, motion))
         negative = encode_text(clip, negative_prompt) if negative_prompt.strip() else zero_conditioning(stage1)
         return io.NodeOutput(stage1, stage2, negative)

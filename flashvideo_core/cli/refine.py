@@ -7,7 +7,7 @@ from pathlib import Path
 from ..media.video_writer import check_fps
 from ..memory.exhausted import name_phase
 from ..pipeline import Draft, Pipeline
-from ..settings import RefineSettings
+from ..sizes import describe_stretch
 from ..text import add_motion
 from ..types import Notify
 from ..weights.reader import file_sha256
@@ -19,8 +19,6 @@ from .progress import Reporter
 from .record import Record
 from .refine_source import Source, open_source
 from .replacing import open_files, recover
-
-MAX_STRETCH = 1.1  # of the proportions; released: a draft of 480x256 becomes 1920x1072, a stretch of 1.05
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,8 @@ def refine(options: RefineOptions, reporter: Reporter) -> None:
     options.components.check_negative(options.refine.get("negative"))
     components = find_components(options.components, ("stage2", "vae", "text"), reporter.note)
     record = make_record(options, source, prompt, components, reporter.note)
-    note_stretch(source.size, record.refine, reporter.note)
+    if stretched := describe_stretch(source.size, record.refine.size):
+        reporter.note(stretched)
     files = choose_files(options, source)
     recover(files)
     check_files([Job(record, files)])
@@ -90,13 +89,6 @@ def make_record(options: RefineOptions, source: Source, prompt: str, components:
     if earlier and record.of_draft() == earlier:
         return record
     return replace(record, source={"file": source.path.name, "sha256": file_sha256(source.path)})
-
-
-def note_stretch(size: tuple[int, int], settings: RefineSettings, notify: Notify) -> None:
-    ratio = (size[1] / size[0]) / (settings.width / settings.height)
-    if not 1 / MAX_STRETCH < ratio < MAX_STRETCH:
-        stretched = f"{size[1]}x{size[0]} is stretched to {settings.width}x{settings.height}"
-        notify(f"{stretched}; --size HEIGHTxWIDTH with its proportions would keep them")
 
 
 def choose_files(options: RefineOptions, source: Source) -> ClipFiles:

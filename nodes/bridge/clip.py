@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ...flashvideo_core.checkpoint import load_text
 from ...flashvideo_core.components import is_word_encoder
-from ...flashvideo_core.text import WordEncoder, find_word_ids
+from ...flashvideo_core.text import WordEncoder, find_word_ids, tokenize
 from .types import Conditioning
 
 T5_TOKENS = 226
@@ -27,9 +27,12 @@ class WordTokenizer:
     def __init__(self, words: list[str], max_words: int):
         self.vocabulary, self.max_words = {word: i + 1 for i, word in enumerate(words)}, max_words
 
-    def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **kwargs) -> dict[str, list[TokenRow]]:
+    def tokenize_with_weights(
+        self, text: str, return_word_ids: bool = False, *, warn: bool = True, **kwargs
+    ) -> dict[str, list[TokenRow]]:
+        """warn: says in the log which words are ignored, as other nodes' prompts have no other place for it."""
         ids, unknown = find_word_ids(text, self.vocabulary, self.max_words)
-        if unknown:
+        if unknown and warn:
             logging.warning("FlashVideo: the embedded text encoder ignores: %s", ", ".join(unknown))
         return {"flashvideo_words": [[(i, 1.0) for i in ids or [0]]]}
 
@@ -83,8 +86,25 @@ def load_text_clip(path: str | Path) -> comfy.sd.CLIP:
 
 def encode_text(clip: comfy.sd.CLIP, text: str) -> Conditioning:
     """CONDITIONING of a plain text: no weight syntax, cut to 226 tokens whose last one ends the sentence."""
-    tokens = clip.tokenize(text, disable_weights=True)
+    tokens = clip.tokenize(text, disable_weights=True, warn=False)
     return clip.encode_from_tokens_scheduled({key: [truncate(row) for row in rows] for key, rows in tokens.items()})
+
+
+def describe_unread(clip: comfy.sd.CLIP, text: str) -> str | None:
+    """What of a text the encoder does not read: words that it does not know, an end that is too long; None: nothing."""
+    unknown: set[str] = set()
+    if is_word_clip(clip):
+        words, limit, unit = tokenize(text), clip.tokenizer.max_words, "words"
+        unknown = {word for word in words if word not in clip.tokenizer.vocabulary}
+        length = sum(word not in unknown for word in words)
+    else:
+        tokens, limit, unit = clip.tokenize(text, disable_weights=True), T5_TOKENS, "tokens"
+        length = max(len(row) for rows in tokens.values() for row in rows)
+    ignored = f"the tiny model's text encoder ignores: {', '.join(sorted(unknown))}" if unknown else None
+    dropped = (
+        f"the text encoder reads {limit} {unit}: the last {length - limit} are dropped" if length > limit else None
+    )
+    return "; ".join(filter(None, (ignored, dropped))) or None
 
 
 def truncate(row: TokenRow) -> TokenRow:

@@ -71,15 +71,50 @@ def test_bad_input_is_one_sentence_at_its_node(server, prompt, node, inputs, tex
     assert len(result.error.strip().splitlines()) == 1
 
 
-def test_what_the_handoff_changes_is_said_under_the_node(server, prompt):
-    prompt["frames"] = {"class_type": "EmptyImage", "inputs": {"width": 48, "height": 32, "batch_size": 7, "color": 0}}
+def remarks(result) -> list[tuple[str, str]]:
+    """(node, text) of what was said under a node: a message of kind 3 has the length of the node's id before it."""
+    data = [base64.b64decode(message["data"]) for message in result.previews() if message["kind"] == 3]
+    lengths = [int.from_bytes(text[:4], "big") for text in data]
+    return [(text[4 : 4 + n].decode(), text[4 + n :].decode()) for text, n in zip(data, lengths, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("image", "target", "said"),
+    [
+        ((48, 32, 7), (100, 70), "100x70 is floored to 96x64 (multiples of 16); 7 frames are trimmed to 5 (4n+1)"),
+        ((32, 32, 5), (96, 64), "32x32 is stretched to 96x64; width 80 and height 80 would keep its proportions"),
+        ((40, 30, 5), "4x the draft", "160x120 is floored to 160x112 (multiples of 16)"),
+        ((24, 16, 5), "4x the draft", None),
+    ],
+)
+def test_what_the_handoff_changes_is_said_under_the_node(server, prompt, image, target, said):
+    values = dict(zip(("width", "height", "batch_size"), image, strict=True))
+    prompt["frames"] = {"class_type": "EmptyImage", "inputs": {**values, "color": 0}}
     del prompt["handoff"]["inputs"]["latent"]
-    prompt["handoff"]["inputs"] |= {"images": ["frames", 0], "width": 100, "height": 70}
+    sizes = {"target": target} if isinstance(target, str) else {"width": target[0], "height": target[1]}
+    prompt["handoff"]["inputs"] |= {"images": ["frames", 0], **sizes}
     result = server.complete(with_saved_latents(prompt, a=["handoff", 0]))
-    assert server.saved_latents(result)["a"].shape == (1, 16, 2, 8, 12)
-    texts = [base64.b64decode(m["data"]) for m in result.previews() if m["kind"] == 3]
-    wanted = b"100x70 is floored to 96x64 (multiples of 16); 7 frames are trimmed to 5 (4n+1)"
-    assert any(b"handoff" in text and wanted in text for text in texts), texts
+    assert remarks(result) == ([("handoff", said)] if said else [])
+
+
+def test_a_size_that_stage_1_floors_and_words_that_are_ignored_are_said_under_the_node(server, prompt):
+    prompt["stage1"]["inputs"]["width"] = 33
+    prompt["text"]["inputs"] |= {"prompt": "a purple ball", "negative_prompt": "a striped zebra"}
+    result = server.complete(with_saved_latents(prompt, a=["stage1", 0]))
+    ignores = "the tiny model's text encoder ignores"
+    assert remarks(result) == [
+        ("text", f"{ignores}: purple; {ignores}: striped, zebra"),
+        ("stage1", "33x32 is floored to 32x32 (multiples of 16)"),
+    ]
+
+
+def test_a_latent_of_a_picture_is_refused_in_one_sentence(server, prompt):
+    empty = {"width": 64, "height": 64, "batch_size": 1}
+    prompt["picture"] = {"class_type": "EmptyLatentImage", "inputs": empty}
+    prompt["handoff"]["inputs"]["latent"] = ["picture", 0]
+    result = server.run(prompt)
+    assert result.error_node == "handoff"
+    assert result.error.strip() == "the latent has the shape [1, 4, 8, 8]; a video latent [B, 16, T, H, W] is needed"
 
 
 @pytest.mark.parametrize(

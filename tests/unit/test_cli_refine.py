@@ -128,7 +128,7 @@ def test_a_stretch_is_said(film, components, tmp_path, capsys):
         "--output",
         tmp_path,
     )
-    assert "96x64 is stretched to 64x64; --size HEIGHTxWIDTH" in err
+    assert "96x64 is stretched to 64x64; width 80 and height 48 would keep its proportions" in err
 
 
 def test_a_rate_that_cannot_be_written_is_refused_before_the_work(components, tmp_path, capsys):

@@ -30,6 +30,9 @@ def check_prompt_for_t5():
     long = "ball " * 400
     assert encode(clip, long)[0][0].shape == (1, 226, 64)
     tokens = clip.tokenize(long)["t5xxl"][0]
+    unread = pack("nodes.bridge.clip").describe_unread
+    assert unread(clip, long) == f"the text encoder reads 226 tokens: the last {len(tokens) - 226} are dropped"
+    assert unread(clip, prompt) is None
     cut = {"t5xxl": [[*tokens[:225], (1, 1.0)]]}  # 1 ends a sentence
     assert torch.equal(encode(clip, long)[0][0], clip.encode_from_tokens_scheduled(cut)[0][0])
 
