@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..flashvideo_core.config import STAGE1_DEFAULTS
+from ..flashvideo_core.config import STAGE1_DEFAULTS, STAGE2_DEFAULTS
 from .bridge.sampling import Guider, get_config, make_sampler, make_sigmas, set_flow
 from .bridge.types import Conditioning, Model
 from .inputs import cfg_input, guidance_input, negative_input, noise_step_input, shift_input, steps_input
@@ -19,7 +19,13 @@ class FlashVideoSigmas(io.ComfyNode):
             search_aliases=["flashvideo", "scheduler", "sigmas"],
             inputs=[
                 io.Model.Input("model", tooltip="Stage 1 or stage 2."),
-                steps_input(STAGE1_DEFAULTS.steps, 1, 999, "Released: stage 1: 51, stage 2: 4 or 5."),
+                steps_input(
+                    STAGE1_DEFAULTS.steps,
+                    1,
+                    999,
+                    f"Evaluations; released: {STAGE1_DEFAULTS.steps} in stage 1, {STAGE2_DEFAULTS.steps} or 5 in "
+                    "stage 2.",
+                ),
             ],
             outputs=[io.Sigmas.Output("sigmas")],
         )
@@ -60,9 +66,15 @@ class FlashVideoGuider(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="Stage 1 or stage 2."),
                 io.Conditioning.Input("positive", tooltip="The prompt of this stage."),
-                negative_input("Not connected: zeros, as released."),
-                cfg_input(STAGE1_DEFAULTS.cfg, "Released: 8, stage 2: 13."),
-                guidance_input("released: stage 1's changing scale; stage 2 is constant either way. constant: cfg."),
+                negative_input("Not connected: zeros, which is what the released code uses."),
+                cfg_input(
+                    STAGE1_DEFAULTS.cfg,
+                    f"Guidance; released: {STAGE1_DEFAULTS.cfg:g} in stage 1, {STAGE2_DEFAULTS.cfg:g} in stage 2.",
+                ),
+                guidance_input(
+                    "released: the changing scale in stage 1. constant: cfg in every step. Stage 2 is constant either "
+                    "way."
+                ),
             ],
             outputs=[io.Guider.Output("guider")],
         )
@@ -86,8 +98,8 @@ class FlashVideoFlow(io.ComfyNode):
             search_aliases=["flashvideo", "model sampling", "shift"],
             inputs=[
                 io.Model.Input("model", tooltip="Stage 2."),
-                shift_input("Released: 2.5."),
-                noise_step_input("Of the reference; trained: 675."),
+                shift_input(f"How much of the path goes to the first steps; released: {STAGE2_DEFAULTS.shift}."),
+                noise_step_input(f"Noise on the reference, 0 to 999; trained: {STAGE2_DEFAULTS.ref_step}."),
             ],
             outputs=[io.Model.Output("model")],
         )

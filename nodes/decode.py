@@ -8,7 +8,7 @@ from comfy_api.latest import InputImpl, Types, io
 from ..flashvideo_core.vae_passes import crop_to_1080, to_image_range
 from .bridge.progress import make_phase_callbacks
 from .bridge.types import VAE, Latent
-from .bridge.vae_fallback import TILINGS, FallbackVAE
+from .bridge.vae_fallback import TILE_SIZES, TILINGS, FallbackVAE
 from .inputs import check_video_latent
 
 
@@ -29,8 +29,8 @@ class FlashVideoDecode(io.ComfyNode):
                     options=list(TILINGS),
                     default="auto",
                     tooltip="auto: whole if it fits the free memory, else frame by frame (the same picture), else the "
-                    "largest tile. off: the whole picture. large, medium, small: tiles of 640, 384, 256 pixels. When "
-                    "memory runs out, smaller pieces are tried.",
+                    f"largest tile. off: the whole picture. {describe_tiles()}. When memory runs out, smaller pieces "
+                    "are tried.",
                 ),
                 io.Combo.Input(
                     "crop",
@@ -59,6 +59,11 @@ class FlashVideoDecode(io.ComfyNode):
         frame_rate = Fraction(fps).limit_denominator(1001)
         components = Types.VideoComponents(images=images, audio=None, frame_rate=frame_rate)
         return io.NodeOutput(images, InputImpl.VideoFromComponents(components))
+
+
+def describe_tiles() -> str:
+    sides = ", ".join(str(8 * height) for height, _ in TILE_SIZES.values())
+    return f"{', '.join(TILE_SIZES)}: tiles of {sides} pixels"
 
 
 NODES = [FlashVideoDecode]

@@ -41,11 +41,12 @@ class FlashVideoHandoff(io.ComfyNode):
                     "target",
                     options=[*TARGET_SIZES, FOUR_TIMES, CUSTOM],
                     default="released 1920x1072",
-                    tooltip="Size of the refined clip. 1920x1088 belongs to 16:9 drafts and is cropped to 1080 after "
-                    "decode. custom: width and height below, floored to multiples of 16.",
+                    tooltip="Size of the refined clip. released 1920x1072 suits drafts of 480x256; 16:9 1920x1088 "
+                    "those of 480x272, and is cropped to 1080 after decode. A clip of other proportions is stretched, "
+                    "which is said under the node. custom: width and height below.",
                 ),
-                side_input("width", 1920, "Pixels, for the target custom."),
-                side_input("height", 1072, "Pixels, for the target custom."),
+                side_input("width", 1920, "Pixels, for the target custom; floored to a multiple of 16."),
+                side_input("height", 1072, "Pixels, for the target custom; floored to a multiple of 16."),
             ],
             outputs=[io.Latent.Output("latent", tooltip="For FlashVideo Stage 2. It has no noise and needs no seed.")],
             hidden=[io.Hidden.unique_id],

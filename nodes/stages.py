@@ -32,15 +32,16 @@ class FlashVideoStage1(io.ComfyNode):
             node_id="FlashVideoStage1",
             display_name="FlashVideo Stage 1 (drafts)",
             category="FlashVideo",
-            description="Samples one or several small drafts that follow the prompt. Look at them before stage 2.",
+            description="Samples one or several small drafts that follow the prompt. They are cheap: look at them "
+            "before stage 2, for example in FlashVideo Review.",
             search_aliases=["flashvideo", "text to video", "t2v", "sampler", "draft"],
             inputs=[
                 io.Model.Input("model", tooltip="Stage 1 from FlashVideo Load Model."),
                 io.Conditioning.Input("positive", tooltip="Output stage1 of FlashVideo Encode Prompt."),
                 negative_input("Not connected: zeros, which is what the released code uses."),
-                seed_input("Draft i of several uses seed + i, and equals it made alone."),
-                steps_input(STAGE1_DEFAULTS.steps, 2, 999, "Evaluations; the released number is 51."),
-                cfg_input(STAGE1_DEFAULTS.cfg, "Guidance; released: 8."),
+                seed_input("Draft i of several uses seed + i and equals the same draft made alone."),
+                steps_input(STAGE1_DEFAULTS.steps, 2, 999, f"Evaluations; released: {STAGE1_DEFAULTS.steps}."),
+                cfg_input(STAGE1_DEFAULTS.cfg, f"Guidance; released: {STAGE1_DEFAULTS.cfg:g}."),
                 guidance_input(
                     "released: a scale that changes with the step, as the weights were tuned. constant: cfg."
                 ),
@@ -48,18 +49,19 @@ class FlashVideoStage1(io.ComfyNode):
                     "preset",
                     options=[*DRAFT_SIZES, CUSTOM],
                     default="released 480x256",
-                    tooltip="Size of the draft. The released weights were trained at 480x256; 480x272 is exactly 16:9; "
-                    "96x64 suits the tiny model. custom: width and height below.",
+                    tooltip="Size of the draft. The released weights were trained at 480x256; 480x272 is nearly 16:9, "
+                    "and 1920x1088 of it is cropped to 1080; 96x64 suits the tiny model. custom: width and height "
+                    "below.",
                 ),
-                side_input("width", 480, "Pixels, for the preset custom."),
-                side_input("height", 256, "Pixels, for the preset custom."),
+                side_input("width", 480, "Pixels, for the preset custom; floored to a multiple of 16."),
+                side_input("height", 256, "Pixels, for the preset custom; floored to a multiple of 16."),
                 io.Int.Input(
                     "frames",
                     default=STAGE1_DEFAULTS.frames,
                     min=1,
                     max=193,
                     step=4,
-                    tooltip="4n+1; trained: 49 (6 s at 8 fps).",
+                    tooltip=f"4n+1; trained: {STAGE1_DEFAULTS.frames}, six seconds at {STAGE1_DEFAULTS.fps} a second.",
                 ),
                 io.Int.Input("drafts", default=1, min=1, max=16, tooltip="How many drafts to choose from."),
             ],
@@ -101,14 +103,22 @@ class FlashVideoStage2(io.ComfyNode):
                 io.Model.Input("model", tooltip="Stage 2 from FlashVideo Load Model."),
                 io.Conditioning.Input("positive", tooltip="Output stage2 of FlashVideo Encode Prompt."),
                 negative_input("Not connected: zeros, which is what the released code uses."),
-                io.Latent.Input("latent", tooltip="From FlashVideo Hand-off."),
-                seed_input("Noise of stage 2. A draft's own seed gives what the CLI gives."),
-                steps_input(STAGE2_DEFAULTS.steps, 1, 100, "Evaluations; paper: 4, released script: 5."),
-                cfg_input(STAGE2_DEFAULTS.cfg, "Guidance; released: 13."),
-                shift_input("How much of the path goes to the first steps; released: 2.5.", advanced=True),
+                io.Latent.Input(
+                    "latent",
+                    tooltip="From FlashVideo Hand-off. Where a mask of Set Latent Noise Mask is 0, the reference stays "
+                    "as it is.",
+                ),
+                seed_input("Noise of stage 2. With the draft's own seed the clip is that of the command line."),
+                steps_input(
+                    STAGE2_DEFAULTS.steps, 1, 100, f"Evaluations; paper: {STAGE2_DEFAULTS.steps}, released script: 5."
+                ),
+                cfg_input(STAGE2_DEFAULTS.cfg, f"Guidance; released: {STAGE2_DEFAULTS.cfg:g}."),
+                shift_input(
+                    f"How much of the path goes to the first steps; released: {STAGE2_DEFAULTS.shift}.", advanced=True
+                ),
                 noise_step_input(
-                    "Noise on the reference, 0 to 999; trained: 675. More changes the draft more; raise it "
-                    "with the size and the number of frames.",
+                    f"Noise on the reference, 0 to 999; trained: {STAGE2_DEFAULTS.ref_step}. More changes the draft "
+                    "more; raise it with the size and the number of frames.",
                 ),
             ],
             outputs=[io.Latent.Output("latent", tooltip="The refined clip, in VAE units.")],

@@ -4,8 +4,8 @@ import logging
 
 from comfy_api.latest import io
 
-from ..flashvideo_core.text import MOTIONS, add_motion, suggest_longer
-from .bridge.clip import describe_unread, encode_text, is_word_clip
+from ..flashvideo_core.text import LONG_PROMPT_WORDS, MOTIONS, add_motion, suggest_longer
+from .bridge.clip import T5_TOKENS, describe_unread, encode_text, is_word_clip
 from .bridge.sampling import zero_conditioning
 from .bridge.types import CLIP
 from .remarks import remark
@@ -27,7 +27,8 @@ class FlashVideoTextEncode(io.ComfyNode):
                     "prompt",
                     multiline=True,
                     tooltip="What happens in the clip. Plain text: brackets are not weights. The released weights "
-                    "follow detailed prompts of 60-130 words best; T5 reads at most 226 tokens.",
+                    f"follow detailed prompts of {LONG_PROMPT_WORDS[0]} to {LONG_PROMPT_WORDS[1]} words best; T5 reads "
+                    f"at most {T5_TOKENS} tokens.",
                 ),
                 io.Combo.Input(
                     "motion",
@@ -39,7 +40,7 @@ class FlashVideoTextEncode(io.ComfyNode):
                     "negative_prompt",
                     default="",
                     multiline=True,
-                    tooltip="Leave empty for the released behaviour (zeros).",
+                    tooltip="What to keep away from. Leave it empty for the released behaviour: zeros.",
                     advanced=True,
                 ),
             ],

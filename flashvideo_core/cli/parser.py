@@ -78,7 +78,7 @@ def add_convert_options(parser: argparse.ArgumentParser) -> None:
     add("source", help="released .pt, diffusers' VAE, or our safetensors")
     add("target", help="the .safetensors to write")
     formats = ("stored", "float32", "bf16", "fp16", "fp8")
-    add("--dtype", choices=formats, default="stored", help="(default: as stored)")
+    add("--dtype", choices=formats, default="stored", help="stored: as in the source (default: stored)")
     add("--lora", metavar="FILE", help="a LoRA to merge into the weights")
     add("--lora-strength", type=float, metavar="X", help="(default: 1)")
 

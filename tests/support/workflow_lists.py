@@ -144,7 +144,7 @@ TINY_STAGE2 = {"seed": 2, "steps": 4, "cfg": 1.0, "noise_step": 30}
 
 TINY_NOTE = """Runs at once: the tiny model is part of the pack and knows only moving shapes.
 
-**Run** makes the drafts and goes on with draft 0. To look first, press **New drafts** in the review node \
+**Run** makes the drafts and goes on with draft 0. To look first, press **Make drafts** in the review node \
 (or set *decision* to *review*), choose a draft, then press **Refine this draft**."""
 REVIEW_NOTE = """**Run** makes two drafts and stops at the review node. Choose one there, press **Refine this draft**.
 
