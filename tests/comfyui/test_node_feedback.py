@@ -83,7 +83,7 @@ def remarks(result) -> list[tuple[str, str]]:
     [
         ((48, 32, 7), (100, 70), "100x70 is floored to 96x64 (multiples of 16); 7 frames are trimmed to 5 (4n+1)"),
         ((32, 32, 5), (96, 64), "32x32 is stretched to 96x64; width 80 and height 80 would keep its proportions"),
-        ((40, 30, 5), "4x the draft", "160x120 is floored to 160x112 (multiples of 16)"),
+        ((120, 70, 5), "4x the draft", "480x280 is floored to 480x272 (multiples of 16)"),
         ((24, 16, 5), "4x the draft", None),
     ],
 )
