@@ -18,6 +18,7 @@ from .reader import WeightFile, open_file
 Component = Literal["transformer", "vae", "text"]
 
 METADATA = "flashvideo_metadata"
+TRAVELS = ("config", "latent_rgb", "words")  # of a file's metadata; its hash is not that of what is saved
 _PARALLEL = ("module.", "_orig_mod.")
 # (component, what ComfyUI writes before its names, the one of our names by which it is known)
 _SAVED = (
@@ -61,9 +62,10 @@ def open_component(path: Path, component: Component | None = None) -> WeightFile
     return _read_saved_metadata(path, file) if METADATA in file.shapes else file
 
 
-def pack_metadata(metadata: Mapping[str, str]) -> Tensor:
-    """Metadata as the tensor METADATA, uint8."""
-    return torch.tensor(list(json.dumps(dict(metadata)).encode()), dtype=torch.uint8)
+def pack_metadata(metadata: Mapping[str, str]) -> dict[str, Tensor]:
+    """What a file of weights says of itself, as a tensor under its name, for a writer that keeps no metadata."""
+    kept = {name: text for name, text in metadata.items() if name in TRAVELS}
+    return {METADATA: torch.tensor(list(json.dumps(kept).encode()), dtype=torch.uint8)}
 
 
 def _take_prefixed(file: WeightFile, prefix: str) -> WeightFile:

@@ -21,6 +21,7 @@ from torch import Tensor
 from ...flashvideo_core.checkpoint import (
     Weights,
     build_meta_model,
+    make_metadata,
     match_tensors,
     open_weights,
     read_tensor,
@@ -30,6 +31,8 @@ from ...flashvideo_core.config import TransformerConfig
 from ...flashvideo_core.errors import InputError
 from ...flashvideo_core.memory import transformer_peak
 from ...flashvideo_core.sampling import check_finite
+from ...flashvideo_core.weights.wrappers import pack_metadata
+from .clip import check_text_width
 from .flow import FlowFromReference, VelocityTable
 from .network import Network
 from .patches import check_conditioning, check_patches
@@ -54,7 +57,9 @@ class StageModel(comfy.model_base.BaseModel):
         check_conditioning(kwargs, self.diffusion_model.config)
         out = super().extra_conds(**kwargs)
         txt = kwargs.get("cross_attn")
-        if txt is not None:  # CONDRegular: unlike CONDCrossAttn it never repeats tokens to a common length
+        if txt is not None:
+            check_text_width(txt, self.diffusion_model.config)
+            # CONDRegular: unlike CONDCrossAttn it never repeats tokens to a common length
             out["c_crossattn"] = comfy.conds.CONDRegular(txt[:, : self.diffusion_model.config.text_length])
         return out
 
@@ -100,7 +105,12 @@ class StageConfig(comfy.supported_models_base.BASE):
 
     def __init__(self, weights: Weights):
         self.latent_format = functools.partial(StageLatent, weights.config, weights.metadata)  # BASE calls it
+        self.saved_metadata = pack_metadata(weights.metadata | make_metadata(weights.config))
         super().__init__({"config": weights.config})
+
+    def process_unet_state_dict_for_saving(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+        """ComfyUI's save nodes write no metadata of a model; ours goes with the weights, so that they load again."""
+        return super().process_unet_state_dict_for_saving(state_dict | self.saved_metadata)
 
     def get_model(self, state_dict, prefix="", device=None) -> StageModel:
         config = self.unet_config["config"]

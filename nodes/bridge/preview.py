@@ -5,6 +5,7 @@ import json
 import comfy.latent_formats
 
 from ...flashvideo_core.config import STAGE1, TransformerConfig
+from ...flashvideo_core.errors import InputError
 
 # Published least-squares fit of CogVideoX latents times 0.7 to RGB in -1..1, one row a latent channel.
 COGVIDEOX_RGB = (
@@ -37,8 +38,19 @@ class StageLatent(comfy.latent_formats.CogVideoX):
     def __init__(self, config: TransformerConfig, metadata: dict[str, str]):
         self.scale_factor = config.latent_scale
         if "latent_rgb" in metadata:
-            *rows, self.latent_rgb_factors_bias = json.loads(metadata["latent_rgb"])
+            *rows, self.latent_rgb_factors_bias = read_rgb(metadata["latent_rgb"])
             gain = 1 / config.latent_scale
         else:
             rows, gain = COGVIDEOX_RGB, STAGE1.latent_scale / config.latent_scale
         self.latent_rgb_factors = [[gain * value for value in row] for row in rows]
+
+
+def read_rgb(text: str) -> list[list[float]]:
+    """17 rows of 3 numbers from JSON. Raises InputError for anything else."""
+    try:
+        rows = [[float(value) for value in row] for row in json.loads(text)]
+    except (ValueError, TypeError, RecursionError):
+        rows = []
+    if [len(row) for row in rows] != [3] * (len(COGVIDEOX_RGB) + 1):
+        raise InputError("the latent_rgb in the file's metadata cannot be read; it is 17 rows of 3 numbers")
+    return rows

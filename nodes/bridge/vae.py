@@ -12,7 +12,7 @@ import comfy.sd
 import torch
 from torch import Tensor
 
-from ...flashvideo_core.checkpoint import Weights, match_tensors, open_weights, read_tensor
+from ...flashvideo_core.checkpoint import Weights, make_metadata, match_tensors, open_weights, read_tensor
 from ...flashvideo_core.config import VAEConfig
 from ...flashvideo_core.errors import InputError
 from ...flashvideo_core.memory import vae_peak
@@ -21,6 +21,7 @@ from ...flashvideo_core.tiling import map_tiles, split_axis
 from ...flashvideo_core.types import DrawNoise, ProgressCallback
 from ...flashvideo_core.vae import VAE
 from ...flashvideo_core.vae_chunks import AUTO, ChunkSize
+from ...flashvideo_core.weights.wrappers import pack_metadata
 from .progress import make_progress_callback, make_tile_callbacks
 
 
@@ -128,7 +129,12 @@ class FlashVideoVAE(comfy.sd.VAE):
         self.device = device or mm.vae_device()
         self.output_device = mm.intermediate_device()
         self.vae_dtype = dtype or mm.vae_dtype(self.device, self.working_dtypes)
+        self.saved_metadata = pack_metadata(weights.metadata | make_metadata(weights.config))
         self._build(weights)
+
+    def get_sd(self) -> dict[str, Tensor]:
+        """What ComfyUI's save nodes write: the weights, and what load_vae has to know of them."""
+        return super().get_sd() | self.saved_metadata
 
     def _build(self, weights: Weights) -> None:
         self.first_stage_model = ChunkedVAE(weights.config, self.vae_dtype).eval().requires_grad_(False)
