@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .components import Pipeline, check_width, require_component
+from .config import TransformerConfig
 from .device import on_device
 from .dit import Transformer
 from .errors import InputError
@@ -186,12 +187,17 @@ def embed(
     elif pipe.text is None:
         raise InputError("no text encoder is loaded: give --t5 or --embeddings")
     else:
-        txt = pipe.text(add_motion(prompt, config.defaults.motion))
-        neg = pipe.text(negative)[:, : config.text_length].to(pipe.device) if negative else None
+        txt, *rest = (pipe.text(text) for text in list_texts(config, prompt, negative))
+        neg = rest[0][:, : config.text_length].to(pipe.device) if rest else None
     check_width(txt, config)
     if callback is not None:
         callback("text", 1, 1, None)
     return txt[:, : config.text_length].to(pipe.device), neg
+
+
+def list_texts(config: TransformerConfig, prompt: str, negative: str | None) -> list[str]:
+    """What a stage has encoded: its prompt and any negative one. Raises InputError for an empty prompt."""
+    return [add_motion(prompt, config.defaults.motion)] + ([negative] if negative else [])
 
 
 def plan_refine(pipe: Pipeline, frames: int, settings: RefineSettings) -> RefinePlan:

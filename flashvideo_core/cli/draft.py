@@ -4,7 +4,16 @@ import argparse
 from dataclasses import replace
 
 from .components import find_components
-from .jobs import ClipOptions, check_files, list_jobs, make_draft, note_number, report_clip, resume_draft
+from .jobs import (
+    ClipOptions,
+    check_files,
+    list_jobs,
+    load_pipelines,
+    make_draft,
+    note_number,
+    report_clip,
+    resume_draft,
+)
 from .options import DRAFT, ComponentOptions, OutputOptions, PromptOptions, named_settings, parse_options
 from .outputs import find_draft
 from .progress import Reporter
@@ -32,14 +41,14 @@ def draft(options: ClipOptions, reporter: Reporter) -> None:
     for job in jobs:
         recover(job.files)
     check_files(jobs)
-    pipe, drafts = None, []
-    for number, job in enumerate(jobs, 1):
-        skipped = job.files.draft_video.is_file() and find_draft(job.files, job.record) is not None
+    finished = [job.files.draft_video.is_file() and find_draft(job.files, job.record) is not None for job in jobs]
+    unfinished = [job for job, skipped in zip(jobs, finished, strict=True) if not skipped]
+    pipelines, drafts = load_pipelines(components, unfinished, reporter), []
+    for number, (job, skipped) in enumerate(zip(jobs, finished, strict=True), 1):
         if not skipped:
             with open_files(job.files, job.record, reporter.note) as files:
                 note_number(job, number, len(jobs), reporter)
-                pipe = pipe or components.load(reporter.progress)
-                work = replace(job, files=files)
+                pipe, work = next(pipelines), replace(job, files=files)
                 resume_draft(pipe, work, reporter) or make_draft(pipe, work, reporter)
         drafts.append(report_clip(job.record.prompt, job.record.draft.seed, job.files.draft, skipped, reporter))
     reporter.finish({"drafts": drafts})

@@ -6,7 +6,7 @@ from dataclasses import replace
 from ..components import COMPONENTS
 from .components import find_components
 from .from_record import add_record, check_same_weights, recorded_files, repeat_threads
-from .jobs import ClipOptions, check_files, list_jobs, make_clip, note_number, report_clip
+from .jobs import ClipOptions, check_files, list_jobs, load_pipelines, make_clip, note_number, report_clip
 from .options import (
     DRAFT,
     REFINE,
@@ -53,13 +53,13 @@ def generate(options: ClipOptions, earlier: Record | None, reporter: Reporter) -
     for job in jobs:
         recover(job.files)
     finished = [is_finished(job.files, job.record) for job in jobs]
-    check_files(job for job, skipped in zip(jobs, finished, strict=True) if not skipped)
-    pipe, clips = None, []
+    unfinished = [job for job, skipped in zip(jobs, finished, strict=True) if not skipped]
+    check_files(unfinished)
+    pipelines, clips = load_pipelines(components, unfinished, reporter), []
     for number, (job, skipped) in enumerate(zip(jobs, finished, strict=True), 1):
         if not skipped:
             with open_files(job.files, job.record, reporter.note) as files:
                 note_number(job, number, len(jobs), reporter)
-                pipe = pipe or components.load(reporter.progress)
-                make_clip(pipe, replace(job, files=files), components.paths, reporter)
+                make_clip(next(pipelines), replace(job, files=files), components.paths, reporter)
         clips.append(report_clip(job.record.prompt, job.record.draft.seed, job.files.final, skipped, reporter))
     reporter.finish({"clips": clips})

@@ -1,17 +1,19 @@
 """The clips of `generate` and `draft`: what is asked for, every clip with all its numbers, and its making."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
 
 from ..errors import InputError, WriteError, one_line
 from ..media.audio import Audio
 from ..media.video_writer import check_fps
 from ..memory.exhausted import PhaseOutOfMemoryError, is_out_of_memory, name_phase
-from ..phases import decode_clip, decode_draft, sample_draft, sample_refine
+from ..phases import decode_clip, decode_draft, list_texts, sample_draft, sample_refine
 from ..pipeline import Draft, Pipeline
 from ..settings import SEEDS, DraftSettings, RefineSettings
+from ..t5 import encode_ahead
 from ..text import suggest_longer
 from ..types import Notify
 from ..weights.atomic import check_writable
@@ -33,6 +35,7 @@ from .progress import Reporter
 from .record import Record
 
 DEFAULT_FOLDER = "clips"
+TEXTS_AHEAD = 64  # clips, whose texts take up to 0.9 GB
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,25 @@ def check_files(jobs: Iterable[Job]) -> None:
         check_writable(folder)
     for path in (path for job in jobs for path in job.files.visible() if path.is_dir()):
         raise InputError(f"{path} is a folder; a file is written there, so choose another --output")
+
+
+def load_pipelines(components: Components, jobs: Sequence[Job], reporter: Reporter) -> Iterator[Pipeline]:
+    """The pipeline of each job in turn, loaded for the first of them; texts are encoded for many clips at once."""
+    pipe = None
+    for start in range(0, len(jobs), TEXTS_AHEAD):
+        batch = jobs[start : start + TEXTS_AHEAD]
+        pipe = pipe or components.load(reporter.progress)
+        texts = [text for job in batch for text in job_texts(job.record, components)]
+        with name_phase("text"):
+            ahead = replace(pipe, text=pipe.text and encode_ahead(pipe.text, texts))
+        yield from repeat(ahead, len(batch))
+
+
+def job_texts(record: Record, components: Components) -> list[str]:
+    texts = list_texts(components.configs["stage1"], record.prompt, record.draft.negative)
+    if record.refine is None:
+        return texts
+    return texts + list_texts(components.configs["stage2"], record.prompt, record.refine.negative)
 
 
 def make_clip(pipe: Pipeline, job: Job, paths: dict[str, str], reporter: Reporter) -> None:
