@@ -67,8 +67,8 @@ def measure_attention(case: Case) -> list[Row]:
     operations = 4.0 * tokens**2 * config.hidden
     if case.device.type != "cuda":
         return [measure(case, f"attention, {tokens} tokens", lambda: case.attention(q, q, q), operations)]
-    for kernel in FUSED_KERNELS:
-        name = f"attention {kernel.name.removesuffix('_ATTENTION').lower()}, {tokens} tokens"
+    for name, kernel in FUSED_KERNELS.items():
+        name = f"attention {name}, {tokens} tokens"
         rows.append(measure(case, name, lambda kernel=kernel: fused_attention(q, q, q, kernel), operations))
     return rows
 

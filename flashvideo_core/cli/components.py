@@ -13,8 +13,8 @@ from ..components import TINY, Pipeline, component_files, load_pipeline, read_co
 from ..config import TransformerConfig, VAEConfig
 from ..device import pick_device, pick_dtype
 from ..errors import InputError, WriteError, one_line
-from ..kernels import choose_attention
-from ..types import AttentionFn, Notify, ProgressCallback
+from ..kernels import choose_kernel, load_kernel
+from ..types import Notify, ProgressCallback
 from ..weights.reader import file_sha256, open_file
 from .options import ComponentOptions
 from .record import WeightsHash
@@ -34,7 +34,7 @@ class Components:
     hashes: dict[str, WeightsHash]
     device: torch.device
     dtype: torch.dtype
-    attention: AttentionFn
+    kernel: str  # of attention, as choose_kernel names it
 
     @property
     def dtype_name(self) -> str:
@@ -46,17 +46,23 @@ class Components:
         return {name: str(path.resolve()) for name, path in self.files.items() if path.parent != TINY}
 
     def load(self, callback: ProgressCallback) -> Pipeline:
-        pipe = load_pipeline(**self.files, device=self.device, dtype=self.dtype, attention=self.attention)
+        attention = load_kernel(self.kernel, self.device)
+        pipe = load_pipeline(**self.files, device=self.device, dtype=self.dtype, attention=attention)
         callback("load", 1, 1, None)
         return pipe
 
 
 def find_components(
-    options: ComponentOptions, needed: Iterable[str], notify: Notify, fallback: dict[str, Path] | None = None
+    options: ComponentOptions,
+    needed: Iterable[str],
+    notify: Notify,
+    fallback: dict[str, Path] | None = None,
+    kernel: str | None = None,
 ) -> Components:
     """The needed components: as named, else of the fallback, or (when there is neither) embedded.
 
-    Raises InputError for one that is missing, a file that holds something else, and a device that cannot be used.
+    kernel: of attention, in a run that is repeated; another one in its place is said. Raises InputError for one that is
+    missing, a file that holds something else, and a device that cannot be used.
     """
     device = pick_device(options.device)
     files = component_files(**((fallback or {}) | options.named_files()))
@@ -67,9 +73,11 @@ def find_components(
             raise InputError(f"{name} is not given; name it with {option} (or name no weights, for the embedded model)")
     configs = read_component_configs(files)
     dtype = DTYPES[options.dtype] if options.dtype else pick_dtype(device)
-    attention = choose_attention(options.attention or "auto", device, dtype)
+    chosen = choose_kernel(options.attention or "auto", device, dtype, kernel)
+    if kernel not in (None, chosen):
+        notify(f"the clip was made with the attention kernel {kernel}, this is {chosen}: last bits may differ")
     hashes = {name: hash_weights(path, notify) for name, path in files.items()}
-    return Components(files, configs, hashes, device, dtype, attention)
+    return Components(files, configs, hashes, device, dtype, chosen)
 
 
 def hash_weights(path: Path, notify: Notify) -> WeightsHash:

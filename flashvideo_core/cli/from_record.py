@@ -11,7 +11,7 @@ from ..errors import InputError
 from ..types import Notify
 from .components import EMBEDDED
 from .jobs import ClipOptions
-from .options import NamedSettings
+from .options import ComponentOptions, NamedSettings
 from .record import Record, WeightsHash, this_software
 
 MAX_THREADS_PER_CORE = 16  # more make a run slow, and very many cannot be started at all
@@ -55,6 +55,11 @@ def recorded_files(record: Record) -> dict[str, Path]:
     paths = {name: Path(path) for name, path in (record.paths or {}).items()}
     embedded = [name for name, known in record.weights.items() if known.get("file") == EMBEDDED]
     return paths | {name: TINY / f"{name}.safetensors" for name in embedded}
+
+
+def recorded_kernel(record: Record, options: ComponentOptions) -> str | None:
+    """The record's attention kernel, unless another attention is named."""
+    return record.kernel if options.attention in (None, record.attention) else None
 
 
 def check_same_weights(record: Record, hashes: dict[str, WeightsHash], named: set[str]) -> None:

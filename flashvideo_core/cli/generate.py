@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from ..components import COMPONENTS
 from .components import find_components
-from .from_record import add_record, check_same_weights, recorded_files, repeat_threads
+from .from_record import add_record, check_same_weights, recorded_files, recorded_kernel, repeat_threads
 from .jobs import ClipOptions, check_files, list_jobs, load_pipelines, make_clip, note_number, report_clip
 from .options import (
     DRAFT,
@@ -39,13 +39,14 @@ def run(args: argparse.Namespace, reporter: Reporter) -> None:
 
 def generate(options: ClipOptions, earlier: Record | None, reporter: Reporter) -> None:
     """Drafts and refined clips of all prompts; those that are finished already are left as they are."""
-    named = set(options.components.named_files())
+    named, kernel = set(options.components.named_files()), None
     if earlier:
+        kernel = recorded_kernel(earlier, options.components)
         options = add_record(options, earlier)
     prompts = read_prompts(options.prompts, options.components.embeddings)
     options.components.check_negative(options.draft.get("negative") or options.refine.get("negative"))
     fallback = recorded_files(earlier) if earlier else None
-    components = find_components(options.components, COMPONENTS, reporter.note, fallback)
+    components = find_components(options.components, COMPONENTS, reporter.note, fallback, kernel)
     if earlier:
         check_same_weights(earlier, components.hashes, named)
         repeat_threads(earlier, reporter.note)

@@ -96,6 +96,7 @@ def first_record(
         fps=check_fps(defaults.fps),
         crf=options.output.checked_crf(),
         attention=options.components.attention,
+        kernel=components.kernel,
         draft_plan=earlier.draft_plan if earlier and draft.size == earlier.draft.size else None,
         refine_plan=earlier.refine_plan if earlier and refine.size == earlier.refine.size else None,
     )

@@ -76,6 +76,7 @@ class Record:
     fps: Fraction
     crf: float | None = None
     attention: str | None = None  # where it was chosen
+    kernel: str | None = field(default=None, compare=False)  # that attention came to, on the machine
     source: SourceFile | None = None
     draft_plan: DraftPlan | None = field(default=None, compare=False)
     refine_plan: RefinePlan | None = field(default=None, compare=False)
@@ -98,7 +99,7 @@ class Record:
                 del stage2["negative"]
             stages["stage2"] = stage2 | plan_to_json(self.refine_plan)
         fps = self.fps.numerator if self.fps.denominator == 1 else str(self.fps)
-        optional = {"crf": self.crf, "attention": self.attention, "software": self.software}
+        optional = {"crf": self.crf, "attention": self.attention, "kernel": self.kernel, "software": self.software}
         optional |= {"source": self.source, "paths": self.paths}
         run = {"dtype": self.dtype, "device": self.device, "fps": fps}
         run |= {name: value for name, value in optional.items() if value is not None}
@@ -128,6 +129,7 @@ class Record:
             fps=check_fps(Fraction(values["fps"])),
             crf=values.get("crf"),
             attention=values.get("attention"),
+            kernel=values.get("kernel"),
             source=values.get("source"),
             draft_plan=draft_plan,
             refine_plan=refine_plan,

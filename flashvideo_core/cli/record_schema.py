@@ -85,6 +85,7 @@ RECORD = {
     "fps": Rule(f"a rate above 0, at most {MAX_FPS}", is_rate, False),
     "crf": Rule(f"a number from 0 to {MAX_CRF}", lambda value: is_number(value) and 0 <= value <= MAX_CRF),
     "attention": Rule("a text", is_text),
+    "kernel": Rule("a text", is_text),
     "source": Rule("a table with the name of a file", lambda value: is_table(value) and is_text(value.get("file"))),
     "software": Rule("a table", is_table),
     "paths": Rule("a table of texts", is_table_of_texts),

@@ -84,6 +84,7 @@ def make_record(options: RefineOptions, source: Source, prompt: str, components:
         fps=check_fps(source.fps or components.configs["stage2"].defaults.fps),
         crf=options.output.checked_crf(),
         attention=options.components.attention,
+        kernel=components.kernel,
         draft_plan=earlier.draft_plan if earlier else None,
     )
     if earlier and record.of_draft() == earlier:

@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flashvideo_core.cli.components import find_components
-from flashvideo_core.cli.from_record import add_record
+from flashvideo_core.cli.from_record import add_record, recorded_kernel
 from flashvideo_core.cli.jobs import ClipOptions, list_jobs
 from flashvideo_core.cli.options import (
     DRAFT,
@@ -118,3 +119,24 @@ def test_refining_a_draft_leaves_its_record_alone_and_is_made_again(tiny, chosen
     again = first_job(add_record(read_options(["--from=clip.json"]), read), tiny, read)
     assert again.draft == made.draft and again.refine == record.refine
     assert record.refine.negative == named.get("--negative", made.draft.negative)
+
+
+def test_the_attention_kernel_of_a_clip_is_taken_again(tiny, monkeypatch):
+    """On a card that has it, whatever it would take by itself, unless one is named. Older records have none."""
+    monkeypatch.setattr("flashvideo_core.kernels.runs_here", lambda kernel, device, dtype: kernel.name[0] in "CE")
+    monkeypatch.setattr("flashvideo_core.cli.components.pick_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr("flashvideo_core.cli.components.pick_dtype", lambda device: torch.bfloat16)
+    said = []
+
+    def repeat(kernel, *words):
+        record = replace(first_job(read_options(["a red ball"]), tiny), kernel=kernel)
+        again = Record.from_json(json.loads(json.dumps(record.to_json())))
+        options = read_options(["a red ball", *words]).components
+        kernel = recorded_kernel(again, options)
+        return find_components(options, COMPONENTS, said.append, kernel=kernel).kernel
+
+    assert [repeat("efficient"), repeat("cudnn"), repeat(None)] == ["efficient", "cudnn", "cudnn"]
+    assert repeat("efficient", "--attention", "fused") == "cudnn"
+    assert said == []
+    assert repeat("flash") == "cudnn" and "made with the attention kernel flash, this is cudnn" in said[0]
+    assert first_job(read_options(["a red ball"]), tiny).kernel == "torch"

@@ -1,6 +1,7 @@
 """Which attention is taken, that the exact ones agree, and what a machine that cannot do it says."""
 
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -10,10 +11,18 @@ from support.golden import ONE_PASS, error
 from torch.nn.attention import SDPBackend
 
 from flashvideo_core import attention as functions
+from flashvideo_core import kernels
 from flashvideo_core.attention import attention, chunked_attention, plain_attention
-from flashvideo_core.kernels import FUSED_KERNELS, choose_attention, find_fastest_kernel, fused_attention
+from flashvideo_core.kernels import (
+    FUSED_KERNELS,
+    choose_attention,
+    choose_kernel,
+    fused_attention,
+    load_kernel,
+    runs_here,
+)
 
-CPU, META = torch.device("cpu"), torch.device("meta")
+CPU, CUDA, META = (torch.device(name) for name in ("cpu", "cuda", "meta"))
 
 
 def example(dtype=torch.float32):
@@ -37,16 +46,47 @@ def test_chunked_attention_sums_in_float32():
     assert error(chunked_attention(q, k, v).float(), exact) < 2e-2
 
 
-def test_the_fastest_kernel_that_runs_is_taken():
-    """Of torch's kernels a CPU has one fused and the unfused; with a clock of our own either is the fastest."""
-    assert find_fastest_kernel(FUSED_KERNELS, CPU, torch.float32) is SDPBackend.FLASH_ATTENTION
-    assert find_fastest_kernel([SDPBackend.CUDNN_ATTENTION], CPU, torch.float32) is None
-    both = (SDPBackend.FLASH_ATTENTION, SDPBackend.MATH)
-    for fast in both:
-        ticks = iter([t for kernel in both for _ in range(3) for t in (0.0, 1.0 if kernel is fast else 2.0)])
-        assert find_fastest_kernel(both, CPU, torch.float32, lambda ticks=ticks: next(ticks)) is fast
+def test_kernels_that_torch_has_are_found_and_agree():
+    """A CPU has one of the fused, called flash, and the unfused."""
+    works = {name: runs_here(kernel, CPU, torch.float32) for name, kernel in FUSED_KERNELS.items()}
+    assert works == {"cudnn": False, "flash": True, "efficient": False}
     q, k, v = example()
-    assert error(fused_attention(q, k, v, both[0]), fused_attention(q, k, v, both[1])) < ONE_PASS
+    assert (
+        error(fused_attention(q, k, v, SDPBackend.FLASH_ATTENTION), fused_attention(q, k, v, SDPBackend.MATH))
+        < ONE_PASS
+    )
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """A device with some of torch's kernels."""
+
+    def having(*names):
+        there = {FUSED_KERNELS[name] for name in names}
+        monkeypatch.setattr(kernels, "runs_here", lambda kernel, device, dtype: kernel in there)
+        return partial(choose_kernel, device=CUDA, dtype=torch.bfloat16)
+
+    return having
+
+
+def test_the_first_of_the_list_that_works_is_taken(card):
+    """Whatever their speed at the moment: two runs on one machine take the same."""
+    assert list(FUSED_KERNELS) == ["cudnn", "flash", "efficient"]
+    assert card("efficient", "flash", "cudnn")("auto") == card("cudnn")("fused") == "cudnn"
+    assert card("efficient", "flash")("auto") == "flash"
+    assert card("efficient")("fused") == "efficient"
+    assert card()("auto") == "chunked"
+    assert load_kernel("flash", CUDA).keywords == {"kernel": SDPBackend.FLASH_ATTENTION}
+
+
+def test_the_kernel_of_an_earlier_run_is_taken_where_it_works(card):
+    choose = card("cudnn", "efficient")
+    assert choose("auto", earlier="efficient") == "efficient"
+    assert choose("auto", earlier="chunked") == "chunked"
+    for other in ("flash", "torch", "unheard of"):
+        assert choose("auto", earlier=other) == "cudnn"
+    assert choose("chunked", earlier="efficient") == "chunked"
+    assert choose_kernel("auto", CPU, torch.float32, earlier="cudnn") == "torch"
 
 
 def test_names():
@@ -57,7 +97,7 @@ def test_names():
 
 
 def test_without_a_fused_kernel_auto_is_chunked_and_fused_is_refused():
-    """As on the meta device, where nothing can be timed."""
+    """As on the meta device, where nothing can be waited for."""
     assert choose_attention("auto", META, torch.bfloat16) is chunked_attention
     with pytest.raises(ValueError, match="no fused attention for bfloat16 on meta; use --attention chunked"):
         choose_attention("fused", META, torch.bfloat16)

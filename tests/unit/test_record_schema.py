@@ -30,6 +30,7 @@ CLIP = {
     "fps": 8,
     "crf": 17,
     "attention": "chunked",
+    "kernel": "chunked",
     "software": {"flashvideo": "0.1.0", "torch": "2.13.0+cpu", "threads": 2},
     "paths": {"vae": "/somewhere/vae.pt"},
 }
@@ -43,6 +44,7 @@ WRONG = {
     "fps": ["x", [8], "1/0", 0, -8, float("nan"), 10**9, "100000/1", "1e999999999", True, {}],
     "crf": ["x", 52, -1, float("nan"), [1], True],
     "attention": [5, {}],
+    "kernel": [5, {}],
     "source": [5, [], {"file": 5}, {}],
     "paths": [5, {"vae": 5}, []],
     "weights": [5, [], "x", {}, {"stage1": HASH}, {"stage1": "x", "text": HASH}, {"stage1": {"file": "a"}}],
@@ -88,7 +90,7 @@ def test_a_wrong_value_is_refused_with_the_name_of_its_key(key, values, tmp_path
 
 
 def test_what_may_be_absent_may_be_null():
-    for key in ("crf", "attention", "source", "software", "paths"):
+    for key in ("crf", "attention", "kernel", "source", "software", "paths"):
         expected = Record.from_json({name: value for name, value in CLIP.items() if name != key})
         assert Record.from_json(changed(key, None)) == expected
 
