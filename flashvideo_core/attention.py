@@ -75,7 +75,16 @@ def apply_rope(x: Tensor, rotations: Tensor) -> Tensor:
     """x [B, n, L, 64] turned by rotations [L, 32].
 
     A pair (a, b) becomes (a cos - b sin, b cos + a sin), in float32: a product of complex numbers, which takes a
-    quarter of the time that the same on real ones takes on a CPU.
+    quarter of the time that the same on real ones takes on a CPU. A compiler gets the real ones, since torch's inductor
+    fuses no complex ones.
     """
+    if torch.compiler.is_compiling():
+        return apply_real_rope(x, *torch.view_as_real(rotations).unbind(-1))
     turned = torch.view_as_complex(x.float().unflatten(-1, (-1, 2))) * rotations
     return torch.view_as_real(turned).flatten(-2).to(x.dtype)
+
+
+def apply_real_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """The same by its formula; cos and sin [L, 32]."""
+    a, b = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2).to(x.dtype)

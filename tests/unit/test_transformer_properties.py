@@ -1,10 +1,12 @@
 """The transformer apart from the golden values: batches, determinism, and the seams it takes per call."""
 
+import operator
+
 import pytest
 import torch
 from support.golden import ONE_PASS, error
 
-from flashvideo_core.attention import apply_rope, attention, plain_attention, rope_rotations
+from flashvideo_core.attention import apply_real_rope, apply_rope, attention, plain_attention, rope_rotations
 from flashvideo_core.dit import Transformer, timestep_embedding
 
 STAGES = pytest.mark.parametrize("stage", [1, 2])
@@ -195,3 +197,30 @@ def test_it_compiles_into_one_graph_for_all_sizes(dit):
     for piece in (x, torch.cat([x, x[:, :, :2]], dim=2), torch.cat([x, x], dim=4)):
         assert error(compiled(piece, t, txt), dit(piece, t, txt)) < ONE_PASS
     assert len(compiles) == 1
+
+
+def test_a_compiler_gets_rotary_positions_in_real_numbers():
+    """Which turn as the complex ones do; only those, of an eager run, are in its bits."""
+    x, rope = torch.randn(2, 3, 30, 64, generator=torch.Generator().manual_seed(0)), rope_rotations(2, 3, 4, text=6)
+    pairs = torch.view_as_real(rope)
+    for dtype, tolerance in ((torch.float32, 2e-7), (torch.bfloat16, 4e-3)):
+        turned = apply_rope(x.to(dtype), rope)
+        assert error(apply_real_rope(x.to(dtype), *pairs.unbind(-1)), turned) < tolerance
+        assert torch.equal(turned, complex_product(x.to(dtype), rope))
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    assert error(torch.compile(apply_rope, backend=backend, fullgraph=True)(x, rope), apply_rope(x, rope)) < 2e-7
+    (graph,) = graphs
+    products = [node for node in graph.graph.nodes if node.target in (torch.mul, operator.mul)]
+    made = [node.meta["example_value"].dtype for node in products]
+    assert made == [torch.float32] * 4
+
+
+def complex_product(x, rope):
+    """As an eager run has always computed it."""
+    return torch.view_as_real(torch.view_as_complex(x.float().unflatten(-1, (-1, 2))) * rope).flatten(-2).to(x.dtype)
