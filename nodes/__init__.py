@@ -3,9 +3,14 @@
 from comfy_api.latest import ComfyExtension, io
 
 from . import custom, decode, handoff, loaders, review, stages, text
+from .bridge.plans import add_route
+from .plan import plan_prompt
 
 
 class FlashVideoExtension(ComfyExtension):
+    async def on_load(self) -> None:
+        add_route(plan_prompt)
+
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         modules = (loaders, text, stages, handoff, decode, review, custom)
         return [node for module in modules for node in module.NODES]

@@ -10,7 +10,7 @@ from ..components import read_component_configs
 from ..config import STAGE1, STAGE2, VAE
 from ..device import pick_device, pick_dtype
 from ..errors import InputError
-from ..memory import describe_split, free_memory, plan_run
+from ..memory import describe_guidance, describe_split, free_memory, plan_run
 from ..settings import DraftSettings, RefineSettings
 from .components import DTYPES
 from .describe import describe_file
@@ -68,9 +68,6 @@ def plan_lines(plan: Facts) -> Iterable[str]:
     for phase in plan["phases"]:
         size = f"{phase['frames']}x{phase['height']}x{phase['width']}"
         peak = f"{format_bytes(phase['weights'])} weights + {format_bytes(phase['work'])} work"
-        split = describe_guidance(phase) if "tokens" in phase else describe_split(phase["cut"])
+        is_stage = "tokens" in phase
+        split = describe_guidance(phase["tokens"], phase["branches"]) if is_stage else describe_split(phase["cut"])
         yield f"  {phase['phase']:<13}{size:<15}{peak:<36}{split}"
-
-
-def describe_guidance(phase: Facts) -> str:
-    return f"{phase['tokens']} tokens, guidance in {'one batch' if phase['branches'] == 2 else 'two passes'}"

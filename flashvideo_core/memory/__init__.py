@@ -4,7 +4,7 @@ Peaks are counted by running the networks on tensors without data (meta_trace.py
 """
 
 from .free import USABLE_SHARE, free_memory
-from .run import PhasePlan, plan_run
+from .run import PhasePlan, describe_guidance, plan_pass, plan_run, plan_stage
 from .transformer import plan_branches, transformer_peak
 from .vae import (
     VAEKind,
@@ -25,11 +25,14 @@ __all__ = [
     "VAEKind",
     "VAEPlan",
     "VAESplit",
+    "describe_guidance",
     "describe_split",
     "free_memory",
     "is_tiled",
     "plan_branches",
+    "plan_pass",
     "plan_run",
+    "plan_stage",
     "plan_vae",
     "plan_vae_split",
     "tile_overlap",

@@ -12,7 +12,7 @@ from ..fp8 import keep_all_fp8
 from ..sizes import latent_size
 from ..vae import VAE
 from .transformer import plan_branches, transformer_peak
-from .vae import VAEKind, VAESplit, plan_vae
+from .vae import VAEKind, VAESplit, describe_split, plan_vae
 
 ClipSize = tuple[int, int, int]
 """(frames, height, width) in pixels."""
@@ -29,6 +29,10 @@ class PhasePlan:
     tokens: int | None = None  # of a stage: text and video
     branches: int | None = None  # of a stage: of guidance, in one batch
     split: VAESplit = None  # of a VAE pass
+
+    def describe(self) -> str:
+        """For people: what goes through at once."""
+        return describe_split(self.split) if self.tokens is None else describe_guidance(self.tokens, self.branches)
 
     def to_json(self) -> dict[str, str | int | tuple[int, int] | None]:
         """As `info --plan --json` shows it."""
@@ -54,26 +58,33 @@ def plan_run(
     """
     clip, machine = (draft[0], *size), (dtype, device, free)
     return [
-        _plan_stage("stage1", configs["stage1"], draft, dtype, free, "stage1" in fp8),
-        _plan_pass("draft_decode", configs["vae"], "decode", draft, *machine),
-        _plan_pass("handoff", configs["vae"], "encode", clip, *machine),
-        _plan_stage("stage2", configs["stage2"], clip, dtype, free, "stage2" in fp8),
-        _plan_pass("decode", configs["vae"], "decode", clip, *machine),
+        plan_stage("stage1", configs["stage1"], draft, dtype, free, "stage1" in fp8),
+        plan_pass("draft_decode", configs["vae"], "decode", draft, *machine),
+        plan_pass("handoff", configs["vae"], "encode", clip, *machine),
+        plan_stage("stage2", configs["stage2"], clip, dtype, free, "stage2" in fp8),
+        plan_pass("decode", configs["vae"], "decode", clip, *machine),
     ]
 
 
-def _plan_stage(
-    phase: str, config: TransformerConfig, clip: ClipSize, dtype: torch.dtype, free: int, fp8: bool
+def plan_stage(
+    phase: str,
+    config: TransformerConfig,
+    clip: ClipSize,
+    dtype: torch.dtype,
+    free: int,
+    fp8: bool = False,
+    weights: int | None = None,
 ) -> PhasePlan:
+    """A stage's evaluations in dtype. weights: their bytes, where they are not those of dtype (and fp8)."""
     latent = latent_size(*clip)
-    weights = weight_bytes(Transformer, config, dtype, fp8)
+    weights = weight_bytes(Transformer, config, dtype, fp8) if weights is None else weights
     branches = plan_branches(config, latent, dtype.itemsize, free - weights, fp8)
     work = transformer_peak(config, branches, latent, dtype.itemsize, fp8)
     tokens = config.text_length + latent[0] * (latent[1] // config.patch) * (latent[2] // config.patch)
     return PhasePlan(phase, clip, weights, work, tokens=tokens, branches=branches)
 
 
-def _plan_pass(
+def plan_pass(
     phase: str,
     config: VAEConfig,
     kind: VAEKind,
@@ -82,8 +93,14 @@ def _plan_pass(
     device: torch.device,
     free: int,
 ) -> PhasePlan:
+    """The VAE's pass "decode" or "encode" over a clip."""
     plan = plan_vae(config, kind, clip, dtype, device, free)
     return PhasePlan(phase, clip, weight_bytes(VAE, config, dtype), plan.peak, split=plan.split)
+
+
+def describe_guidance(tokens: int, branches: int) -> str:
+    """For people."""
+    return f"{tokens} tokens, guidance in {'one batch' if branches == 2 else 'two passes'}"
 
 
 def weight_bytes(model: type[nn.Module], config: Config, dtype: torch.dtype, fp8: bool = False) -> int:

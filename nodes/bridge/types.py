@@ -24,6 +24,17 @@ Options = dict[str, Any]
 """ComfyUI's options of a model or a run, which any of its nodes and packs may fill."""
 
 
+class PromptNode(TypedDict):
+    """A node of a prompt. An input is a value, or [id, slot]: the output of another node."""
+
+    class_type: str
+    inputs: dict[str, Any]
+
+
+Prompt = dict[str, PromptNode]
+"""A workflow in API form, by node id."""
+
+
 class Latent(TypedDict):
     """LATENT: samples [B, 16, T, H, W] in VAE units, and where Set Latent Noise Mask has put one, the mask.
 
