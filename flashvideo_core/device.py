@@ -32,9 +32,13 @@ def pick_dtype(device: torch.device) -> torch.dtype:
     """
     if device.type != "cuda":
         return torch.float32
+    return torch.bfloat16 if computes_bf16(device) else torch.float16
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether a CUDA card has units for bf16, which torch would emulate otherwise."""
     with torch.cuda.device(device):
-        computes_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.bfloat16 if computes_bf16 else torch.float16
+        return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 @contextmanager

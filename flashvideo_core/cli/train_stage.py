@@ -1,7 +1,8 @@
 """The commands `train stage1` and `train stage2`: training on own clips, or with --plan what it takes."""
 
 import argparse
-from dataclasses import dataclass, fields
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ..training.finetune import RunPaths, finetune, load_trainable
 from ..training.options import TrainingOptions, resolve_options
 from ..training.plan import format_plan, measure_step
 from ..training.prepare import WeightFiles
+from ..types import Notify
 from ..weights.atomic import check_writable
 from .components import DTYPES, Components, find_components, resumable
 from .options import ComponentOptions, parse_options
@@ -59,7 +61,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> None:
 
 def train(options: TrainStageOptions, reporter: Reporter) -> None:
     """Trains; Ctrl-C keeps the last saved state."""
-    components = find_components(options.components, (options.model, "vae", "text"), reporter.note)
+    components = find_for_training(options.components, (options.model, "vae", "text"), reporter.note)
     training = resolve_options(open_weights(components.files[options.model]).config, **options.given)
     data, folder = options.require_path("data"), options.require_path("folder")
     check_writable(folder)
@@ -69,6 +71,13 @@ def train(options: TrainStageOptions, reporter: Reporter) -> None:
     if world.first:
         found = {"folder": str(folder), "file": str(result), "loss": str(folder / "loss.png")}
         reporter.finish(found, [str(result)])
+
+
+def find_for_training(options: ComponentOptions, needed: Iterable[str], notify: Notify) -> Components:
+    """As find_components, but in float32 on a card without bf16: gradients leave fp16's range."""
+    components = find_components(options, needed, notify)
+    in_fp16 = options.dtype is None and components.dtype is torch.float16
+    return replace(components, dtype=torch.float32) if in_fp16 else components
 
 
 def train_in_world(
@@ -100,7 +109,7 @@ def plan_released(options: TrainStageOptions, reporter: Reporter) -> None:
 
 def plan_training(options: TrainStageOptions, reporter: Reporter) -> None:
     """The arithmetic for the named weights, and three measured steps."""
-    components = find_components(options.components, (options.model,), reporter.note)
+    components = find_for_training(options.components, (options.model,), reporter.note)
     config, kind = components.configs[options.model], components.device.type
     training = resolve_options(config, **options.given)
     lines = format_plan(config, training, components.dtype.itemsize, kind)

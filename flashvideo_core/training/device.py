@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from ..attention import attention, plain_attention
+from ..device import computes_bf16
 from ..types import AttentionFn
 
 
@@ -15,12 +16,12 @@ def get_device(model: nn.Module) -> torch.device:
 def is_bf16_fast(device_type: str) -> bool:
     """Whether a device type ("cpu", "cuda", "mps", ...) multiplies bf16 at least as fast as float32.
 
-    CUDA cards do; CPUs with AVX-512 or AMX do. Others emulate it: an AVX2 CPU was 200 times slower (measured,
-    torch 2.13.0).
+    CUDA cards with units for it do; CPUs with AVX-512 or AMX do. Others emulate it: an AVX2 CPU was 200 times slower
+    (measured, torch 2.13.0).
     """
     if device_type == "cpu":
         return torch.backends.cpu.get_cpu_capability().startswith(("AVX512", "AMX"))
-    return device_type == "cuda"
+    return device_type == "cuda" and computes_bf16(torch.device(device_type))
 
 
 def choose_training_attention(device_type: str) -> AttentionFn:

@@ -6,10 +6,14 @@ import pytest
 import torch
 from support.pretended_allocator import PretendedAllocator, PretendedModel
 
+from flashvideo_core.cli.options import ComponentOptions, parse_options
+from flashvideo_core.cli.parser import build_parser
+from flashvideo_core.cli.train_stage import find_for_training
 from flashvideo_core.config import STAGE2
 from flashvideo_core.config import VAE as RELEASED
 from flashvideo_core.device import on_device, pick_dtype
 from flashvideo_core.memory import free_memory, plan_branches, plan_vae_split
+from flashvideo_core.training.device import is_bf16_fast
 
 CUDA, GB = torch.device("cuda"), 1 << 30
 CLIP = (49, 1072, 1920)
@@ -70,3 +74,13 @@ def test_bf16_only_where_the_card_computes_it(monkeypatch, native, dtype):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
     assert pick_dtype(CUDA) is dtype
     assert pick_dtype(torch.device("cpu")) is pick_dtype(torch.device("mps")) is torch.float32
+    assert is_bf16_fast("cuda") is native and not is_bf16_fast("mps")
+
+
+def test_a_stage_is_trained_in_float32_where_bf16_is_emulated(monkeypatch):
+    """Unless a dtype is named; a run there would be in fp16."""
+    monkeypatch.setattr("flashvideo_core.cli.components.pick_dtype", lambda device: torch.float16)
+    parser = build_parser()
+    for words, dtype in (([], torch.float32), (["--dtype", "fp16"], torch.float16)):
+        options = parse_options(ComponentOptions, parser.parse_args(["train", "stage1", *words]))
+        assert find_for_training(options, ("stage1",), lambda text: None).dtype is dtype
