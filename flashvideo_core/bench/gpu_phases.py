@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from ..attention import HEAD_DIM
 from ..components import Pipeline
 from ..config import TransformerConfig, VAEConfig
+from ..convert import quantise
 from ..dit import Transformer
+from ..fp8 import keep_fp8
 from ..kernels import FUSED_KERNELS, fused_attention
 from ..memory import transformer_peak, vae_peak
 from ..pipeline import generate
@@ -81,14 +83,23 @@ def measure_stage2(case: Case) -> list[Row]:
     return measure_transformer(case, "stage 2", case.size.stage2, case.size.clip_latent)
 
 
-def measure_transformer(case: Case, name: str, config: TransformerConfig, latent: Latent) -> list[Row]:
+def measure_fp8(case: Case) -> list[Row]:
+    """Stage 1 with its linear layers in fp8, whose weights are made whole at each use."""
+    return measure_transformer(case, "stage 1 in fp8", case.size.stage1, case.size.draft_latent, fp8=True)
+
+
+def measure_transformer(
+    case: Case, name: str, config: TransformerConfig, latent: Latent, fp8: bool = False
+) -> list[Row]:
     """One evaluation of one branch, and of both branches of guidance in one batch."""
     dit, rows = make_random(Transformer, config, case), []
+    if fp8:
+        quantise_layers(dit)
     for batch, said in ((1, "one branch"), (2, "both branches")):
         x = torch.randn(batch, config.latent_channels, *latent, device=case.device, dtype=case.dtype)
         txt = torch.randn(batch, config.text_length, config.text_dim, device=case.device, dtype=case.dtype)
         timestep = torch.full((batch,), 500.0, device=case.device)
-        planned = transformer_peak(config, batch, latent, case.dtype.itemsize)
+        planned = transformer_peak(config, batch, latent, case.dtype.itemsize, fp8)
         call = lambda x=x, t=timestep, txt=txt: dit(x, t, txt, attention=case.attention)  # noqa: E731
         rows.append(measure(case, f"{name}, {said}", call, batch * count_transformer(config, latent), planned=planned))
     return rows
@@ -165,6 +176,7 @@ PHASES: dict[str, Phase] = {
     "attention": measure_attention,
     "stage1": measure_stage1,
     "stage2": measure_stage2,
+    "fp8": measure_fp8,
     "vae": measure_vae,
     "compile": measure_compile,
     "clip": measure_clip,
@@ -182,6 +194,15 @@ def make_random(cls: type[nn.Module], config: TransformerConfig | VAEConfig, cas
         else:
             parameter.fill_(0.5)
     return network
+
+
+def quantise_layers(network: nn.Module) -> None:
+    """Puts all linear layers into fp8, in place."""
+    linear = {name: layer for name, layer in network.named_modules() if isinstance(layer, nn.Linear)}
+    quantised = {name: quantise(layer.weight.float()) for name, layer in linear.items()}
+    keep_fp8(network, {name: scale.item() for name, (_, scale) in quantised.items()})
+    for name, (weight, _) in quantised.items():
+        network.get_submodule(name).weight.data = weight
 
 
 def measure(

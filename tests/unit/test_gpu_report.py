@@ -15,7 +15,13 @@ QUICK = {name: PHASES[name] for name in PHASES if name != "compile"}  # which ta
 def test_every_phase_is_a_row_of_the_table(tmp_path):
     rows = write_gpu_report(tmp_path / "gpu.md", "tiny", CPU, torch.float32, phases=QUICK)
     named = [row["what"] for row in rows]
-    assert {"stage 1, one branch", "stage 2, both branches", "VAE decode, whole", "clip: stage2"} <= set(named)
+    assert {
+        "stage 1, one branch",
+        "stage 1 in fp8, one branch",
+        "stage 2, both branches",
+        "VAE decode, whole",
+        "clip: stage2",
+    } <= set(named)
     assert all(row["seconds"] > 0 for row in rows), rows
     lines = (tmp_path / "gpu.md").read_text().splitlines()
     assert lines[0].startswith("no GPU (cpu), torch") and lines[0].endswith("float32, size tiny")
