@@ -75,8 +75,8 @@ def apply_rope(x: Tensor, rotations: Tensor) -> Tensor:
     """x [B, n, L, 64] turned by rotations [L, 32].
 
     A pair (a, b) becomes (a cos - b sin, b cos + a sin), in float32: a product of complex numbers, which takes a
-    quarter of the time that the same on real ones takes on a CPU. A compiler gets the real ones, since torch's inductor
-    fuses no complex ones.
+    quarter of the time that the same on real ones takes on a CPU. A compiler gets the real ones: torch's inductor
+    generates no code for complex ones, and says so.
     """
     if torch.compiler.is_compiling():
         return apply_real_rope(x, *torch.view_as_real(rotations).unbind(-1))

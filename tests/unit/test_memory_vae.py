@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from flashvideo_core.components import Pipeline
 from flashvideo_core.config import VAE as RELEASED
 from flashvideo_core.config import VAEConfig
 from flashvideo_core.memory import USABLE_SHARE, plan_vae, tile_overlap, trace_vae_pass, vae_peak
@@ -10,6 +11,7 @@ from flashvideo_core.memory.vae import GROUP_FRAMES, INDEX_LIMIT, PASS_BOUND
 from flashvideo_core.meta_trace import StorageTracer, trace_memory
 from flashvideo_core.vae import VAE
 from flashvideo_core.vae_chunks import WHOLE, ChunkSize
+from flashvideo_core.vae_passes import decode
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -71,3 +73,16 @@ def test_no_tensor_exceeds_what_cuda_kernels_index(kind):
     what = (RELEASED, kind, (17, 1072, 1920), torch.bfloat16, CUDA)
     split = plan_vae(*what, 1 << 50).split
     assert trace_vae_pass(*what, split).largest <= INDEX_LIMIT < trace_vae_pass(*what, None).largest
+
+
+@torch.no_grad()
+def test_decoded_frames_are_there_once():
+    """A pipeline's decode takes no more than the VAE's, whose frames it turns into pictures in their own memory."""
+    vae = VAE(VAEConfig(channels=8, multipliers=(1, 1, 1, 1), blocks=1, groups=4)).eval()
+    pipe, z = Pipeline(None, None, vae, None), torch.randn(1, 16, 17, 4, 4)
+    with StorageTracer(*vae.parameters(), z) as alone:
+        frames = vae.decode(z)
+    with StorageTracer(*vae.parameters(), z) as tracer:
+        pictures = decode(pipe, z, "decode")
+    assert tracer.peak == alone.peak < 3 * frames.nbytes
+    assert torch.equal(pictures, (frames[0].permute(1, 2, 3, 0) + 1) / 2)
