@@ -15,10 +15,12 @@ CfgSchedule = Callable[[float, int, int], float]
 
 def make_cond_uncond(model: Model, positive: Tensor, negative: Tensor, sequential: bool = False) -> GuidedModel:
     """The model with both text embeddings [B, L, text_dim] bound: one batch of 2B, or two passes if sequential, which
-    take half the memory."""
+    take half the memory. Where cfg is 1 the unconditional branch counts nothing, and is not evaluated."""
 
-    def evaluate(x: Tensor, timestep: float) -> tuple[Tensor, Tensor]:
+    def evaluate(x: Tensor, timestep: float, cfg: float) -> tuple[Tensor, Tensor | None]:
         t = torch.full((x.shape[0],), timestep, dtype=torch.float32, device=x.device)
+        if cfg == 1:
+            return model(x, t, positive), None
         if sequential:
             return model(x, t, positive), model(x, t, negative)
         out = model(torch.cat([x, x]), torch.cat([t, t]), torch.cat([positive, negative]))
@@ -27,8 +29,9 @@ def make_cond_uncond(model: Model, positive: Tensor, negative: Tensor, sequentia
     return evaluate
 
 
-def apply_cfg(cond: Tensor, uncond: Tensor, cfg: float) -> Tensor:
-    return uncond + cfg * (cond - uncond)
+def apply_cfg(cond: Tensor, uncond: Tensor | None, cfg: float) -> Tensor:
+    """The guided prediction; uncond may be None where cfg is 1."""
+    return cond if uncond is None else uncond + cfg * (cond - uncond)
 
 
 def constant_cfg(cfg: float, timestep: int, steps: int) -> float:

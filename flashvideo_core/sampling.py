@@ -50,9 +50,10 @@ def sample_stage1(
     evaluate = make_cond_uncond(model, txt, expand_negative(txt, negative), sequential)
 
     def denoise(x: Tensor, i: int) -> Tensor:
-        a = round_to_table_alpha(float(sqrt_alphas[i]))
-        cond, uncond = (velocity_to_denoised(x, v, a) for v in evaluate(x, timesteps[i]))
-        return apply_cfg(cond, uncond, cfg_schedule(cfg, timesteps[i], steps))
+        a, cfg_now = round_to_table_alpha(float(sqrt_alphas[i])), cfg_schedule(cfg, timesteps[i], steps)
+        branches = evaluate(x, timesteps[i], cfg_now)
+        cond, uncond = (None if v is None else velocity_to_denoised(x, v, a) for v in branches)
+        return apply_cfg(cond, uncond, cfg_now)
 
     scale = dit.config.latent_scale
     on_step = report_steps("stage1", steps, scale, callback)
@@ -90,7 +91,7 @@ def sample_stage2(
     x = add_noise(scale * z_ref.float(), noise.float(), float(zero_snr_sqrt_alphas()[ref_step]))
 
     def velocity(x: Tensor, t: float) -> Tensor:
-        return apply_cfg(*evaluate(x, 1000 - 1000 * t), cfg)
+        return apply_cfg(*evaluate(x, 1000 - 1000 * t, cfg), cfg)
 
     return euler_flow(velocity, x, times, report_steps("stage2", steps, scale, callback)) / scale
 

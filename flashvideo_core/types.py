@@ -57,7 +57,7 @@ class Model(Protocol):
 
 
 class GuidedModel(Protocol):
-    """Both branches of classifier-free guidance (guidance.make_cond_uncond)."""
+    """The branches of classifier-free guidance (guidance.make_cond_uncond)."""
 
-    def __call__(self, x: Tensor, timestep: float, /) -> tuple[Tensor, Tensor]:
-        """x [B, 16, T, H, W] -> (conditional, unconditional) velocities like x."""
+    def __call__(self, x: Tensor, timestep: float, cfg: float, /) -> tuple[Tensor, Tensor | None]:
+        """x [B, 16, T, H, W] -> (conditional, unconditional) velocities like x; None where cfg is 1."""
