@@ -35,7 +35,7 @@ from ...flashvideo_core.weights.wrappers import pack_metadata
 from .clip import check_text_width
 from .flow import FlowFromReference, VelocityTable
 from .network import Network
-from .patches import check_conditioning, check_patches
+from .patches import check_conditioning, check_patches, describe_patches
 from .preview import StageLatent
 from .suitability import add_checks
 from .types import Options
@@ -47,7 +47,8 @@ class StageModel(comfy.model_base.BaseModel):
     def apply_model(self, x: Tensor, t: Tensor, *args, transformer_options: Options | None = None, **kwargs) -> Tensor:
         transformer_options = transformer_options or {}
         check_patches(transformer_options, self.diffusion_model.config)
-        out = super().apply_model(x, t, *args, transformer_options=transformer_options, **kwargs)
+        kwargs |= {"transformer_options": transformer_options, "patched": describe_patches(transformer_options)}
+        out = super().apply_model(x, t, *args, **kwargs)
         sigmas = transformer_options.get("sample_sigmas")
         if sigmas is not None and float(t[0]) == float(sigmas[0]):
             check_finite(out, self.get_dtype_inference())
@@ -56,11 +57,12 @@ class StageModel(comfy.model_base.BaseModel):
     def extra_conds(self, **kwargs) -> dict[str, comfy.conds.CONDRegular]:
         check_conditioning(kwargs, self.diffusion_model.config)
         out = super().extra_conds(**kwargs)
-        txt = kwargs.get("cross_attn")
-        if txt is not None:
-            check_text_width(txt, self.diffusion_model.config)
-            # CONDRegular: unlike CONDCrossAttn it never repeats tokens to a common length
-            out["c_crossattn"] = comfy.conds.CONDRegular(txt[:, : self.diffusion_model.config.text_length])
+        txt, config = kwargs.get("cross_attn"), self.diffusion_model.config
+        if txt is None:  # of DualModelGuider without a negative prompt: the released unconditional
+            txt = torch.zeros(1, config.text_length, config.text_dim)
+        check_text_width(txt, config)
+        # CONDRegular: unlike CONDCrossAttn it never repeats tokens to a common length
+        out["c_crossattn"] = comfy.conds.CONDRegular(txt[:, : config.text_length])
         return out
 
     def resize_cond_for_context_window(
@@ -70,7 +72,8 @@ class StageModel(comfy.model_base.BaseModel):
 
     def memory_required(self, input_shape: Sequence[int], cond_shapes: Options | None = None) -> float:
         config, itemsize = self.diffusion_model.config, mm.dtype_size(self.get_dtype_inference())
-        return 1.1 * transformer_peak(config, input_shape[0], tuple(input_shape[2:]), itemsize)
+        peak = transformer_peak(config, input_shape[0], tuple(input_shape[2:]), itemsize)
+        return 1.1 * self.memory_usage_factor * peak
 
 
 class Stage1(StageModel):
@@ -100,6 +103,7 @@ class StageConfig(comfy.supported_models_base.BASE):
     """ComfyUI's description of a model, from ours."""
 
     unet_extra_config = {}
+    memory_usage_factor = 1.0  # of the plan; nodes of packs change it
     sampling_settings = {"linear_start": 0.00085, "linear_end": 0.012, "beta_schedule": "linear", "zsnr": True}
     supported_inference_dtypes = [torch.bfloat16, torch.float16, torch.float32]
 

@@ -40,14 +40,16 @@ class Network(Transformer):
         context: Tensor,
         ref_step: int | None = None,
         transformer_options: Options | None = None,
+        patched: str = "",
         **kwargs,
     ) -> Tensor:
+        """ComfyUI's forward; patched is what describe_patches says of transformer_options."""
         transformer_options = transformer_options or {}
         wrappers = get_all_wrappers(WrappersMP.DIFFUSION_MODEL, transformer_options)
         if wrappers:  # EasyCache writes into x, which in float32 is the sampler's own state
             x = x.clone()
         executor = WrapperExecutor.new_class_executor(self._forward, self, wrappers)
-        return executor.execute(x, timestep, context, ref_step, transformer_options, **kwargs)
+        return executor.execute(x, timestep, context, ref_step, transformer_options, patched=patched, **kwargs)
 
     def _forward(
         self,
@@ -56,6 +58,7 @@ class Network(Transformer):
         context: Tensor,
         ref_step: int | None,
         transformer_options: Options,
+        patched: str,
         **kwargs,
     ) -> Tensor:
         height, width = x.shape[-2:]
@@ -79,8 +82,8 @@ class Network(Transformer):
             ref_step,
             attention=functools.partial(run_attention, options=options),
             on_block=on_block,
-            rope=scaled_rope(options, frames, h, w, x.device, text),
-            around_block=bind_blocks(options, text),
+            rope=scaled_rope(options, frames, h, w, x.device, text) if patched else None,
+            around_block=bind_blocks(options, text) if patched else None,
         )
         comfy.model_prefetch.prefetch_queue_pop(queue, x.device, None)
         return (-out if self.config.objective == "flow" else out)[..., :height, :width]

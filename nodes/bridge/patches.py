@@ -13,7 +13,7 @@ from ...flashvideo_core.attention import rope_rotations
 from ...flashvideo_core.config import TransformerConfig
 from ...flashvideo_core.errors import InputError
 from ...flashvideo_core.types import AroundBlock, BlockFn
-from .types import Options
+from .types import Options, Patch
 
 AXES = ("t", "y", "x")
 HONOURED = {"attn1_output_patch"}
@@ -59,6 +59,27 @@ def check_blocks(blocks: set[int], wanted: bool, node: str, config: TransformerC
         raise InputError(
             f"{node} names the blocks {found}; stage {config.stage} has the blocks 0 to {config.layers - 1}"
         )
+
+
+def describe_patches(options: Options) -> str:
+    """What differs from the plain network, as a text that differs with it; empty where nothing does.
+
+    A compiled network is compiled again where this text is another: ComfyUI's TorchCompileModel switches off torch's
+    guards on transformer_options, and would go on without a patch that came later.
+    """
+    blocks = options.get("patches_replace", {}).get("dit", {})
+    patches = [f"{key}: {describe_function(patch)}" for key, patch in sorted(blocks.items())]
+    patches += [describe_function(patch) for patch in options.get("patches", {}).get("attn1_output_patch", ())]
+    patches += [f"{name}: {options[name]}" for name in ("rope_options", "stg_self_attn_blocks") if name in options]
+    override = options.get("optimized_attention_override")
+    return "; ".join(patches if override is None else [*patches, describe_function(override)])
+
+
+def describe_function(function: Patch) -> str:
+    """Its name, identity and the numbers it closes over; an identity alone may be given away again."""
+    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    numbers = [value for value in cells if isinstance(value, (int, float, str))]
+    return f"{getattr(function, '__qualname__', type(function).__name__)} {id(function)} {numbers}"
 
 
 def bind_blocks(options: Options, text: int) -> AroundBlock | None:

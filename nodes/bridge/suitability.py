@@ -4,9 +4,11 @@ ComfyUI's nodes put anything before any model. What cannot work is refused in on
 works badly is said under the node that samples. docs/core-nodes.md has the whole table.
 """
 
+import comfy.model_base
 import comfy.model_patcher
 import comfy.model_sampling
 import comfy.samplers
+import torch
 from comfy.patcher_extension import WrapperExecutor, WrappersMP
 from comfy_execution.utils import get_executing_context
 from torch import Tensor
@@ -28,6 +30,7 @@ WEAK_SAMPLERS = {"sample_heun": "heun", "sample_dpm_2_ancestral": "dpm_2_ancestr
 def add_checks(patcher: comfy.model_patcher.ModelPatcher) -> None:
     """Has every sampling of the MODEL and of its clones checked."""
     patcher.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, "flashvideo", sample_checked)
+    patcher.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "flashvideo", predict_checked)
 
 
 def sample_checked(
@@ -45,6 +48,7 @@ def sample_checked(
     model, config = guider.inner_model, guider.inner_model.diffusion_model.config
     check_model_sampling(model.model_sampling, config)
     check_merge(guider.model_patcher, config)
+    check_partner(getattr(guider, "uncond_inner", None), config)
     check_options(extra_args["model_options"], config)
     check_sigmas(sigmas, config)
     warn(find_weakness(executor.class_obj, sigmas, model.model_sampling, config))
@@ -52,6 +56,20 @@ def sample_checked(
         sampler = center_stochastic(executor.class_obj)
         executor = WrapperExecutor.new_class_executor(sampler.sample, sampler, executor.wrappers, executor.idx)
     return executor(guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, disable_pbar)
+
+
+def predict_checked(
+    executor: WrapperExecutor, x: Tensor, timestep: Tensor, model_options: Options, seed: int | None = None
+) -> Tensor:
+    """A wrapper around a GUIDER's predict_noise(). Raises InputError for guidance that leaves stage 1 its noise."""
+    denoised = executor(x, timestep, model_options, seed)
+    config = executor.class_obj.inner_model.diffusion_model.config
+    if config.objective == "v" and "sampler_cfg_function" in model_options and torch.equal(denoised, x):
+        raise InputError(
+            "a guidance node before this one returns nothing for this step (zero init), and stage 1, whose noise falls "
+            "from 4518 to about 100 in its first step, never loses it again; switch zero init off"
+        )
+    return denoised
 
 
 def check_model_sampling(sampling: object, config: TransformerConfig) -> None:
@@ -82,6 +100,13 @@ def check_merge(patcher: comfy.model_patcher.ModelPatcher, config: TransformerCo
                 f"stage {config.stage} is merged with a model that is none of stage {config.stage} "
                 f"({name.removeprefix('diffusion_model.')} has no counterpart there); merge within one stage"
             )
+
+
+def check_partner(other: comfy.model_base.BaseModel | None, config: TransformerConfig) -> None:
+    """Raises InputError for another stage, or another model, that is to evaluate the negative prompt."""
+    found = getattr(getattr(other, "diffusion_model", None), "config", None)
+    if other is not None and getattr(found, "stage", None) != config.stage:
+        raise InputError(f"the negative prompt's model is none of stage {config.stage}; both need to be of one stage")
 
 
 def check_options(options: Options, config: TransformerConfig) -> None:

@@ -1,5 +1,6 @@
 """What travels over ComfyUI's sockets, and the callbacks of its samplers, for annotations."""
 
+from collections.abc import Callable
 from typing import Any, NotRequired, Protocol, TypedDict
 
 import comfy.model_patcher
@@ -33,6 +34,9 @@ class PromptNode(TypedDict):
 
 Prompt = dict[str, PromptNode]
 """A workflow in API form, by node id."""
+
+Patch = Callable[..., Any]
+"""What a node puts into transformer_options to be called inside the network; each kind has arguments of its own."""
 
 
 class Latent(TypedDict):

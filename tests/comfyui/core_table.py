@@ -37,6 +37,8 @@ ROWS = [
     Row("LazyCache", TWO, "works", 4, "coarser than EasyCache"),
     Row("CFG Override", BOTH, "works", 6, "a fixed scale, under the released guidance too; 1 costs one branch"),
     Row("CFG-Zero*", BOTH, "works", 8),
+    refused("CFG-Zero* with zero init (of packs)", ONE, "switch zero init off", "zero init off"),
+    Row("CFG-Zero* with zero init (of packs)", TWO, "works", 8, "a step is lost"),
     Row("CFGNorm", BOTH, "works", 8),
     Row("RescaleCFG", ONE, "works", 8, tolerance=5e-4),  # x - denoised has few digits left at sigma 4518
     Row("RescaleCFG", TWO, "works", 8),
@@ -88,6 +90,27 @@ ROWS = [
         mask=True,
     ),
     Row("Differential Diffusion", TWO, "works", 8, mask=True),
+    Row("BasicGuider", BOTH, "works", 4),
+    Row("Dual CFG Guider", BOTH, "works", 12),
+    Row("Dual Model CFG Guider", BOTH, "works", 4, "and as many of the other model"),
+    refused("Dual Model CFG Guider, the other stage", BOTH, "both need to be of one stage", "one stage"),
+    Row("Dual Model CFG Guider, no negative prompt", BOTH, "works", 8, "zeros, as released"),
+    Row("Perp-Neg Guider", BOTH, "works", 12),
+    Row("FlashVideo Guider after CFG Override", BOTH, "works", 6, "also stage 1's released guidance"),
+    Row("TorchCompileModel", BOTH, "works", 8, same=True),
+    Row("TorchCompileModel after Skip Layer Guidance", BOTH, "works", 8, "at cfg 1; compiled again for each patch"),
+    Row(
+        "another attention (optimized_attention_override)",
+        BOTH,
+        "works",
+        8,
+        "as SageAttention nodes set it",
+    ),
+    Row("LoraLoaderModelOnly, three in a row", BOTH, "works", 8),
+    Row("MultiGPU CFG Split", BOTH, "works", 8, same=True),
+    Row("Epsilon Scaling", BOTH, "works", 8),
+    Row("FreSca", BOTH, "works", 8),
+    Row("ModelComputeDtype, fp32", BOTH, "works", 8, same=True),
 ]
 
 SAMPLERS = {  # verdict on stage 1, on stage 2

@@ -56,7 +56,10 @@ def make_case(stage: int, masked: bool = False) -> Case:
 
 
 def sample(case: Case, model: Any, sampler: str = "euler") -> Tensor:
-    """ComfyUI's KSampler; the result in the model's own units."""
+    """ComfyUI's KSampler, or SamplerCustomAdvanced if model is a GUIDER; the result in the model's own units."""
+    if isinstance(model, comfy.samplers.CFGGuider):
+        args = (case.noise, case.z, comfy.samplers.ksampler(sampler), case.sigmas, case.mask)
+        return model.sample(*args, disable_pbar=True, seed=SEED) * case.dit.config.latent_scale
     positive, negative = [[case.txt, case.extras]], conditioning(case.negative)
     args = (model, case.noise, STEPS, CFG, sampler, "simple", positive, negative)
     out = comfy.sample.sample(*args, case.z, noise_mask=case.mask, disable_pbar=True, seed=SEED)
@@ -65,15 +68,16 @@ def sample(case: Case, model: Any, sampler: str = "euler") -> Tensor:
 
 @contextmanager
 def count_passes(model: Any) -> Iterator[list[int]]:
-    """How often the network is evaluated meanwhile: a number for each item of each batch."""
-    counted = []
-    hook = model.model.diffusion_model.time_embed.register_forward_pre_hook(
-        lambda module, args: counted.append(args[0].shape[0])
-    )
+    """How often the network of a MODEL or GUIDER is evaluated meanwhile: the items of each batch."""
+    model, counted, hooks = getattr(model, "model_patcher", model), [], []
+    for patcher in (model, *model.get_additional_models_with_key("multigpu")):
+        embedder = patcher.model.diffusion_model.time_embed
+        hooks.append(embedder.register_forward_pre_hook(lambda module, args: counted.append(args[0].shape[0])))
     try:
         yield counted
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
 
 
 def predict(case: Case, x: Tensor, sigma: float, txt: Tensor, **options: Any) -> Tensor:

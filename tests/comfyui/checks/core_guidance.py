@@ -139,11 +139,24 @@ def positive_biased(case: Case) -> tuple[Any, Denoiser]:
     return mahiro.Mahiro.execute(case.model)[0], combine(case, rule)
 
 
+def zero_init(case: Case) -> tuple[Any, Denoiser]:
+    """No prediction at all in the first step, as CFG-Zero* proposes for flows and packs of nodes offer."""
+    model, first = case.model.clone(), float(case.sigmas[0])
+
+    def guide(args: dict[str, Any]) -> Tensor:
+        prediction = args["uncond"] + CFG * (args["cond"] - args["uncond"])
+        return 0 * prediction if float(args["sigma"][0]) == first else prediction
+
+    model.set_model_sampler_cfg_function(guide)
+    return model, lambda x, sigma, step: x if step == 0 else guided(case)(x, sigma, step)
+
+
 SCENARIOS: dict[str, Scenario] = {
     "EasyCache": easy_cache,
     "LazyCache": lazy_cache,
     "CFG Override": cfg_override,
     "CFG-Zero*": cfg_zero_star,
+    "CFG-Zero* with zero init (of packs)": zero_init,
     "CFGNorm": cfg_norm,
     "RescaleCFG": rescale_cfg,
     "RenormCFG": renorm_cfg,

@@ -7,11 +7,15 @@ from collections.abc import Callable
 
 from core_table import ROWS, Row
 
-from . import core_guidance, core_models, core_patches
+from . import core_guidance, core_guiders, core_models, core_patches, core_runs
 from .by_hand import Scenario, count_passes, euler, make_case, sample
 from .setting import assert_close, raises
 
-SCENARIOS: dict[str, Scenario] = core_guidance.SCENARIOS | core_patches.SCENARIOS | core_models.SCENARIOS
+SCENARIOS: dict[str, Scenario] = {
+    name: scenario
+    for module in (core_guidance, core_guiders, core_patches, core_models, core_runs)
+    for name, scenario in module.SCENARIOS.items()
+}
 
 
 def run(row: Row, stage: int) -> None:
