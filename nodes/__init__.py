@@ -2,7 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import custom, decode, handoff, loaders, review, stages, text
+from . import custom, decode, handoff, loaders, review, stages, text, video
 from .bridge.plans import add_route
 from .plan import plan_prompt
 
@@ -12,5 +12,5 @@ class FlashVideoExtension(ComfyExtension):
         add_route(plan_prompt)
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        modules = (loaders, text, stages, handoff, decode, review, custom)
+        modules = (loaders, text, video, stages, handoff, decode, review, custom)
         return [node for module in modules for node in module.NODES]

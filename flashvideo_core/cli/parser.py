@@ -17,6 +17,14 @@ from .options import (
     parse_size,
 )
 from .train_options import add_train
+from .workflow import WIDGETS
+
+QUEUE_EPILOG = (
+    'a line of JSON: {"prompt": "...", "seed": 1, "FlashVideoStage2.cfg": 13}; its keys: '
+    f"{', '.join(WIDGETS)}, or NODE.input. With --drafts each prompt's folder gets draft-0.mp4 and draft-0.safetensors "
+    "and so on; the same command without it refines of each line the draft that its choice names, and samples stage 1 "
+    "again only where the latents are not there."
+)
 
 AddOptions = Callable[[argparse.ArgumentParser], None]
 
@@ -120,6 +128,7 @@ def add_bench_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_queue_options(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = QUEUE_EPILOG
     add = parser.add_argument
     add("prompts", metavar="FILE", help="a prompt a line, or JSON lines with overrides")
     add("--workflow", required=True, metavar="FILE", help="in API form, e.g. one of workflows/api")

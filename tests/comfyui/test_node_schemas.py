@@ -31,6 +31,7 @@ TABLE = {
     ),
     "FlashVideoVAELoader": ({"vae_name": ("COMBO", None, FILES)}, {}, [("vae", "VAE")]),
     "FlashVideoTextEncoderLoader": ({"clip_name": ("COMBO", None, FILES)}, {}, [("clip", "CLIP")]),
+    "FlashVideoVideoLoader": ({"file": ("COMBO", "sample clip (embedded)", FILES)}, {}, [("video", "VIDEO")]),
     "FlashVideoTextEncode": (
         {
             "clip": ("CLIP", None),

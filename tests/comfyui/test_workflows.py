@@ -89,11 +89,18 @@ def test_refine_a_video_keeps_fps_sound_and_colours(server):
     frames[..., 0] = torch.linspace(0.3, 0.9, 48)  # reddish, with some contrast to match
     tone = torch.sin(torch.arange(22050) * 0.05)[None]
     write_video(server.base / "input" / "clip.mp4", frames, 12, audio=Audio(tone, 44100))
-    video = read_video(clip(server, server.run(on_tiny(load_prompt("refine-a-video")))))
+    prompt = on_tiny(load_prompt("refine-a-video"))
+    inputs_of(prompt, "FlashVideoVideoLoader")["file"] = "clip.mp4"
+    video = read_video(clip(server, server.run(prompt)))
     assert video.frames.shape == (5, 64, 96, 3)  # 4n+1 of the six frames
     assert video.fps == 12
     assert video.audio.samples.abs().max() > 0.1
     assert torch.allclose(video.frames.mean((0, 1, 2)), frames.mean((0, 1, 2)), atol=0.08)
+
+
+def test_refine_a_video_starts_with_the_sample(server):
+    video = read_video(clip(server, server.run(on_tiny(load_prompt("refine-a-video")))))
+    assert video.frames.shape == (17, 64, 96, 3) and video.fps == 8
 
 
 def test_resume_from_a_draft_saved_by_save_latent(server):

@@ -1,9 +1,9 @@
-"""Builds workflows/*.json, workflows/api/*.json and their pictures in the real editor, from workflow_lists.py.
+"""Builds workflows/*.json and workflows/api/*.json in the real editor, from workflow_lists.py.
 
     PYTHONPATH=.:tests python tests/support/make_workflows.py [NAME ...]
 
 Needs ComfyUI and Chromium, as the browser tests do. The graphs are made by the editor's own functions and written
-by its own serialisation. A picture shows the editor after loading; tiny-two-stage is run first.
+by its own serialisation. The pictures beside them are made by make_thumbnails.py.
 """
 
 import json
@@ -14,15 +14,30 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from support.comfy_server import ComfyServer
 from support.comfyui import NodeInfo
 from support.editor import Editor
 from support.editor_server import RECORDING
-from support.workflow_files import WORKFLOWS, load_workflow
-from support.workflow_lists import WORKFLOW_LISTS
+from support.workflow_files import WORKFLOWS
+from support.workflow_lists import (
+    BLUEPRINT,
+    BLUEPRINT_DESCRIPTION,
+    BLUEPRINT_NODES,
+    BLUEPRINT_WIDGETS,
+    WORKFLOW_LISTS,
+)
 
-from flashvideo_core.media.video_writer import write_video
+BLUEPRINTS = WORKFLOWS.parent / "subgraphs"
+
+SUBGRAPH = """([title, promoted]) => {
+  const outer = app.graph.nodes.find((node) => node.type === 'SaveVideo');
+  const inner = app.graph.nodes.filter((node) => node !== outer);
+  const { node } = app.graph.convertToSubgraph(new Set(inner));
+  app.graph.remove(outer);
+  for (const group of [...app.graph._groups]) app.graph.remove(group);
+  node.title = node.subgraph.name = title;
+  node.properties.proxyWidgets = promoted.map(([index, widget]) => [String(inner[index].id), widget]);
+}"""
 
 BUILD = """(list) => {
   app.graph.clear();
@@ -47,21 +62,20 @@ BUILD = """(list) => {
       const from = made[source].outputs.findIndex((o) => o.name.toLowerCase() === output.toLowerCase());
       const to = made[name].findInputSlot(input);
       if (from < 0 || to < 0) throw new Error(`${name}.${input} from ${source}.${output}`);
-      made[source].connect(from, made[name], to);
+      const link = made[source].connect(from, made[name], to);
+      for (const point of spec.via[input] ?? []) app.graph.createReroute(point, link);
     }
     if (spec.size) made[name].setSize(spec.size);
   }
-}"""
-
-GRAPH_AREA = """() => {
-  const { scale, offset } = app.canvas.ds, box = app.canvas.canvas.getBoundingClientRect();
-  const boxes = app.graph.nodes.map((n) => n.boundingRect), margin = 30;
-  const [x0, y0] = [0, 1].map((k) => Math.min(...boxes.map((b) => b[k])));
-  const [x1, y1] = [0, 1].map((k) => Math.max(...boxes.map((b) => b[k] + b[k + 2])));
-  return {
-    x: box.x + (x0 + offset[0]) * scale - margin, y: box.y + (y0 + offset[1]) * scale - margin,
-    width: (x1 - x0) * scale + 2 * margin, height: (y1 - y0) * scale + 2 * margin,
-  };
+  const groups = new Map();
+  for (const [name, { group }] of Object.entries(list)) {
+    if (group) groups.set(group, [...(groups.get(group) ?? []), made[name]]);
+  }
+  for (const [title, nodes] of groups) {
+    const group = new LiteGraph.LGraphGroup(title);
+    app.graph.add(group);
+    group.resizeTo(nodes, 20);
+  }
 }"""
 
 
@@ -76,15 +90,19 @@ def build(editor: Editor, name: str) -> None:
     write_json(WORKFLOWS / "api" / f"{name}.json", editor.to_prompt())
 
 
-def take_picture(editor: Editor, name: str) -> None:
-    if name == "tiny-two-stage":
-        editor.page.evaluate("() => app.queuePrompt(0, 1)")
-        editor.page.wait_for_selector(".flashvideo-review video", timeout=600_000)
-        editor.page.wait_for_selector("video[src*=output]", timeout=600_000)
-        editor.page.wait_for_timeout(3000)
-    editor.fit()
-    clip = editor.page.evaluate(GRAPH_AREA)
-    editor.page.screenshot(path=WORKFLOWS / f"{name}.jpg", type="jpeg", quality=80, clip=clip)
+def build_blueprint(editor: Editor) -> None:
+    """The subgraph that ComfyUI offers beside the nodes."""
+    names = [name for name in BLUEPRINT_NODES if name != "save"]
+    editor.page.evaluate(BUILD, {key: asdict(spec) for key, spec in BLUEPRINT_NODES.items()})
+    promoted = [(names.index(name), widget) for name, widget in BLUEPRINT_WIDGETS]
+    editor.page.evaluate(SUBGRAPH, [BLUEPRINT, promoted])
+    editor.page.wait_for_timeout(500)
+    editor.open(editor.to_workflow())
+    workflow = editor.to_workflow()
+    workflow["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, f"ComfyUI-FlashVideo/{BLUEPRINT}"))
+    (definition,) = workflow["definitions"]["subgraphs"]
+    definition |= {"description": BLUEPRINT_DESCRIPTION, "category": "FlashVideo"}
+    write_json(BLUEPRINTS / f"{BLUEPRINT}.json", workflow)
 
 
 def record_object_info(url: str) -> None:
@@ -99,34 +117,18 @@ def select_nodes(object_info: dict[str, NodeInfo]) -> dict[str, NodeInfo]:
     return {name: info for name, info in sorted(object_info.items()) if name in used or name.startswith("FlashVideo")}
 
 
-def create_empty_files(base: Path) -> None:
-    """Empty files by the names that the workflows expect, so that the pictures show no complaint."""
-    for nodes in WORKFLOW_LISTS.values():
-        for spec in nodes.values():
-            for file in spec.models:
-                path = base / "models" / file.directory / file.name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.touch()
-    (base / "input" / "FlashVideo-draft_00001_.latent").touch()
-    write_video(base / "input" / "clip.mp4", torch.rand(9, 64, 96, 3), 8)
-
-
 def write_json(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def make(server: ComfyServer, names: list[str]) -> None:
-    names = names or list(WORKFLOW_LISTS)
     record_object_info(server.url)
-    for name in names:
+    for name in names or WORKFLOW_LISTS:
         with Editor(server.url) as editor:  # a fresh page each: it remembers widgets by node id
             build(editor, name)
-    create_empty_files(server.base)  # only now: a found video would get into the API form as a preview
-    for name in names:
-        with Editor(server.url, size=(1900, 1000)) as editor:
-            editor.open(load_workflow(name))
-            take_picture(editor, name)
+    with Editor(server.url) as editor:
+        build_blueprint(editor)
 
 
 if __name__ == "__main__":

@@ -1,143 +1,27 @@
-"""What the workflows of this pack consist of: nodes by name with position, values and links, for make_workflows.py."""
+"""The workflows of this pack: nodes by name with position, values and links, for make_workflows.py."""
 
-from dataclasses import dataclass, field
-
-RELEASED = "https://huggingface.co/FoundationVision/FlashVideo/resolve/main/"
-TEXT_ENCODERS = "https://huggingface.co/comfyanonymous/flux_text_encoders/resolve/main/"
-PROMPT = (
-    "A golden retriever runs along a wide sandy beach at sunset, its wet fur glowing in the warm light. Small waves "
-    "roll in behind it and leave foam on the shore, and each step throws up a little spray. The camera follows from "
-    "the side at the height of the dog, smooth and steady, while the orange sun sits low over the sea and the sky "
-    "fades from amber to violet. Fine detail in the fur and in the water, natural motion, shallow depth of field."
+from support.workflow_parts import (
+    COLUMNS,
+    COMPARE,
+    DRAFT,
+    GAPS,
+    LANES,
+    LOWER,
+    PROMPT,
+    REFINE,
+    REVIEW,
+    NodeSpec,
+    Workflow,
+    draft_and_review,
+    encode,
+    note,
+    refine,
+    released_loaders,
+    save,
+    tiny_loaders,
+    two_stages,
+    weights_note,
 )
-
-
-Values = dict[str, str | int | float]
-
-
-@dataclass(frozen=True)
-class ModelFile:
-    """A file that the editor offers to download. It does so where a widget asks for a missing file of this name, and
-    keeps it by this name: a .pt cannot be offered for a widget that asks for a .safetensors."""
-
-    name: str
-    url: str
-    directory: str
-
-
-@dataclass(frozen=True)
-class NodeSpec:
-    """A node of a workflow: widget values by input, and links as {input: (name of the node, output)}."""
-
-    type: str
-    pos: tuple[int, int]
-    inputs: Values = field(default_factory=dict)
-    links: dict[str, tuple[str, str]] = field(default_factory=dict)
-    size: tuple[int, int] | None = None
-    title: str | None = None
-    models: tuple[ModelFile, ...] = ()
-
-
-Workflow = dict[str, NodeSpec]
-"""Nodes by a name that the links use. Their order gives the ids: nodes are only appended."""
-
-
-def model_file(name: str, directory: str, source: str = RELEASED) -> ModelFile:
-    return ModelFile(name, source + name, directory)
-
-
-def note(pos: tuple[int, int], text: str, size: tuple[int, int], title: str = "Read me") -> NodeSpec:
-    return NodeSpec("MarkdownNote", pos, {"": text}, size=size, title=title)
-
-
-def weights_note() -> NodeSpec:
-    return note((0, 850), WEIGHTS_NOTE, (300, 260), "Weights")
-
-
-def tiny_loaders() -> Workflow:
-    load = "FlashVideoModelLoader"
-    return {
-        "stage1_model": NodeSpec(load, (0, 240), {"model_name": "tiny stage 1 (embedded)"}, title="Stage 1 model"),
-        "stage2_model": NodeSpec(load, (0, 400), {"model_name": "tiny stage 2 (embedded)"}, title="Stage 2 model"),
-        "vae": NodeSpec("FlashVideoVAELoader", (0, 560), {"vae_name": "tiny (embedded)"}),
-        "clip": NodeSpec("FlashVideoTextEncoderLoader", (0, 685), {"clip_name": "tiny (embedded)"}),
-    }
-
-
-def released_loaders(dtype: str = "default", t5: str = "t5xxl_fp16.safetensors", stage1: bool = True) -> Workflow:
-    def load_stage(stage: int, y: int) -> NodeSpec:
-        file = model_file(f"stage{stage}.pt", "diffusion_models")
-        values, title = {"model_name": file.name, "weight_dtype": dtype}, f"Stage {stage} model"
-        return NodeSpec("FlashVideoModelLoader", (0, y), values, title=title, models=(file,))
-
-    vae, text = model_file("3d-vae.pt", "vae"), model_file(t5, "text_encoders", TEXT_ENCODERS)
-    return {
-        **({"stage1_model": load_stage(1, 240)} if stage1 else {}),
-        "stage2_model": load_stage(2, 400),
-        "vae": NodeSpec("FlashVideoVAELoader", (0, 560), {"vae_name": vae.name}, models=(vae,)),
-        "clip": NodeSpec("CLIPLoader", (0, 685), {"clip_name": t5, "type": "cogvideox"}, models=(text,)),
-    }
-
-
-def encode(prompt: str, pos: tuple[int, int] = (340, 0)) -> NodeSpec:
-    return NodeSpec("FlashVideoTextEncode", pos, {"prompt": prompt}, {"clip": ("clip", "CLIP")}, size=(400, 320))
-
-
-def save(pos: tuple[int, int], prefix: str, video: tuple[str, str], size: tuple[int, int]) -> NodeSpec:
-    return NodeSpec("SaveVideo", pos, {"filename_prefix": prefix}, {"video": video}, size=size)
-
-
-def draft_and_review(stage1: Values, decision: str) -> Workflow:
-    """Stage 1, its decoded drafts, and the review."""
-    return {
-        "stage1": NodeSpec(
-            "FlashVideoStage1",
-            (340, 380),
-            stage1,
-            {"model": ("stage1_model", "MODEL"), "positive": ("text", "stage1"), "negative": ("text", "negative")},
-            size=(400, 360),
-        ),
-        "decode_drafts": NodeSpec(
-            "FlashVideoDecode",
-            (780, 0),
-            {},
-            {"vae": ("vae", "VAE"), "latent": ("stage1", "latent")},
-            size=(340, 180),
-            title="Decode the drafts",
-        ),
-        "review": NodeSpec(
-            "FlashVideoReview",
-            (780, 230),
-            {"decision": decision},
-            {"latent": ("stage1", "latent"), "images": ("decode_drafts", "images")},
-            size=(420, 510),
-        ),
-    }
-
-
-def refine(
-    source: dict[str, tuple[str, str]], handoff: Values, stage2: Values, decode: Values | None = None, x: int = 1240
-) -> Workflow:
-    """Hand-off, stage 2 and decode, of a source: {"latent": link} or {"images": link}."""
-    text = {"positive": ("text", "stage2"), "negative": ("text", "negative")}
-    return {
-        "handoff": NodeSpec("FlashVideoHandoff", (x, 0), handoff, {"vae": ("vae", "VAE"), **source}, size=(340, 190)),
-        "stage2": NodeSpec(
-            "FlashVideoStage2",
-            (x, 240),
-            stage2,
-            {"model": ("stage2_model", "MODEL"), "latent": ("handoff", "latent"), **text},
-            size=(340, 280),
-        ),
-        "decode": NodeSpec(
-            "FlashVideoDecode",
-            (x, 570),
-            decode or {},
-            {"vae": ("vae", "VAE"), "latent": ("stage2", "latent")},
-            size=(340, 180),
-        ),
-    }
-
 
 TINY_STAGE1 = {"seed": 2, "steps": 25, "cfg": 3.0, "guidance": "constant", "preset": "tiny 96x64", "frames": 17}
 TINY_STAGE2 = {"seed": 2, "steps": 4, "cfg": 1.0, "noise_step": 30}
@@ -150,7 +34,9 @@ REVIEW_NOTE = """**Run** makes two drafts and stops at the review node. Choose o
 
 Long, detailed prompts of 60 to 130 words work best. The chosen draft is also saved as a latent: after a restart, \
 *resume-from-draft* goes on from it."""
-VIDEO_NOTE = """Refines any short clip. Choose your file in *Load Video* and say in the prompt what it shows.
+SAMPLE_PROMPT = "a large bright yellow star with dots moves to the left over a black background"
+VIDEO_NOTE = """Refines any short clip. It starts with a sample: choose your own file in *Load Video* and say in the \
+prompt what it shows.
 
 Frame rate and sound are those of the file. Up to 49 frames as trained; frames at the end that do not make 4n+1 are \
 left out. *Transfer Color* brings the colours back to those of the input."""
@@ -164,104 +50,143 @@ tiles. ComfyUI moves the parts that are not at work to system memory by itself.
 
 Still out of memory? Choose the target *custom* in the hand-off, with 1280x720."""
 
-WEIGHTS_NOTE = """The editor offers to download what is missing: the released *.pt* files and the text encoder. They \
-work as they are.
+READ_ME = (-380, 0)
 
-Converted once, they load faster and hold no pickle. In the folder *ComfyUI*, with ComfyUI's Python:
-
-`python custom_nodes/ComfyUI-FlashVideo convert models/diffusion_models/stage2.pt \
-models/diffusion_models/flashvideo_stage2.safetensors`
-
-In the same way *stage1.pt* to *flashvideo_stage1.safetensors*, and in *models/vae* *3d-vae.pt* to \
-*flashvideo_vae.safetensors*. Then choose the new names in the loaders."""
+BLUEPRINT = "FlashVideo two-stage"
+BLUEPRINT_DESCRIPTION = "Text to video in two stages: a draft that follows the prompt, then its refinement."
+BLUEPRINT_NODES: Workflow = {
+    **two_stages({}),
+    "save": save((COLUMNS[4], LOWER), "FlashVideo/clip", ("decode", "video")),  # stays outside: it makes the output
+}
+BLUEPRINT_WIDGETS = (  # of the nodes inside, shown on the subgraph
+    ("text", "prompt"),
+    ("stage1", "seed"),
+    ("stage1", "preset"),
+    ("stage1", "frames"),
+    ("handoff", "target"),
+    ("stage2", "seed"),
+    ("stage2", "noise_step"),
+    ("stage1_model", "model_name"),
+    ("stage2_model", "model_name"),
+    ("vae", "vae_name"),
+    ("clip", "clip_name"),
+)
 
 WORKFLOW_LISTS: dict[str, Workflow] = {
     "tiny-two-stage": {
-        "note": note((0, 0), TINY_NOTE, (300, 190)),
+        "note": note(READ_ME, TINY_NOTE, (320, 240)),
         **tiny_loaders(),
         "text": encode("a large green square moves right over a white background"),
         **draft_and_review({**TINY_STAGE1, "drafts": 2}, "approve"),
         **refine({"latent": ("review", "latent")}, {"target": "4x the draft"}, TINY_STAGE2),
-        "save": save((1620, 0), "FlashVideo/tiny", ("decode", "video"), (400, 400)),
+        "save": save((COLUMNS[4], LOWER), "FlashVideo/tiny", ("decode", "video")),
     },
     "released-two-stage-with-review": {
-        "note": note((0, 0), REVIEW_NOTE, (300, 190)),
+        "note": note(READ_ME, REVIEW_NOTE, (320, 280)),
         **released_loaders(),
         "text": encode(PROMPT),
         **draft_and_review({"seed": 1, "drafts": 2}, "review"),
         **refine({"latent": ("review", "latent")}, {}, {"seed": 1}),
-        "save": save((1620, 0), "FlashVideo/clip", ("decode", "video"), (400, 400)),
+        "save": save((COLUMNS[4], LOWER), "FlashVideo/clip", ("decode", "video")),
         "save_draft": NodeSpec(
             "SaveLatent",
-            (1620, 450),
+            (COLUMNS[4] + 500, 0),
             {"filename_prefix": "latents/FlashVideo-draft"},
             {"samples": ("review", "latent")},
-            size=(400, 80),
+            size=(320, 80),
             title="Save the chosen draft",
+            group=REVIEW,
         ),
         "weights": weights_note(),
     },
     "refine-a-video": {
-        "note": note((0, 0), VIDEO_NOTE, (300, 280)),
+        "note": note(READ_ME, VIDEO_NOTE, (320, 320)),
         **released_loaders(stage1=False),
-        "text": encode(PROMPT, (340, 440)),
-        "load": NodeSpec("LoadVideo", (340, 0), {"file": "clip.mp4"}, size=(400, 380)),
-        "components": NodeSpec("GetVideoComponents", (780, 0), {}, {"video": ("load", "VIDEO")}, size=(220, 130)),
-        **refine({"images": ("components", "images")}, {}, {"seed": 1}, x=1040),
+        "text": encode(SAMPLE_PROMPT),
+        "load": NodeSpec("FlashVideoVideoLoader", (COLUMNS[2], 0), {}, size=(320, 380), group=DRAFT),
+        "components": NodeSpec(
+            "GetVideoComponents", (COLUMNS[3], 0), {}, {"video": ("load", "video")}, size=(240, 130), group=DRAFT
+        ),
+        **refine({"images": ("components", "images")}, {}, {"seed": 1}, from_x=COLUMNS[3] + 280),
         "colours": NodeSpec(
             "ColorTransfer",
-            (1420, 0),
+            (COLUMNS[4], LOWER),
             {"method": "reinhard_lab", "source_stats": "uniform"},
             {"image_target": ("decode", "images"), "image_ref": ("components", "images")},
-            size=(340, 150),
+            size=(320, 150),
             title="Colours of the input",
+            group=REFINE,
+            via={"image_ref": ((GAPS[3], 150), (GAPS[3], LANES[3]))},
         ),
         "video": NodeSpec(
             "CreateVideo",
-            (1420, 210),
+            (COLUMNS[4] + 380, LOWER),
             {},
             {"images": ("colours", "image"), "fps": ("components", "fps"), "audio": ("components", "audio")},
-            size=(340, 130),
+            size=(260, 130),
+            group=REFINE,
+            via={
+                "fps": ((GAPS[3], 160), (GAPS[3], LANES[2]), (COLUMNS[4] + 345, LANES[2])),
+                "audio": ((GAPS[3], 170), (GAPS[3], LANES[3]), (COLUMNS[4] + 345, LANES[3])),
+            },
         ),
-        "save": save((1420, 400), "FlashVideo/refined", ("video", "VIDEO"), (340, 350)),
+        "save": save((COLUMNS[4] + 700, LOWER), "FlashVideo/refined", ("video", "VIDEO"), (400, 380)),
         "first_before": NodeSpec(
             "ImageFromBatch",
-            (1800, 0),
+            (COLUMNS[4], 0),
             {},
             {"image": ("components", "images")},
-            size=(400, 90),
+            size=(320, 90),
             title="First frame before",
+            group=COMPARE,
         ),
         "first_after": NodeSpec(
-            "ImageFromBatch", (1800, 150), {}, {"image": ("colours", "image")}, size=(400, 90), title="and after"
+            "ImageFromBatch",
+            (COLUMNS[4], 180),
+            {},
+            {"image": ("colours", "image")},
+            size=(320, 90),
+            title="and after",
+            group=COMPARE,
+            via={"image": ((COLUMNS[4] + 345, LANES[0]), (COLUMNS[4] - 20, LANES[0]))},
         ),
         "stitched": NodeSpec(
             "ImageStitch",
-            (1800, 300),
+            (COLUMNS[4] + 380, 0),
             {},
             {"image1": ("first_before", "IMAGE"), "image2": ("first_after", "IMAGE")},
-            size=(400, 150),
+            size=(260, 150),
             title="Side by side",
+            group=COMPARE,
         ),
-        "compare": NodeSpec("PreviewImage", (1800, 510), {}, {"images": ("stitched", "IMAGE")}, size=(400, 240)),
+        "compare": NodeSpec(
+            "PreviewImage",
+            (COLUMNS[4] + 700, 0),
+            {},
+            {"images": ("stitched", "IMAGE")},
+            size=(400, 300),
+            group=COMPARE,
+        ),
         "weights": weights_note(),
     },
     "resume-from-draft": {
-        "note": note((0, 0), RESUME_NOTE, (300, 280)),
+        "note": note(READ_ME, RESUME_NOTE, (320, 320)),
         **released_loaders(stage1=False),
-        "text": encode(PROMPT, (340, 200)),
-        "load": NodeSpec("LoadLatent", (340, 0), {"latent": "FlashVideo-draft_00001_.latent"}, size=(400, 80)),
-        **refine({"latent": ("load", "LATENT")}, {}, {"seed": 1}, x=780),
-        "save": save((1160, 0), "FlashVideo/resumed", ("decode", "video"), (400, 400)),
+        "text": encode(PROMPT),
+        "load": NodeSpec(
+            "LoadLatent", (COLUMNS[2], 0), {"latent": "FlashVideo-draft_00001_.latent"}, size=(320, 60), group=DRAFT
+        ),
+        **refine({"latent": ("load", "LATENT")}, {}, {"seed": 1}, from_x=COLUMNS[2] + 360),
+        "save": save((COLUMNS[4], LOWER), "FlashVideo/resumed", ("decode", "video")),
         "weights": weights_note(),
     },
     "low-memory": {
-        "note": note((0, 0), LOW_NOTE, (300, 190)),
+        "note": note(READ_ME, LOW_NOTE, (320, 280)),
         **released_loaders("fp8_e4m3fn", "t5xxl_fp8_e4m3fn_scaled.safetensors"),
         "text": encode(PROMPT),
         **draft_and_review({"seed": 1}, "review"),
         **refine({"latent": ("review", "latent")}, {}, {"seed": 1}, decode={"tiling": "small"}),
-        "save": save((1620, 0), "FlashVideo/clip", ("decode", "video"), (400, 400)),
+        "save": save((COLUMNS[4], LOWER), "FlashVideo/clip", ("decode", "video")),
         "weights": weights_note(),
     },
 }
