@@ -128,9 +128,7 @@ async def _queue_entries(
 
 async def _queue_entry(session: ClientSession, entry: QueueEntry, client_id: str) -> None:
     """Queues the entry unless the server still has it; a refused one is recorded as failed."""
-    async with session.get("/queue") as response:
-        queued_ids = list_queued(await read_answer(response))
-    if entry.record.get("prompt_id") in queued_ids:
+    if entry.record.get("prompt_id") in await _list_queued(session):
         return
     prompt_id = str(uuid.uuid4())
     entry.update_record({"prompt_id": prompt_id, "state": "queued", "error": None, "files": []})
@@ -169,9 +167,27 @@ async def _follow_entries(
             node_id, step, total = at
             progress(find_title(waiting[prompt_id].graph, node_id), step, total, None)
         ended = data.get("type") == "executing" and detail.get("node") is None
-        for ended_id in [prompt_id] if ended else list(waiting) if message is None else []:
-            if ended_id in waiting and await _finish_entry(session, waiting[ended_id], note):
-                del waiting[ended_id]
+        if ended and prompt_id in waiting and await _finish_entry(session, waiting[prompt_id], note):
+            del waiting[prompt_id]
+        if message is None:
+            await _look_again(session, waiting, note)
+
+
+async def _look_again(session: ClientSession, waiting: Waiting, note: Notify) -> None:
+    """Fetches what has ended unheard, and gives up what the server no longer has: its queue was cleared."""
+    queued_ids = await _list_queued(session)  # before the histories: what leaves the queue is in its history
+    for prompt_id, entry in list(waiting.items()):
+        ended = await _finish_entry(session, entry, note)
+        if not ended and prompt_id not in queued_ids:
+            entry.update_record({"state": "failed", "error": "it was removed from the server's queue"})
+            note(f"{entry.name}: failed: {entry.record['error']}")
+        if ended or prompt_id not in queued_ids:
+            del waiting[prompt_id]
+
+
+async def _list_queued(session: ClientSession) -> set[str]:
+    async with session.get("/queue") as response:
+        return list_queued(await read_answer(response))
 
 
 def _read_message(message: WSMessage | None) -> Json:

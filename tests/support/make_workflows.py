@@ -36,7 +36,10 @@ SUBGRAPH = """([title, promoted]) => {
   app.graph.remove(outer);
   for (const group of [...app.graph._groups]) app.graph.remove(group);
   node.title = node.subgraph.name = title;
-  node.properties.proxyWidgets = promoted.map(([index, widget]) => [String(inner[index].id), widget]);
+  for (const [name, index, widget] of promoted) {
+    const slot = inner[index].inputs.find((input) => input.widget?.name === widget);
+    node.subgraph.addInput(name, String(slot.type)).connect(slot, inner[index]);
+  }
 }"""
 
 BUILD = """(list) => {
@@ -67,14 +70,16 @@ BUILD = """(list) => {
     }
     if (spec.size) made[name].setSize(spec.size);
   }
-  const groups = new Map();
+  const groups = new Map(), TITLES = 70; // of the frame and of its nodes, in pixels above them
   for (const [name, { group }] of Object.entries(list)) {
     if (group) groups.set(group, [...(groups.get(group) ?? []), made[name]]);
   }
   for (const [title, nodes] of groups) {
     const group = new LiteGraph.LGraphGroup(title);
     app.graph.add(group);
-    group.resizeTo(nodes, 20);
+    const [x0, y0] = [0, 1].map((k) => Math.min(...nodes.map((node) => node.pos[k])) - 20);
+    const [x1, y1] = [0, 1].map((k) => Math.max(...nodes.map((node) => node.pos[k] + node.size[k])) + 20);
+    [group.pos, group.size] = [[x0, y0 - TITLES], [x1 - x0, y1 - y0 + TITLES]];
   }
 }"""
 
@@ -94,7 +99,7 @@ def build_blueprint(editor: Editor) -> None:
     """The subgraph that ComfyUI offers beside the nodes."""
     names = [name for name in BLUEPRINT_NODES if name != "save"]
     editor.page.evaluate(BUILD, {key: asdict(spec) for key, spec in BLUEPRINT_NODES.items()})
-    promoted = [(names.index(name), widget) for name, widget in BLUEPRINT_WIDGETS]
+    promoted = [(shown, names.index(name), widget) for shown, (name, widget) in BLUEPRINT_WIDGETS.items()]
     editor.page.evaluate(SUBGRAPH, [BLUEPRINT, promoted])
     editor.page.wait_for_timeout(500)
     editor.open(editor.to_workflow())

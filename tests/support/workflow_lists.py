@@ -58,19 +58,19 @@ BLUEPRINT_NODES: Workflow = {
     **two_stages({}),
     "save": save((COLUMNS[4], LOWER), "FlashVideo/clip", ("decode", "video")),  # stays outside: it makes the output
 }
-BLUEPRINT_WIDGETS = (  # of the nodes inside, shown on the subgraph
-    ("text", "prompt"),
-    ("stage1", "seed"),
-    ("stage1", "preset"),
-    ("stage1", "frames"),
-    ("handoff", "target"),
-    ("stage2", "seed"),
-    ("stage2", "noise_step"),
-    ("stage1_model", "model_name"),
-    ("stage2_model", "model_name"),
-    ("vae", "vae_name"),
-    ("clip", "clip_name"),
-)
+BLUEPRINT_WIDGETS = {  # by the names on the subgraph: those of the nodes inside
+    "prompt": ("text", "prompt"),
+    "seed": ("stage1", "seed"),
+    "preset": ("stage1", "preset"),
+    "frames": ("stage1", "frames"),
+    "target": ("handoff", "target"),
+    "refine_seed": ("stage2", "seed"),
+    "noise_step": ("stage2", "noise_step"),
+    "stage1_model": ("stage1_model", "model_name"),
+    "stage2_model": ("stage2_model", "model_name"),
+    "vae_name": ("vae", "vae_name"),
+    "clip_name": ("clip", "clip_name"),
+}
 
 WORKFLOW_LISTS: dict[str, Workflow] = {
     "tiny-two-stage": {

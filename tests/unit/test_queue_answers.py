@@ -4,17 +4,15 @@ import asyncio
 import json
 import os
 import signal
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save
+from support.answering_server import ended_at_once, serve, socket, web
 from support.queue_graph import make_review_graph
 
+from flashvideo_core.cli import client
 from flashvideo_core.cli.client import find_url, run_queue
 from flashvideo_core.cli.main import terminable
 from flashvideo_core.cli.queue_entry import QueueRecord, name_files
@@ -22,86 +20,7 @@ from flashvideo_core.cli.workflow import PromptLine
 from flashvideo_core.errors import InputError
 from flashvideo_core.media.draft_file import load_draft, pack_latent
 
-web = pytest.importorskip("aiohttp.web", reason="NO AIOHTTP: the batch client is not tested")
 LINE = PromptLine("p", {"prompt": "p"})
-
-
-def history(prompt_id: str, outputs: dict) -> dict:
-    return {prompt_id: {"status": {"messages": []}, "outputs": outputs}}
-
-
-@contextmanager
-def serve(answers: dict[str, Callable]) -> Iterator[str]:
-    """A server on this machine with these answers by path, and a WebSocket unless /ws is among them."""
-    started: Future[tuple[str, Callable[[], None]]] = Future()
-    thread = threading.Thread(target=lambda: asyncio.run(serve_until_stopped({"/ws": socket} | answers, started)))
-    thread.start()
-    address, stop = started.result(10)
-    try:
-        yield address
-    finally:
-        stop()
-        thread.join(10)
-
-
-async def socket(request):
-    out = web.WebSocketResponse()
-    await out.prepare(request)
-    async for _ in out:
-        pass
-    return out
-
-
-async def serve_until_stopped(answers: dict[str, Callable], started: Future) -> None:
-    """Sets `started` to the address and to a function that ends this from another thread."""
-    app, stop, loop = web.Application(), asyncio.Event(), asyncio.get_running_loop()
-    for path, answer in answers.items():
-        app.router.add_route("*", path, answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0]
-    started.set_result((f"{host}:{port}", lambda: loop.call_soon_threadsafe(stop.set)))
-    await stop.wait()
-    await runner.cleanup()
-
-
-def ended_at_once(files: list[dict], outputs: dict | None = None) -> dict[str, Callable]:
-    """A server that has a run done as soon as it is asked, with these files or these outputs by node."""
-    prompts: list[str] = []
-    outputs = outputs or {"9": {"images": files}}
-
-    async def prompt(request):
-        prompts.append((await request.json())["prompt_id"])
-        return web.json_response({"prompt_id": prompts[-1], "node_errors": {}})
-
-    async def tell_ends(out):
-        told = 0
-        while True:
-            if told < len(prompts):
-                await out.send_json({"type": "executing", "data": {"node": None, "prompt_id": prompts[told]}})
-                told += 1
-            await asyncio.sleep(0.01)
-
-    async def socket(request):
-        out = web.WebSocketResponse()
-        await out.prepare(request)
-        telling = asyncio.create_task(tell_ends(out))
-        async for _ in out:
-            pass
-        telling.cancel()
-        return out
-
-    async def of_history(request):
-        return web.json_response(history(request.match_info["id"], outputs))
-
-    async def view(request):
-        return web.Response(body=request.query["filename"].encode())
-
-    async def queue(request):
-        return web.json_response({"queue_running": [], "queue_pending": []})
-
-    return {"/prompt": prompt, "/ws": socket, "/history/{id}": of_history, "/view": view, "/queue": queue}
 
 
 def test_files_land_beside_the_record_whatever_the_server_calls_them(tmp_path):
@@ -212,6 +131,18 @@ def test_an_interrupt_fetches_what_has_ended_and_names_the_rest(number, tmp_path
         run_queue(lines, make_review_graph(), address, tmp_path)
     assert sorted(record["state"] for record in read_records(tmp_path)) == ["done", "queued"]
     assert [path.read_text() for path in tmp_path.rglob("a.mp4")] == ["a.mp4"]
+
+
+def test_a_prompt_that_the_server_has_dropped_is_given_up(tmp_path, monkeypatch):
+    """As when the queue is cleared in the editor: neither queued nor in the history."""
+
+    async def of_history(request):
+        return web.json_response({})
+
+    monkeypatch.setattr(client, "LISTEN_SECONDS", 0.05)
+    with serve(ended_at_once([]) | {"/history/{id}": of_history, "/ws": socket}) as address:
+        (record,) = run_queue([LINE], make_review_graph(), address, tmp_path)
+    assert (record["state"], record["error"]) == ("failed", "it was removed from the server's queue")
 
 
 def read_records(folder: Path) -> list[dict]:
