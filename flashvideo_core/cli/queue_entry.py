@@ -1,5 +1,6 @@
 """A prompt on its way through a ComfyUI server: its graph, its folder, and its record on disk."""
 
+import glob
 import json
 import re
 from dataclasses import dataclass
@@ -12,20 +13,21 @@ from ..weights.atomic import atomic_write
 from .outputs import clip_name
 from .queue_drafts import is_latent, join_drafts
 from .server_answers import File
-from .workflow import REVIEW, Graph, PromptLine, find_ids, fingerprint, nodes_of_class
+from .workflow import REVIEW, Graph, PromptLine, find_ids, find_upstream, fingerprint, is_node, nodes_of_class
 
 DRAFTS = "drafts.json"
 
 
 class QueueRecord(TypedDict, total=False):
-    """drafts.json or clip-CHOICE.json without its `workflow`, which is there for people. error is None or one line;
-    files are names beside the record."""
+    """drafts.json or clip-CHOICE.json. error is None or one line; files are names beside the record; workflow, on disk
+    only, is the graph with the line's values."""
 
     prompt: str
     prompt_id: str
     state: Literal["queued", "done", "failed"]
     error: str | None
     files: list[str]
+    workflow: Graph
 
 
 @dataclass
@@ -43,16 +45,28 @@ class QueueEntry:
         return has_all_files(self.record, self.path.parent)
 
     def read_drafts(self) -> bytes | None:
-        """The drafts that this clip is refined from, as one file; None where the folder does not have all of them.
+        """The drafts that this clip is refined from, as one file; None where they are not on disk.
 
         Raises InputError for a damaged file, and if none of them is the chosen one.
         """
-        choice, drafts = find_choice(self.graph), read_record(self.path.with_name(DRAFTS))
-        names = [name for name in drafts.get("files", []) if is_latent(name)]
-        if self.targets or choice is None or not names or not has_all_files(drafts, self.path.parent):
+        choice = find_choice(self.graph)
+        latents = [] if self.targets or choice is None else self._find_latents()
+        if not latents:
             return None
-        check_choice(choice, len(names))
-        return join_drafts([self.path.parent / name for name in names])
+        check_choice(choice, len(latents))
+        return join_drafts(latents)
+
+    def _find_latents(self) -> list[Path]:
+        """In the own folder, or in another one of this prompt, which differs in what is behind the review only."""
+        own, wanted = self.path.parent, fingerprint(find_upstream(self.graph, REVIEW))
+        same_prompt = f"{glob.escape(own.name.rpartition('-')[0])}-*"
+        for folder in [own, *sorted(own.parent.glob(same_prompt))]:
+            drafts = read_record(folder / DRAFTS)
+            latents = [folder / name for name in drafts.get("files", []) if is_latent(name)]
+            same = fingerprint(find_upstream(drafts.get("workflow", {}), REVIEW)) == wanted
+            if latents and same and has_all_files(drafts, folder):
+                return latents
+        return []
 
     def taken_names(self) -> set[str]:
         """Of the files beside the record that belong to other records, and of all records."""
@@ -81,20 +95,21 @@ def open_entry(line: PromptLine, graph: Graph, folder: Path, drafts: bool) -> Qu
     name = f"{clip_name(line.prompt, 0)[:-2]}-{fingerprint(graph)}"
     path = folder / name / (DRAFTS if drafts else f"clip-{find_choice(graph) or 0}.json")
     record: QueueRecord = {"prompt": line.prompt, **read_record(path)}
+    record.pop("workflow", None)
     return QueueEntry(name, graph, find_ids(graph, REVIEW) if drafts else None, path, record)
 
 
 def read_record(path: Path) -> QueueRecord:
-    """Without its workflow; empty where there is none. Raises InputError for a damaged one."""
+    """Empty where there is none. Raises InputError for a damaged one."""
     try:
         record = json.loads(path.read_text()) if path.exists() else {}
         files = record.get("files", [])
         damaged = not isinstance(files, list) or not all(isinstance(name, str) for name in files)
+        damaged |= not all(map(is_node, record.get("workflow", {}).values()))
     except (ValueError, RecursionError, AttributeError):
         damaged = True
     if damaged:
         raise InputError(f"{path} is damaged: without it, its clip is queued anew")
-    record.pop("workflow", None)
     return record
 
 

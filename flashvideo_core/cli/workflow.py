@@ -120,6 +120,19 @@ def find_title(graph: Graph, node_id: str) -> str:
     return (node.get("_meta") or {}).get("title") or node.get("class_type") or "node"
 
 
+def find_upstream(graph: Graph, class_type: str) -> Graph:
+    """The nodes of a class and all that they depend on."""
+    found: Graph = {}
+    waiting = find_ids(graph, class_type)
+    while waiting:
+        node_id = waiting.pop()
+        if node_id in graph and node_id not in found:
+            found[node_id] = graph[node_id]
+            links = [value for value in graph[node_id]["inputs"].values() if isinstance(value, list) and value]
+            waiting += [str(link[0]) for link in links]
+    return found
+
+
 def load_drafts(graph: Graph, file: str) -> Graph:
     """The graph on saved drafts: a file of the server in place of their sampling, a selection in place of the review.
 

@@ -87,6 +87,16 @@ class TestWithServer:
             assert [picture.tobytes() for picture in pictures] == frames and len(frames) == 5
         assert whole[0] != whole[1]
 
+    def test_drafts_serve_any_refinement_of_them(self, server, tmp_path):
+        """Another cfg of stage 2 is another folder; its drafts lie in the one where they were made."""
+        values = {"prompt": "a red ball"}
+        self.queue(server, tmp_path, [PromptLine("a red ball", values)], drafts=True)
+        sampled = Samplings()
+        refined = PromptLine("a red ball", {**values, "FlashVideoStage2.cfg": 2.0})
+        records, _ = self.queue(server, tmp_path, [refined], progress=sampled)
+        assert records[0]["state"] == "done" and len(list(tmp_path.iterdir())) == 2
+        assert "FlashVideoStage2" in sampled and "FlashVideoStage1" not in sampled
+
     def test_a_choice_that_is_no_draft_fails_alone_before_anything_is_sampled(self, server, tmp_path):
         lines = [PromptLine("a red ball", {"prompt": "a red ball"}), PromptLine("a ball", {"prompt": "a ball"})]
         self.queue(server, tmp_path, lines, drafts=True)

@@ -10,6 +10,7 @@ from flashvideo_core.cli.workflow import (
     LOAD_DRAFTS,
     PromptLine,
     fill_graph,
+    find_upstream,
     fingerprint,
     load_drafts,
     load_workflow,
@@ -84,6 +85,16 @@ def test_the_choice_stays_in_the_same_folder():
     one, two = (fill_graph(graph, PromptLine("p", {"choice": i}), drafts=bool(i)) for i in (0, 1))
     assert fingerprint(one) == fingerprint(two)
     assert fingerprint(fill_graph(graph, PromptLine("p", {"seed": 2}), drafts=False)) != fingerprint(one)
+
+
+def test_what_is_upstream_of_the_review_decides_about_the_drafts():
+    graph = make_review_graph()
+    upstream = find_upstream(graph, "FlashVideoReview")
+    assert set(upstream) == {"review", "stage1", "look", "vae", "model1", "text", "clip"}
+    behind, before = (fill_graph(graph, PromptLine("p", {key: 5}), False) for key in ("stage2.steps", "stage1.steps"))
+    same = fingerprint(upstream)
+    assert fingerprint(find_upstream(behind, "FlashVideoReview")) == same != fingerprint(behind)
+    assert fingerprint(find_upstream(before, "FlashVideoReview")) != same
 
 
 def test_graphs_are_not_changed():
