@@ -1,13 +1,15 @@
 """Every workflow in the real editor in Chromium: with a live server, and without ComfyUI on recorded definitions."""
 
 import contextlib
+import json
 from typing import Any
 
 import pytest
-from support.comfyui import Workflow
+from support.comfyui import PACK, Prompt, Workflow
 from support.editor import Editor, requires_browser
 from support.editor_server import EditorServer, requires_frontend
-from support.workflow_files import NAMES, load_prompt, load_workflow
+from support.make_texts import LANGUAGES, node_defs
+from support.workflow_files import NAMES, inputs_of, load_prompt, load_workflow
 
 pytestmark = [pytest.mark.browser, requires_browser]
 
@@ -68,3 +70,39 @@ def test_the_editor_offers_the_missing_weights(editor):
         page.get_by_text(file, exact=True).first.wait_for()
     assert page.get_by_text("Download", exact=True).count() == 4
     editor.screenshot(f"missing-weights-{editor.kind}.png")
+
+
+def test_the_blueprint_opens_as_one_node_with_the_released_values(editor):
+    """The editor shows an error for every blueprint that it cannot read; this one is beside the nodes of every user."""
+    (path,) = (PACK / "subgraphs").glob("*.json")
+    editor.open(json.loads(path.read_text()))
+    assert editor.page.locator(".p-toast-message-error").count() == 0
+    prompt, template = editor.to_prompt(), load_prompt("released-two-stage-with-review")
+    for kind in ("FlashVideoTextEncode", "FlashVideoHandoff", "FlashVideoStage2", "CLIPLoader"):
+        assert widgets_of(prompt, kind) == widgets_of(template, kind)
+    assert widgets_of(prompt, "FlashVideoStage1") == widgets_of(template, "FlashVideoStage1") | {"drafts": 1}
+    shown = editor.page.evaluate("() => app.graph.nodes[0].widgets.map(w => w.label || w.name)")
+    assert {"prompt", "seed", "refine seed", "preset", "target", "stage 1 model", "stage 2 model"} <= set(shown)
+    assert editor.errors() == []
+    if editor.kind == "live":
+        offered = editor.page.evaluate("async () => (await fetch('/api/global_subgraphs')).json()")
+        assert path.stem in {blueprint["name"] for blueprint in offered.values()}
+
+
+def widgets_of(prompt: Prompt, class_type: str) -> dict[str, Any]:
+    """What is not a link, of the only node of a class."""
+    return {name: value for name, value in inputs_of(prompt, class_type).items() if not isinstance(value, list)}
+
+
+@pytest.mark.comfyui
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_nodes_are_named_and_explained_in_the_language_of_the_editor(server, language):
+    wanted = node_defs(language)["FlashVideoStage2"]
+    with Editor(server.url, language=language) as editor:
+        editor.open(load_workflow("tiny-two-stage"))
+        assert wanted["display_name"] in editor.page.evaluate("() => app.graph.nodes.map(node => node.title)")
+        tooltips = editor.page.evaluate(
+            "() => app.graph.nodes.find(n => n.type === 'FlashVideoStage2').widgets.map(w => w.tooltip)"
+        )
+        assert wanted["inputs"]["noise_step"]["tooltip"] in tooltips
+        assert editor.errors() == []

@@ -39,7 +39,7 @@ NORMAL = (
     "user.css",  # this and the next are asked for by every ComfyUI page, whether they exist or not
     "userdata",
     "graph accessed before initialization",  # the editor's own, also without this pack
-    "filename=clip.mp4",  # the clip that a user of refine-a-video chooses
+    "filename=sample+clip",  # of our Load Video: the editor looks for a preview of it in the input folder
     "https://",  # the outside world, which the editor asks for news and for the sizes of missing weights
 )
 
@@ -47,11 +47,12 @@ NORMAL = (
 class Editor:
     """One page with the editor in it. `complaints` collects console errors, page errors and failed requests."""
 
-    def __init__(self, url: str, size: tuple[int, int] = (1500, 900), vue_nodes: bool = False):
+    def __init__(self, url: str, size: tuple[int, int] = (1500, 900), vue_nodes: bool = False, language: str = "en"):
         self.url, self.size = url, size
         self.settings = {
             "Comfy.TutorialCompleted": True,  # or a template dialog lies over the first visit
             "Comfy.VueNodes.Enabled": vue_nodes,
+            "Comfy.Locale": language,
             "Comfy.Minimap.Visible": False,
             "Comfy.Graph.CanvasInfo": False,
         }

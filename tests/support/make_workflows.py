@@ -22,10 +22,12 @@ from support.workflow_files import WORKFLOWS
 from support.workflow_lists import (
     BLUEPRINT,
     BLUEPRINT_DESCRIPTION,
+    BLUEPRINT_LABELS,
     BLUEPRINT_NODES,
     BLUEPRINT_WIDGETS,
     WORKFLOW_LISTS,
 )
+from support.workflow_parts import PROMPT
 
 BLUEPRINTS = WORKFLOWS.parent / "subgraphs"
 
@@ -36,9 +38,15 @@ SUBGRAPH = """([title, promoted]) => {
   app.graph.remove(outer);
   for (const group of [...app.graph._groups]) app.graph.remove(group);
   node.title = node.subgraph.name = title;
-  for (const [name, index, widget] of promoted) {
-    const slot = inner[index].inputs.find((input) => input.widget?.name === widget);
-    node.subgraph.addInput(name, String(slot.type)).connect(slot, inner[index]);
+  node.properties.proxyWidgets = promoted.map(([index, widget]) => [String(inner[index].id), widget]);
+}"""
+
+DRESS = """([labels, prompt]) => {
+  const [node] = app.graph.nodes;
+  for (const input of node.subgraph.inputs) if (labels[input.name]) input.label = labels[input.name];
+  for (const widget of node.widgets) {
+    if (labels[widget.name]) widget.label = labels[widget.name];
+    if (widget.name === 'prompt') widget.value = prompt;
   }
 }"""
 
@@ -99,10 +107,14 @@ def build_blueprint(editor: Editor) -> None:
     """The subgraph that ComfyUI offers beside the nodes."""
     names = [name for name in BLUEPRINT_NODES if name != "save"]
     editor.page.evaluate(BUILD, {key: asdict(spec) for key, spec in BLUEPRINT_NODES.items()})
-    promoted = [(shown, names.index(name), widget) for shown, (name, widget) in BLUEPRINT_WIDGETS.items()]
+    promoted = [(names.index(name), widget) for name, widget in BLUEPRINT_WIDGETS]
     editor.page.evaluate(SUBGRAPH, [BLUEPRINT, promoted])
+    workflow = editor.to_workflow()
+    for name in ("widgets_values", "widgets_values_named"):  # of the seeds, which the editor has shown by itself
+        del workflow["nodes"][0][name]
+    editor.open(workflow)  # here the editor shows the widgets that are asked for
+    editor.page.evaluate(DRESS, [BLUEPRINT_LABELS, PROMPT])
     editor.page.wait_for_timeout(500)
-    editor.open(editor.to_workflow())
     workflow = editor.to_workflow()
     workflow["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, f"ComfyUI-FlashVideo/{BLUEPRINT}"))
     (definition,) = workflow["definitions"]["subgraphs"]

@@ -58,19 +58,18 @@ BLUEPRINT_NODES: Workflow = {
     **two_stages({}),
     "save": save((COLUMNS[4], LOWER), "FlashVideo/clip", ("decode", "video")),  # stays outside: it makes the output
 }
-BLUEPRINT_WIDGETS = {  # by the names on the subgraph: those of the nodes inside
-    "prompt": ("text", "prompt"),
-    "seed": ("stage1", "seed"),
-    "preset": ("stage1", "preset"),
-    "frames": ("stage1", "frames"),
-    "target": ("handoff", "target"),
-    "refine_seed": ("stage2", "seed"),
-    "noise_step": ("stage2", "noise_step"),
-    "stage1_model": ("stage1_model", "model_name"),
-    "stage2_model": ("stage2_model", "model_name"),
-    "vae_name": ("vae", "vae_name"),
-    "clip_name": ("clip", "clip_name"),
-}
+BLUEPRINT_WIDGETS = (  # of the nodes inside, shown on the subgraph; the editor shows seeds by itself
+    ("text", "prompt"),
+    ("stage1", "preset"),
+    ("stage1", "frames"),
+    ("handoff", "target"),
+    ("stage2", "noise_step"),
+    ("stage1_model", "model_name"),
+    ("stage2_model", "model_name"),
+    ("vae", "vae_name"),
+    ("clip", "clip_name"),
+)
+BLUEPRINT_LABELS = {"seed_1": "refine seed", "model_name": "stage 1 model", "model_name_1": "stage 2 model"}
 
 WORKFLOW_LISTS: dict[str, Workflow] = {
     "tiny-two-stage": {
