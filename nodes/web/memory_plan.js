@@ -23,16 +23,19 @@ app.registerExtension({
 
 function planSoon() {
   clearTimeout(timer);
-  timer = setTimeout(() => showPlan().catch((error) => console.error(error)), WAIT);
+  const mine = setTimeout(() => showPlan(() => timer === mine).catch((error) => console.error(error)), WAIT);
+  timer = mine;
 }
 
-async function showPlan() {
+/** isCurrent: whether nothing has changed since; an older answer may come after a newer one. */
+async function showPlan(isCurrent) {
   const { output } = await app.graphToPrompt();
   if (!Object.values(output).some(({ class_type }) => NODES.includes(class_type))) return;
   const headers = { "Content-Type": "application/json" };
   const answer = await api.fetchApi("/flashvideo/plan", { method: "POST", headers, body: JSON.stringify(output) });
   if (!answer.ok) throw new Error(`The memory plan was refused: ${await answer.text()}`);
   const lines = await answer.json();
+  if (!isCurrent()) return;
   for (const id of Object.keys(output)) {
     const line = findNode(id)?.widgets?.find(({ name }) => name === NAME);
     if (line) line.element.textContent = lines[id] ?? "";

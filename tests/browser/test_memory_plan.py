@@ -11,10 +11,10 @@ STAGE1, STAGE2, DECODE = 7, 11, 12
 READ_LINE = """id => app.graph.getNodeById(id).widgets.find(({ name }) => name === 'memory plan').element.textContent"""
 READ_LINES = """() => app.graph.nodes.flatMap(({ widgets = [] }) => widgets)
   .filter(({ name }) => name === 'memory plan').map(({ element }) => element.textContent)"""
-SET_FRAMES = """frames => {
+PLUS_OF_FRAMES = """() => {
   const node = app.graph.getNodeById(7);
-  node.widgets.find(({ name }) => name === 'frames').value = frames;
-  app.api.dispatchCustomEvent('graphChanged');
+  const { y } = node.widgets.find(({ name }) => name === 'frames');
+  return app.canvasPosToClientPos([node.pos[0] + node.size[0] - 25, node.pos[1] + y + 10]);
 }"""
 
 
@@ -30,16 +30,25 @@ def wait_for_line(editor, node, text):
     return editor.page.evaluate(READ_LINE, node)
 
 
+def raise_frames(editor):
+    """A click on the plus of stage 1's frames."""
+    if editor.kind == "classic":
+        editor.page.mouse.click(*editor.page.evaluate(PLUS_OF_FRAMES))
+    else:
+        buttons = editor.page.locator('[data-node-id="7"] button[aria-label*="ncrement"]')
+        buttons.nth(buttons.count() - 2).click()  # before that of drafts
+
+
 def test_the_plan_stands_under_the_nodes_before_a_run(editor):
     editor.open(load_workflow(TINY))
     line = wait_for_line(editor, STAGE1, "128 tokens, guidance in one batch")
     assert " weights + " in line and " work, " in line
     wait_for_line(editor, STAGE2, "1928 tokens, guidance in one batch")
     assert wait_for_line(editor, DECODE, "in one piece").split()[1] == "MB"
-    editor.page.evaluate(SET_FRAMES, 9)
-    wait_for_line(editor, STAGE1, "80 tokens")
-    wait_for_line(editor, STAGE2, "1160 tokens")
     editor.fit()
+    raise_frames(editor)  # from 17 to 21
+    wait_for_line(editor, STAGE1, "152 tokens")
+    wait_for_line(editor, STAGE2, "2312 tokens")
     editor.screenshot(f"memory-plan-{editor.kind}.png")
     assert editor.errors() == []
 
