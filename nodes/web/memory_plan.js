@@ -2,6 +2,7 @@
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
+import { findNode } from "./graph.js";
 
 const NODES = ["FlashVideoStage1", "FlashVideoHandoff", "FlashVideoStage2", "FlashVideoDecode"];
 const NAME = "memory plan";
@@ -48,12 +49,4 @@ function addLine(node) {
   Object.assign(element.style, { fontSize: "10px", lineHeight: "1.3", opacity: 0.65, textAlign: "center", overflow: "hidden" });
   const options = { serialize: false, hideOnZoom: false, hideInPanel: true, getMinHeight: () => HEIGHT, getMaxHeight: () => HEIGHT };
   node.addDOMWidget(NAME, "flashvideo_memory_plan", element, options).serialize = false;
-}
-
-/** The node with an id of a prompt; inside a subgraph the ids of the subgraphs stand before it, as in 5:12. */
-function findNode(promptId) {
-  const ids = String(promptId).split(":");
-  const last = ids.pop();
-  const graph = ids.reduce((outer, id) => outer?.getNodeById(id)?.subgraph, app.rootGraph);
-  return graph?.getNodeById(last) ?? undefined;
 }

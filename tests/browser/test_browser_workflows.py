@@ -1,4 +1,4 @@
-"""Every workflow in the real editor in Chromium: with a live server, and without ComfyUI on recorded definitions."""
+"""Every workflow in the real editor in Chromium: live, live with the newest frontend, and on recorded definitions."""
 
 import contextlib
 import json
@@ -19,12 +19,14 @@ pytestmark = [pytest.mark.browser, requires_browser]
     params=[
         pytest.param("recorded", marks=requires_frontend),
         pytest.param("live", marks=pytest.mark.comfyui),
+        pytest.param("newest", marks=pytest.mark.comfyui),
     ],
 )
 def editor(request):
     with contextlib.ExitStack() as stack:
-        live = request.param == "live"
-        server = request.getfixturevalue("server") if live else stack.enter_context(EditorServer())
+        servers = {"live": "server", "newest": "newest_server"}
+        live = servers.get(request.param)
+        server = request.getfixturevalue(live) if live else stack.enter_context(EditorServer())
         running = stack.enter_context(Editor(server.url))
         running.kind = request.param
         yield running
