@@ -161,7 +161,7 @@ def shoot_film(editor: Editor) -> Film:
     film.caption("3   Stage 2 refines the chosen draft, four times as large, in four evaluations.")
     film.click(page.get_by_role("button", name="Refine this draft"))
     film.wait_for_the_server(2)
-    page.locator("video[src*=output]").first.wait_for()
+    page.locator("video[src*=output]:not(.flashvideo-review video)").first.wait_for()
     page.wait_for_timeout(1500)
     film.caption("From 96x64 to 384x256, by the tiny model that comes with this pack, on a CPU.")
     film.play(2)
