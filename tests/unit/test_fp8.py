@@ -159,8 +159,8 @@ import re, sys, threading
 import torch
 from flashvideo_core.checkpoint import load_transformer
 
-def private():
-    return int(re.search(r"RssAnon:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
+def resident():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
 
 @torch.no_grad()
 def work(path, stay):
@@ -171,11 +171,11 @@ def work(path, stay):
 
 torch.set_num_threads(1)
 work(sys.argv[1], True)  # a small file first: libraries and pools are in memory then
-base, peak, done = private(), [0], threading.Event()
+base, peak, done = resident(), [0], threading.Event()
 
 def watch():
     while not done.wait(0.002):
-        peak[0] = max(peak[0], private())
+        peak[0] = max(peak[0], resident())
 
 thread = threading.Thread(target=watch)
 thread.start()
@@ -188,7 +188,10 @@ sys.stdout.write(str(peak[0] - base))
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="measures memory by /proc")
 def test_measured_memory_of_loading_and_an_evaluation(files, tmp_path):
-    """A stage 1 of 100 million weights, 200 MB in bf16 and 100 in fp8, beside an evaluation of a few tokens."""
+    """A stage 1 of 100 million weights, 200 MB in bf16 and 100 in fp8, beside an evaluation of a few tokens.
+
+    All that is resident counts, pages of the mapped file too.
+    """
     config = replace(STAGE1, layers=8, hidden=1024, time_dim=64, text_dim=32)
     with torch.device("meta"):
         shapes = {name: p.shape for name, p in Transformer(config).state_dict().items()}
@@ -204,4 +207,4 @@ def test_measured_memory_of_loading_and_an_evaluation(files, tmp_path):
         peaks[stay] = int(done.stdout)
     whole, kept = (weight_bytes(Transformer, config, torch.bfloat16, fp8) for fp8 in (False, True))
     assert peaks[False] > 0.9 * whole
-    assert peaks[True] < kept + 60e6 and peaks[True] < 0.75 * peaks[False], peaks
+    assert 0.9 * kept < peaks[True] < kept + 60e6 and peaks[True] < 0.75 * peaks[False], peaks
