@@ -37,7 +37,7 @@ from .flow import FlowFromReference, VelocityTable
 from .network import Network
 from .patches import check_conditioning, check_patches, describe_patches
 from .preview import StageLatent
-from .suitability import add_checks
+from .suitability import add_checks, find_lost_patch, warn
 from .types import Options
 
 
@@ -52,6 +52,7 @@ class StageModel(comfy.model_base.BaseModel):
         sigmas = transformer_options.get("sample_sigmas")
         if sigmas is not None and float(t[0]) == float(sigmas[0]):
             check_finite(out, self.get_dtype_inference())
+            warn(find_lost_patch(transformer_options))
         return out
 
     def extra_conds(self, **kwargs) -> dict[str, comfy.conds.CONDRegular]:

@@ -158,6 +158,16 @@ def find_weakness(sampler: object, sigmas: Tensor, sampling: object, config: Tra
     return None
 
 
+def find_lost_patch(options: Options) -> str | None:
+    """What transformer_options ask for that one evaluation cannot do: to compare branches that are not both in it."""
+    if options.get("patches", {}).get("attn1_output_patch") and options.get("cond_or_uncond") == [0]:
+        return (
+            "the branches of guidance are evaluated one after the other, since memory does not hold both: Normalized "
+            "Attention Guidance needs them together and changes nothing; take a smaller size or fewer frames"
+        )
+    return None
+
+
 def warn(text: str | None) -> None:
     """Shows a text in the log and under the node that samples; None shows nothing."""
     if text is not None:

@@ -33,7 +33,8 @@ def with_node(prompt: Prompt, before: str, class_type: str, **inputs: object) ->
     return prompt
 
 
-LAZY_CACHE = {"reuse_threshold": 0.2, "start_percent": 0.15, "end_percent": 0.95, "verbose": False}
+ROPE = {"scale_x": 0.5, "shift_x": 0.0, "scale_y": 0.5, "shift_y": 0.0, "scale_t": 1.0, "shift_t": 0.0}
+CACHE = {"reuse_threshold": 0.2, "start_percent": 0.15, "end_percent": 0.95, "verbose": False}
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ LAZY_CACHE = {"reuse_threshold": 0.2, "start_percent": 0.15, "end_percent": 0.95
     [
         (2, "euler", "ModelSamplingSD3", {"shift": 3.0}, "FlashVideo Stage 2 Flow sets shift and noise step"),
         (1, "euler", "ModelSamplingDiscrete", {"sampling": "eps", "zsnr": False}, "remove the ModelSampling node"),
-        (1, "euler", "LazyCache", LAZY_CACHE, "EasyCache"),
+        (1, "euler", "LazyCache", CACHE, "EasyCache"),
         (2, "euler", "PerturbedAttentionGuidance", {"scale": 3.0}, "Spatio-Temporal Guidance"),
         (2, "ddpm", "ModelComputeDtype", {"dtype": "default"}, "use euler, as released"),
     ],
@@ -75,6 +76,40 @@ def test_stage_2_keeps_what_a_mask_keeps(server, prompt):
     result = server.complete(with_saved_latents(prompt, out=["stage2", 0], reference=["handoff", 0]))
     latents = server.saved_latents(result)
     assert (latents["out"] - latents["reference"]).abs().max() < 1e-5 * latents["reference"].abs().max()
+
+
+def test_latents_and_frames_may_be_enlarged_on_the_way(server, prompt):
+    """Latent Upscale straight into stage 2, and Upscale Image before the hand-off."""
+    prompt["bigger"] = {
+        "class_type": "LatentUpscaleBy",
+        "inputs": {"samples": ["stage1", 0], "upscale_method": "bilinear", "scale_by": 2.0},
+    }
+    prompt["again"] = {
+        "class_type": "FlashVideoStage2",
+        "inputs": prompt["stage2"]["inputs"] | {"latent": ["bigger", 0]},
+    }
+    prompt["look"] = {"class_type": "VAEDecode", "inputs": {"samples": ["stage1", 0], "vae": ["vae", 0]}}
+    size = {"upscale_method": "lanczos", "width": 96, "height": 64, "crop": "disabled"}
+    prompt["frames"] = {"class_type": "ImageScale", "inputs": {"image": ["look", 0], **size}}
+    del prompt["handoff"]["inputs"]["latent"]
+    prompt["handoff"]["inputs"]["images"] = ["frames", 0]
+    result = server.complete(with_saved_latents(prompt, a=["again", 0], b=["stage2", 0]))
+    latents = server.saved_latents(result)
+    assert latents["a"].shape == latents["b"].shape == (1, 16, 2, 8, 12)
+    assert latents["a"].isfinite().all() and latents["b"].isfinite().all()
+
+
+def test_patches_in_a_row_count_their_evaluations(server, prompt):
+    """Skip Layer Guidance, ScaleROPE and EasyCache before Stage 1: the clip changes, and a step is still one tick."""
+    before = server.saved_latents(server.complete(with_saved_latents(prompt, out=["stage1", 0])))["out"]
+    layers = {"double_layers": "1", "single_layers": "", "scale": 3.0, "start_percent": 0.0, "end_percent": 1.0}
+    with_node(prompt, "stage1", "SkipLayerGuidanceDiT", **layers, rescaling_scale=0.0)
+    prompt["rope"] = {"class_type": "ScaleROPE", "inputs": {"model": ["patch", 0], **ROPE}}
+    prompt["cache"] = {"class_type": "EasyCache", "inputs": {"model": ["rope", 0], **CACHE}}
+    prompt["stage1"]["inputs"]["model"] = ["cache", 0]
+    result = server.complete(with_saved_latents(prompt, out=["stage1", 0]))
+    assert result.progress("stage1")[-1] == (4, 4)
+    assert (server.saved_latents(result)["out"] - before).abs().max() > 0.1
 
 
 def said(server, prompt: Prompt, node: str) -> str:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
+from unittest import mock
 
 import comfy.sample
 import comfy.samplers
@@ -78,6 +79,14 @@ def count_passes(model: Any) -> Iterator[list[int]]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+@contextmanager
+def collect_remarks() -> Iterator[list[str]]:
+    """What is said under the node meanwhile."""
+    said: list[str] = []
+    with mock.patch.object(pack("nodes.bridge.suitability"), "notify", lambda text, node_id: said.append(text)):
+        yield said
 
 
 def predict(case: Case, x: Tensor, sigma: float, txt: Tensor, **options: Any) -> Tensor:

@@ -15,7 +15,19 @@ import comfy_extras.nodes_tomesd as tomesd
 import torch
 from torch import Tensor
 
-from .by_hand import CFG, Case, Denoiser, Scenario, combine, denoise, refused
+from .by_hand import (
+    CFG,
+    Case,
+    Denoiser,
+    Scenario,
+    collect_remarks,
+    combine,
+    count_passes,
+    denoise,
+    make_case,
+    refused,
+    sample,
+)
 from .setting import pack
 
 
@@ -75,6 +87,15 @@ def normalized_attention(case: Case) -> tuple[Any, Denoiser]:
         return uncond + CFG * (cond - uncond)
 
     return nag.NAGuidance.execute(case.model, 5.0, 0.5, 1.5)[0], denoiser
+
+
+def check_attention_guidance_says_when_it_sees_one_branch():
+    case = make_case(2)
+    case.model.model.memory_required = lambda *args, **kwargs: 1e15
+    with collect_remarks() as said, count_passes(case.model) as passes:
+        assert torch.equal(sample(case, nag.NAGuidance.execute(case.model, 5.0, 0.5, 1.5)[0]), sample(case, case.model))
+    assert passes == [1] * 16
+    assert len(said) == 1 and "changes nothing" in said[0]
 
 
 def scale_rope(case: Case) -> tuple[Any, Denoiser]:

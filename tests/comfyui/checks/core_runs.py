@@ -14,6 +14,8 @@ from torch import Tensor
 
 from .by_hand import CFG, Case, Denoiser, Scenario, combine, denoise, guided, sample
 from .core_patches import skip_layer, without_block
+from .saved import load_again
+from .setting import FLOAT32
 
 
 def compiled(model: Any) -> Any:
@@ -69,6 +71,12 @@ def two_loras(case: Case) -> tuple[Any, Denoiser]:
     return model, guided(case)
 
 
+def saved(case: Case) -> tuple[Any, Denoiser]:
+    """The LoRAs baked in by ModelSave, and read again by our loader."""
+    model, denoiser = two_loras(case)
+    return load_again(model, FLOAT32), denoiser
+
+
 def two_devices(case: Case) -> tuple[Any, Denoiser]:
     """Each branch of guidance on a device of its own: MultiGPU CFG Split, with the CPU for both."""
     model = case.model.clone()
@@ -95,6 +103,7 @@ SCENARIOS: dict[str, Scenario] = {
     "TorchCompileModel after Skip Layer Guidance": compile_with_skip_layer,
     "another attention (optimized_attention_override)": other_attention,
     "LoraLoaderModelOnly, three in a row": two_loras,
+    "ModelSave, then FlashVideo Load Model": saved,
     "MultiGPU CFG Split": two_devices,
     "Epsilon Scaling": epsilon_scaling,
     "FreSca": frequencies,

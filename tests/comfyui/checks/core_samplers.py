@@ -6,10 +6,8 @@ Whether a sampler suits what a real network does in few steps is another questio
 was seen with the embedded model.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
-from unittest import mock
 
 import comfy.sample
 import comfy.samplers
@@ -17,7 +15,7 @@ from comfy.patcher_extension import WrappersMP
 from core_table import SAMPLERS, SCHEDULERS
 from torch import Tensor
 
-from .by_hand import SEED, Case, conditioning, make_case
+from .by_hand import SEED, Case, collect_remarks, conditioning, make_case
 from .setting import pack, raises
 
 STEPS, SPREAD = 30, 0.5
@@ -61,14 +59,6 @@ def check_end(case: Case, end: Tensor) -> None:
     if case.flow:
         share = float((end * case.z).mean())
         assert abs(share) < 0.1, f"{share:.2f} of the reference are too much"
-
-
-@contextmanager
-def collect_remarks() -> Iterator[list[str]]:
-    """What is said under the node meanwhile."""
-    said: list[str] = []
-    with mock.patch.object(pack("nodes.bridge.suitability"), "notify", lambda text, node_id: said.append(text)):
-        yield said
 
 
 def run(verdict: str, stage: int, sampler: str, scheduler: str) -> None:
