@@ -1,6 +1,7 @@
 """The transformer apart from the golden values: batches, determinism, and the seams it takes per call."""
 
 import operator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -158,6 +159,30 @@ def test_rope_sees_relative_positions_only():
     text = torch.randn(1, 1, 3, 64, generator=g)
     mixed = apply_rope(torch.cat([text, q], dim=2), rope_rotations(1, 1, 1, text=3))
     assert torch.equal(mixed[:, :, :3], text)
+
+
+def test_scaled_rope_puts_tokens_between_and_beyond_the_integers():
+    """At scale 2 and shift 1 the tokens stand where every other one of a larger grid does."""
+    large = rope_rotations(6, 8, 10, text=3)[3:].view(6, 8, 10, 32)
+    scaled = rope_rotations(2, 4, 5, text=3, scale=(2.0, 2.0, 2.0), shift=(1.0, 0.0, 0.0))
+    assert torch.equal(scaled[:3], torch.ones(3, 32, dtype=torch.complex64))
+    torch.testing.assert_close(scaled[3:].view(2, 4, 5, 32), large[1:5:2, ::2, ::2])
+    assert torch.equal(rope_rotations(2, 4, 5, scale=(1.0, 1.0, 1.0)), rope_rotations(2, 4, 5))
+
+
+@STAGES
+def test_rope_and_blocks_may_be_given_per_call(dit):
+    """The released rotations by hand change no bit, others do; a block that is left out is one that is not there."""
+    x, t, txt = example()
+    plain = dit(x, t, txt)
+    released = rope_rotations(3, 2, 3, text=7)
+    assert torch.equal(dit(x, t, txt, rope=released, around_block=lambda i, block, x: block(x)), plain)
+    assert error(dit(x, t, txt, rope=rope_rotations(3, 2, 3, text=7, scale=(1.0, 0.5, 0.5))), plain) > 1e-3
+    skipped = dit(x, t, txt, around_block=lambda i, block, x: x if i == 1 else block(x))
+    shorter = Transformer(replace(dit.config, layers=1))
+    shorter.load_state_dict({name: p for name, p in dit.state_dict().items() if not name.startswith("blocks.1.")})
+    with torch.no_grad():
+        assert torch.equal(skipped, shorter(x, t, txt))
 
 
 @STAGES
