@@ -18,11 +18,12 @@ from .errors import InputError
 from .types import AttentionFn
 
 ATTENTIONS = ("auto", "fused", "chunked", "sage")
-FUSED_KERNELS = {  # by rank: in this order from quick to slow on an H200 (docs/benchmarks.md)
+FUSED_KERNELS = {  # from quick to slow on an H200 (docs/benchmarks.md)
     "cudnn": SDPBackend.CUDNN_ATTENTION,
     "flash": SDPBackend.FLASH_ATTENTION,
     "efficient": SDPBackend.EFFICIENT_ATTENTION,
 }
+CUDNN_FIRST = (9, 10)  # compute capabilities, Hopper and Blackwell
 TORCH = "torch"  # the kernel that torch has for a CPU
 PROBED_SHAPE = (1, 8, 4096, HEAD_DIM)
 
@@ -35,7 +36,7 @@ def choose_attention(name: str, device: torch.device, dtype: torch.dtype) -> Att
 def choose_kernel(name: str, device: torch.device, dtype: torch.dtype, earlier: str | None = None) -> str:
     """The kernel that a name in ATTENTIONS stands for on this machine: "torch", "chunked", "sage", or a fused one.
 
-    auto: the first of FUSED_KERNELS that works, or chunked where none does. sage: 8-bit products (SageAttention),
+    auto: the first fused one by rank that works, or chunked where none does. sage: 8-bit products (SageAttention),
     faster and not exact. earlier: the kernel of a run that is repeated, which is taken where it works. Raises
     InputError for what this machine cannot do.
     """
@@ -49,13 +50,22 @@ def choose_kernel(name: str, device: torch.device, dtype: torch.dtype, earlier: 
         return earlier
     if device.type == "cpu":
         return TORCH
-    ranked = ([earlier] if earlier in FUSED_KERNELS else []) + list(FUSED_KERNELS)
+    ranked = ([earlier] if earlier in FUSED_KERNELS else []) + rank_kernels(device)
     for kernel in ranked:
         if runs_here(FUSED_KERNELS[kernel], device, dtype):
             return kernel
     if name == "auto":
         return "chunked"
     raise InputError(f"torch has no fused attention for {str(dtype)[6:]} on {device}; use --attention chunked")
+
+
+def rank_kernels(device: torch.device) -> list[str]:
+    """The fused kernels, the one to prefer first: cuDNN's on the cards where torch prefers it, too, else flash.
+
+    Source: check_prefer_cudnn_attention in pytorch/aten/src/ATen/native/transformers/cuda/sdp_utils.cpp.
+    """
+    is_first = device.type != "cuda" or torch.cuda.get_device_capability(device)[0] in CUDNN_FIRST
+    return list(FUSED_KERNELS) if is_first else ["flash", "cudnn", "efficient"]
 
 
 def load_kernel(kernel: str, device: torch.device) -> AttentionFn:

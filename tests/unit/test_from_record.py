@@ -124,6 +124,7 @@ def test_refining_a_draft_leaves_its_record_alone_and_is_made_again(tiny, chosen
 def test_the_attention_kernel_of_a_clip_is_taken_again(tiny, monkeypatch):
     """On a card that has it, whatever it would take by itself, unless one is named. Older records have none."""
     monkeypatch.setattr("flashvideo_core.kernels.runs_here", lambda kernel, device, dtype: kernel.name[0] in "CE")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr("flashvideo_core.cli.components.pick_device", lambda name: torch.device("cuda"))
     monkeypatch.setattr("flashvideo_core.cli.components.pick_dtype", lambda device: torch.bfloat16)
     said = []

@@ -59,9 +59,10 @@ def test_kernels_that_torch_has_are_found_and_agree():
 
 @pytest.fixture
 def card(monkeypatch):
-    """A device with some of torch's kernels."""
+    """A Hopper with some of torch's kernels, or another card."""
 
-    def having(*names):
+    def having(*names, capability=(9, 0)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
         there = {FUSED_KERNELS[name] for name in names}
         monkeypatch.setattr(kernels, "runs_here", lambda kernel, device, dtype: kernel in there)
         return partial(choose_kernel, device=CUDA, dtype=torch.bfloat16)
@@ -76,6 +77,8 @@ def test_the_first_of_the_list_that_works_is_taken(card):
     assert card("efficient", "flash")("auto") == "flash"
     assert card("efficient")("fused") == "efficient"
     assert card()("auto") == "chunked"
+    assert card("efficient", "flash", "cudnn", capability=(8, 9))("auto") == "flash"
+    assert card("efficient", "cudnn", capability=(12, 0))("auto") == "cudnn"
     assert load_kernel("flash", CUDA).keywords == {"kernel": SDPBackend.FLASH_ATTENTION}
 
 
