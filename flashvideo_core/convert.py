@@ -1,6 +1,7 @@
 """Weights of any known layout -> our safetensors, tensor by tensor.
 
     python -m flashvideo_core convert stage1.pt stage1.safetensors --dtype bf16 [--lora trained.safetensors]
+    python -m flashvideo_core convert stage1.pt stage1-q8_0.gguf --dtype q8_0
 
 The file's layout is known from a dry run on tensors without memory; then every tensor is made, written at its offset
 and dropped, so the 11.8 GB of stage 1 need the memory of a few of its tensors.
@@ -9,7 +10,7 @@ and dropped, so the 11.8 GB of stage 1 need the memory of a few of its tensors.
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict
@@ -21,6 +22,8 @@ from .checkpoint import Weights, build_meta_model, make_metadata, match_tensors,
 from .config import TransformerConfig
 from .errors import InputError
 from .types import ProgressCallback
+from .weights.gguf_file import FORMATS as GGUF_FORMATS
+from .weights.gguf_file import count_bytes, write_gguf
 from .weights.keys import QUANT, SCALE
 from .weights.lora import merge_lora, read_lora
 from .weights.lora_keys import LoraPair
@@ -31,6 +34,7 @@ from .weights.streaming import check_disk_space, lay_out, open_target, write_ten
 FP8 = torch.float8_e4m3fn
 FP8_MAX = 448.0
 FORMATS = {"stored": None, "float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp8": FP8}
+FORMATS |= dict.fromkeys(GGUF_FORMATS, torch.float32)
 
 
 class Summary(TypedDict):
@@ -78,10 +82,11 @@ def convert(
     lora: str | Path | None = None,
     strength: float = 1.0,
 ) -> Summary:
-    """Writes source's weights to target (.safetensors) and returns a summary that JSON can hold.
+    """Writes source's weights to target (.safetensors, .gguf) and returns a summary that JSON can hold.
 
     dtype: "stored" (each tensor as it is in the source), "float32", "bf16", "fp16", or "fp8": the weights of a
-    transformer's linear layers in e4m3 with a scale each, everything else as stored. LoRA, the source's own and that
+    transformer's linear layers in e4m3 with a scale each, everything else as stored; or one of GGUF's block formats,
+    "q8_0", "q5_0", "q4_0", for a target that ends in .gguf (weights/gguf_file.py). LoRA, the source's own and that
     of the file `lora` times `strength`, is merged in float32 before the cast. `callback("convert", step, total, None)`
     follows every tensor. The target appears whole or not at all. Raises InputError for unusable weights, a LoRA of
     another model, an unknown dtype, and a target that cannot be written or is the source.
@@ -90,31 +95,50 @@ def convert(
     if dtype not in FORMATS:
         raise InputError(f"dtype is {dtype!r}; choose one of {', '.join(FORMATS)}")
     weights = open_weights(source)
-    check_target(source, target)
-    if dtype == "fp8" and not isinstance(weights.config, TransformerConfig):
-        raise InputError(f"{source} is no transformer: fp8 is for their linear layers; use bf16 or fp16")
+    check_target(source, target, ".gguf" if dtype in GGUF_FORMATS else ".safetensors")
+    if dtype in ("fp8", *GGUF_FORMATS) and not isinstance(weights.config, TransformerConfig):
+        raise InputError(f"{source} is no transformer: {dtype} is for their linear layers; use bf16 or fp16")
     conversion = prepare_conversion(weights, FORMATS[dtype], lora, strength)
     outline = outline_file(conversion, weights)
     sha256 = hash_sources(source, lora, strength)
     metadata = {**weights.metadata, **make_metadata(weights.config, sha256)}
-    layout = lay_out(outline, metadata)
-    check_disk_space(target.parent, layout.size)
-    with open_target(target) as file:
-        file.write(layout.header)
-        for step, name in enumerate(conversion.sources, 1):
-            for stored_name, tensor in conversion.convert_parameter(weights, name).items():
-                write_tensor(file, layout.offsets[stored_name], stored_name, tensor)
-            if callback is not None:
-                callback("convert", step, len(conversion.sources), None)
+    tensors = convert_tensors(conversion, weights, callback)
+    if dtype in GGUF_FORMATS:
+        check_disk_space(target.parent, count_bytes(outline, dtype))
+        write_gguf(target, outline, tensors, dtype, metadata)
+    else:
+        write_safetensors(target, outline, tensors, metadata)
     return {
         "source": str(source),
         "target": str(target),
         "dtype": dtype,
         "config": json.loads(metadata["config"]),
         "tensors": len(outline),
-        "bytes": layout.size,
+        "bytes": target.stat().st_size,
         "source_sha256": sha256,
     }
+
+
+def convert_tensors(
+    conversion: Conversion, weights: Weights, callback: ProgressCallback | None
+) -> Iterator[tuple[str, Tensor]]:
+    """What the new file holds, in the order of its outline. `callback` follows every parameter."""
+    for step, name in enumerate(conversion.sources, 1):
+        yield from conversion.convert_parameter(weights, name).items()
+        if callback is not None:
+            callback("convert", step, len(conversion.sources), None)
+
+
+def write_safetensors(
+    target: Path, outline: Mapping[str, Tensor], tensors: Iterable[tuple[str, Tensor]], metadata: Mapping[str, str]
+) -> None:
+    """Writes tensors one after the other, each at its place."""
+    layout = lay_out(outline, metadata)
+    check_disk_space(target.parent, layout.size)
+    with open_target(target) as file:
+        file.write(layout.header)
+        for name, tensor in tensors:
+            write_tensor(file, layout.offsets[name], name, tensor)
 
 
 def prepare_conversion(
@@ -167,10 +191,10 @@ def make_fp8_layer(name: str, weight: Tensor, scale: Tensor) -> dict[str, Tensor
     return {name: weight, layer + SCALE: scale, layer + QUANT: tag}
 
 
-def check_target(source: Path, target: Path) -> None:
-    """Raises InputError for a target that cannot be written or is the source."""
-    if target.suffix != ".safetensors":
-        raise InputError(f"{target} must end in .safetensors")
+def check_target(source: Path, target: Path, suffix: str) -> None:
+    """Raises InputError for a target that cannot be written, is the source, or has the name of another format."""
+    if target.suffix != suffix:
+        raise InputError(f"{target} must end in {suffix}")
     if not target.parent.is_dir():
         raise InputError(f"{target.parent} is not a folder")
     if target.is_dir():

@@ -7,6 +7,7 @@ import torch
 from comfy_api.latest import io
 
 from ..flashvideo_core.components import TINY
+from .bridge import gguf
 from .bridge.clip import load_text_clip
 from .bridge.lora import apply_lora
 from .bridge.models import load_model
@@ -141,15 +142,20 @@ class FlashVideoLoRALoader(io.ComfyNode):
 
 
 def list_files(folder: str) -> list[str]:
-    """What can be chosen: the files of one of ComfyUI's folders, then those of the embedded model."""
-    return [*folder_paths.get_filename_list(folder), *TINY_FILES.get(folder, {})]
+    """What can be chosen: the files of one of ComfyUI's folders, with the pack ComfyUI-GGUF its .gguf files, then those
+    of the embedded model."""
+    files = folder_paths.get_filename_list(folder)
+    if folder == "diffusion_models" and gguf.FOLDER in folder_paths.folder_names_and_paths:
+        files = [*files, *folder_paths.get_filename_list(gguf.FOLDER)]
+    return [*files, *TINY_FILES.get(folder, {})]
 
 
 def find_file(folder: str, name: str) -> str | Path:
     """The file of an entry: of the embedded model, or in one of ComfyUI's folders, which no name may leave."""
     if name in TINY_FILES.get(folder, {}):
         return TINY / TINY_FILES[folder][name]
-    return folder_paths.get_full_path_or_raise(folder, name)
+    is_gguf = folder == "diffusion_models" and name.endswith(".gguf")
+    return folder_paths.get_full_path_or_raise(gguf.FOLDER if is_gguf else folder, name)
 
 
 NODES = [FlashVideoModelLoader, FlashVideoVAELoader, FlashVideoTextEncoderLoader, FlashVideoLoRALoader]

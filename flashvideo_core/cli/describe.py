@@ -11,8 +11,10 @@ from ..media.draft_file import LATENT, load_draft
 from ..media.video_reader import probe_video
 from ..sizes import clip_size
 from ..weights.file_kind import find_file_kind
+from ..weights.gguf_file import GGUFTensors
 from ..weights.reader import open_file
 from ..weights.sources import TensorSource
+from ..weights.wrappers import find_stored
 from .record import check_named_record, is_draft_folder, read_record_json
 from .tables import Facts
 
@@ -57,10 +59,16 @@ def describe_weights(weights: Weights) -> Facts:
     else:
         facts |= vars(config)
     facts["parameters"] = sum(parameter.numel() for parameter in model.parameters())
-    is_fp8 = any(source.scale for source in sources.values())
-    facts["dtype"] = "fp8" if is_fp8 else str(stored_dtype(weights)).removeprefix("torch.")
+    facts["dtype"] = describe_storage(weights, sources.values())
     facts["bytes"] = weights.path.stat().st_size
     return facts | {name: value for name, value in weights.metadata.items() if name == "source_sha256"}
+
+
+def describe_storage(weights: Weights, sources: Iterable[TensorSource]) -> str:
+    if any(source.scale for source in sources):
+        return "fp8"
+    stored, _ = find_stored(weights.tensors, next(iter(weights.tensors)))
+    return stored.name_kind() if isinstance(stored, GGUFTensors) else str(stored_dtype(weights)).removeprefix("torch.")
 
 
 def describe_lora(weights: Weights, sources: Iterable[TensorSource]) -> str | None:

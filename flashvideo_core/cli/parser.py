@@ -84,8 +84,8 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
 def add_convert_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("source", help="released .pt, diffusers' VAE, or our safetensors")
-    add("target", help="the .safetensors to write")
-    formats = ("stored", "float32", "bf16", "fp16", "fp8")
+    add("target", help="the .safetensors to write; .gguf for q8_0, q5_0, q4_0")
+    formats = ("stored", "float32", "bf16", "fp16", "fp8", "q8_0", "q5_0", "q4_0")
     add("--dtype", choices=formats, default="stored", help="stored: as in the source (default: stored)")
     add("--lora", metavar="FILE", help="a LoRA to merge into the weights")
     add("--lora-strength", type=float, metavar="X", help="(default: 1)")

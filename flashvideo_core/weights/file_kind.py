@@ -1,6 +1,6 @@
 """What a file is by its first bytes; every loader of weights, latents and embeddings asks here.
 
-A file that is none of the two kinds that are read gets an InputError that says what it is, as far as that can be told.
+A file of none of the kinds that are read gets an InputError that says what it is, as far as that can be told.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Literal
 
 from ..errors import InputError
 
-FileKind = Literal["safetensors", "pt"]
+FileKind = Literal["safetensors", "pt", "gguf"]
 
 SAFETENSORS_NAMES = (".safetensors", ".sft")
 HEAD = 4096  # bytes that are looked at
@@ -32,7 +32,7 @@ _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.\w+")
 
 
 def find_file_kind(path: Path) -> FileKind:
-    """Raises InputError that begins with the path for a file that is neither safetensors nor a torch checkpoint."""
+    """Raises InputError that begins with the path for a file that is none of the three."""
     if not path.exists():
         raise InputError(f"{path} does not exist")
     if not path.is_file():
@@ -44,6 +44,8 @@ def find_file_kind(path: Path) -> FileKind:
         raise InputError(f"{path} cannot be opened: {error.strerror}") from None
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") >> 32 == 0:
         return "safetensors"
+    if head.startswith(b"GGUF"):
+        return "gguf"
     fault = _find_zip_fault(path) if head[:4] == b"PK\x03\x04" else describe_head(head)
     if fault is None and path.suffix in SAFETENSORS_NAMES:  # torch.load and ComfyUI go by the name
         fault = "is a torch checkpoint with the name of a safetensors file; rename it to .pt"
@@ -58,8 +60,6 @@ def describe_head(head: bytes) -> str:
         return "is empty"
     if known := next((words for magic, words in _MAGIC.items() if head.startswith(magic)), None):
         return known
-    if head.startswith(b"GGUF"):
-        return "is a GGUF file, which only ComfyUI with the pack ComfyUI-GGUF reads; here safetensors is needed"
     if head[:1] == b"\x80":
         return "is a bare pickle, which may carry code and is not opened; save it as safetensors"
     if head[4:8] == b"ftyp":

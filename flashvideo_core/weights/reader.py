@@ -1,6 +1,6 @@
-"""Opening a file of weights: safetensors, or a .pt of plain tensors. Nothing in it is ever executed.
+"""Opening a file of weights: safetensors, GGUF, or a .pt of plain tensors. Nothing in it is ever executed.
 
-Tensors stay on disk until they are asked for (both kinds are memory-mapped). Whatever is wrong with a file
+Tensors stay on disk until they are asked for (all kinds are memory-mapped). Whatever is wrong with a file
 becomes an InputError of one line that begins with its path.
 """
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..errors import InputError, first_sentence
 from .file_kind import describe_damage, find_file_kind
+from .gguf_file import open_gguf
 from .identify import select_used
 from .keys import RELEASED_OUTER, Shapes
 
@@ -51,17 +52,22 @@ class WeightFile(NamedTuple):
 
 def open_file(path: Path) -> WeightFile:
     """Raises InputError for a file that is neither kind (file_kind.py says what it is), or damaged."""
-    if find_file_kind(path) == "safetensors":
+    kind = find_file_kind(path)
+    if kind == "safetensors":
         tensors = _map_safetensors(path)
         return WeightFile(tensors, tensors.shapes, tensors.file.metadata() or {})
+    if kind == "gguf":
+        tensors, metadata = open_gguf(path)
+        return WeightFile(tensors, {name: stored.shape for name, stored in tensors.stored.items()}, metadata)
     tensors = _open_pt(path)
     return WeightFile(tensors, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, {})
 
 
 def open_safetensors(path: Path) -> WeightFile:
     """open_file, for what is a safetensors file and nothing else: latents and embeddings."""
-    if find_file_kind(path) != "safetensors":
-        raise InputError(f"{path} is a torch checkpoint, where a safetensors file is needed")
+    if (kind := find_file_kind(path)) != "safetensors":
+        found = {"pt": "torch checkpoint", "gguf": "GGUF file"}[kind]
+        raise InputError(f"{path} is a {found}, where a safetensors file is needed")
     return open_file(path)
 
 

@@ -62,6 +62,13 @@ def open_component(path: Path, component: Component | None = None) -> WeightFile
     return _read_saved_metadata(path, file) if METADATA in file.shapes else file
 
 
+def find_stored(tensors: Mapping[str, Tensor], name: str) -> tuple[Mapping[str, Tensor], str]:
+    """The file's own table behind renamed ones, and the name in it."""
+    while isinstance(tensors, RenamedTensors):
+        tensors, name = tensors.tensors, tensors.stored[name]
+    return tensors, name
+
+
 def pack_metadata(metadata: Mapping[str, str]) -> dict[str, Tensor]:
     """What a file of weights says of itself, as a tensor under its name, for a writer that keeps no metadata."""
     kept = {name: text for name, text in metadata.items() if name in TRAVELS}

@@ -32,6 +32,7 @@ from ...flashvideo_core.errors import InputError
 from ...flashvideo_core.memory import transformer_peak
 from ...flashvideo_core.sampling import check_finite
 from ...flashvideo_core.weights.wrappers import pack_metadata
+from . import gguf
 from .clip import check_text_width
 from .flow import FlowFromReference, VelocityTable
 from .network import Network
@@ -142,20 +143,22 @@ def load_model(
     if not isinstance(weights.config, TransformerConfig):
         raise InputError(f"{path} is not a FlashVideo stage; choose it in the VAE or text encoder loader instead")
     stage = StageConfig(weights)
-    stage.custom_operations = model_options.get("custom_operations")
+    pack = gguf.choose_pack(weights)
+    stage.custom_operations = model_options.get("custom_operations") or (pack and pack.operations)
     stage.quant_config = {"mixed_ops": True} if any(n.endswith(".comfy_quant") for n in weights.tensors) else None
     device, offload_device = mm.get_torch_device(), mm.unet_offload_device()
     dtype, cast = choose_dtypes(weights, stage, model_options.get("dtype"), device)
     stage.set_inference_dtype(dtype, cast, device=device)
     model = stage.get_model(None)
-    patcher_class = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
+    whole = disable_dynamic or pack is not None  # the pack's patcher is one of those that hold all weights
+    patcher_class = comfy.model_patcher.ModelPatcher if whole else comfy.model_patcher.CoreModelPatcher
     patcher = patcher_class(model, load_device=device, offload_device=offload_device)
     if not mm.is_device_cpu(offload_device):
         model.to(offload_device)
-    model.load_model_weights(build_state_dict(weights, dtype), assign=patcher.is_dynamic())
+    model.load_model_weights(build_state_dict(weights, dtype, pack), assign=patcher.is_dynamic())
     patcher.cached_patcher_init = (load_model, (path, model_options))
     add_checks(patcher)
-    return patcher
+    return gguf.make_patcher(pack, patcher) if pack else patcher
 
 
 def choose_dtypes(
@@ -165,14 +168,17 @@ def choose_dtypes(
     supported = stage.supported_inference_dtypes
     if dtype is None:
         count = sum(torch.Size(shape).numel() for shape in weights.shapes.values())
-        stored = None if stage.quant_config else stored_dtype(weights)
+        stored = None if stage.quant_config or gguf.is_gguf(weights) else stored_dtype(weights)
         dtype = mm.unet_dtype(model_params=count, supported_dtypes=supported, weight_dtype=stored)
     return dtype, mm.unet_manual_cast(None if stage.quant_config else dtype, device, supported)
 
 
-def build_state_dict(weights: Weights, dtype: torch.dtype) -> dict[str, Tensor]:
-    """All tensors under our names; LoRA is merged in float32, scaled fp8 layers stay as ComfyUI reads them."""
+def build_state_dict(weights: Weights, dtype: torch.dtype, pack: gguf.GGUFPack | None = None) -> dict[str, Tensor]:
+    """All tensors under our names; LoRA is merged in float32, scaled fp8 layers stay as ComfyUI reads them, and
+    GGUF's blocks as the pack does."""
     sources = match_tensors(weights, build_meta_model(weights))
+    if pack is not None:
+        return {name: gguf.read_packed(pack, weights, source, dtype) for name, source in sources.items()}
     out = {name: weights.tensors[name] for name in weights.tensors if name.endswith((".comfy_quant", ".weight_scale"))}
     for name, source in sources.items():
         out[name] = weights.tensors[source.weight] if source.scale else read_tensor(weights, source).to(dtype)

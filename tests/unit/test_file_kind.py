@@ -33,7 +33,6 @@ FOREIGN = {
     "a Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 11802537\n",
     "a web page (HTML)": b"\n <!DOCTYPE html>\n<html><head><title>Sign in</title>",
     "a server's error": b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>",
-    "a GGUF file": b"GGUF\x03\x00\x00\x00{\x00\x00\x00",
     "saved in several files (shards)": json.dumps({"metadata": {}, "weight_map": {"a": "b"}}, indent=2).encode(),
     "is JSON": b'{"_class_name": "CogVideoXTransformer3DModel"}',
     "is empty": b"",

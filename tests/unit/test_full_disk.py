@@ -55,6 +55,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "clip.safetensors": lambda path: cache.write_tensor(path, "z", Z),
     "lora.safetensors": lambda path: save_weights(path, {"z": Z}, {}),
     "stage1.safetensors": lambda path: convert(CHECKPOINTS / "stage1.pt", path),
+    "stage1.gguf": lambda path: convert(CHECKPOINTS / "stage1.pt", path, "q8_0"),
     "draft.safetensors": lambda path: save_draft(path, Z, {}),
     "final.mp4": lambda path: write_video(path, torch.rand(5, 64, 64, 3), 8),
     "clip.json": lambda path: write_json(path, {"prompt": "x" * 1000}),

@@ -18,7 +18,7 @@ from importlinter.cli import lint_imports
 
 ROOT = Path(__file__).parents[2]
 REQUIRED = {"torch", "safetensors", "einops", "numpy", "av"}
-OPTIONAL = {"transformers", "sageattention", "aiohttp", "matplotlib", "PIL", "scipy", "psutil", "tqdm"}
+OPTIONAL = {"transformers", "sageattention", "aiohttp", "matplotlib", "PIL", "scipy", "psutil", "tqdm", "gguf"}
 COMFYUI = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "server", "execution", "nodes"}
 
 
