@@ -8,6 +8,8 @@ from torch import nn
 
 from .errors import InputError, first_sentence
 
+DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
 
 def pick_device(name: str | torch.device | None = None) -> torch.device:
     """The named device, or the best there is. Raises InputError for one that this machine or torch lacks."""

@@ -24,6 +24,7 @@ from ..pipeline import generate
 from ..types import AttentionFn
 from ..vae import VAE
 from ..vae_chunks import ChunkSize
+from .memory import read_cuda_peak, start_cuda_peak
 from .operations import count_decode, count_encode, count_transformer
 from .sizes import Latent, Size
 from .timing import MATMUL_SIDE, elapsed_seconds, matmul_rate, synchronize
@@ -228,12 +229,9 @@ def measure(
 def time_call(call: Callable[[], Tensor], device: torch.device) -> tuple[float, int | None]:
     """Seconds, and the peak bytes of CUDA's allocator beyond what is there already."""
     free_cache(device)
-    before = None
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
+    before = start_cuda_peak(device) if device.type == "cuda" else None
     seconds = elapsed_seconds(call, device)
-    return seconds, None if before is None else torch.cuda.max_memory_allocated(device) - before
+    return seconds, None if before is None else read_cuda_peak(device, before)
 
 
 def free_cache(device: torch.device) -> None:

@@ -6,12 +6,12 @@ from typing import TypedDict
 import numpy as np
 import torch
 
+from ..device import DTYPES
 from ..types import ProgressCallback
 from .measure import Machine, machine_facts, plan_peak
 from .operations import count_operations
 from .process import BenchJob, start_memory_worker, start_worker
 from .sizes import LATENT_FIELD, NETWORKS, Latent, find_size
-from .worker import DTYPES
 
 FRAMES = (3, 5, 7, 9)  # latent frames, at the size's own resolution
 SIDES = (1, 1.25, 1.5, 2)  # times the size's own height and width, at 3 latent frames

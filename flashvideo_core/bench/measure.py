@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ..device import DTYPES
 from ..errors import InputError
 from ..memory import free_memory, plan_run, transformer_peak, vae_peak
 from ..sizes import clip_size
@@ -17,7 +18,6 @@ from ..types import ProgressCallback
 from .operations import count_operations
 from .process import PEERS, BenchJob, Worker, start_memory_worker, start_worker
 from .sizes import NETWORKS, Size
-from .worker import DTYPES
 
 Rounds = list[dict[str, float]]
 """Seconds by implementation, a round each."""

@@ -29,10 +29,20 @@ def peak_bytes(call: Callable[[], object], device: torch.device) -> int | None:
 
 
 def _peak_on_cuda(call: Callable[[], object], device: torch.device) -> int:
+    before = start_cuda_peak(device)
+    call()
+    return read_cuda_peak(device, before)
+
+
+def start_cuda_peak(device: torch.device) -> int:
+    """Forgets earlier peaks, and returns the bytes that are there now."""
     gc.collect()
     torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
-    call()
+    return torch.cuda.memory_allocated(device)
+
+
+def read_cuda_peak(device: torch.device, before: int) -> int:
+    """The peak since then, beyond what was there."""
     return torch.cuda.max_memory_allocated(device) - before
 
 

@@ -18,13 +18,12 @@ from typing import TextIO
 import torch
 from safetensors.torch import save_file
 
+from ..device import DTYPES
 from .memory import peak_bytes
 from .networks import make_inputs
 from .runs import FindForward, Run, our_forward, prepare_run
 from .sizes import find_size, parse_latent
 from .timing import matmul_rate, measure_time
-
-DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ import torch
 
 from ..components import TINY, Pipeline, component_files, load_pipeline, read_component_configs
 from ..config import TransformerConfig, VAEConfig
+from ..device import DTYPES as NAMED_DTYPES
 from ..device import pick_device, pick_dtype
 from ..errors import InputError, WriteError, one_line
 from ..kernels import choose_kernel, load_kernel
@@ -19,8 +20,7 @@ from ..weights.reader import file_sha256, open_file
 from .options import ComponentOptions
 from .record import WeightsHash
 
-DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-DTYPES |= {"fp32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = NAMED_DTYPES | {"fp32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 EMBEDDED = "embedded"  # what a record has in place of the file names of the embedded model
 KNOWN_BY_SOURCE_ABOVE = 1 << 30  # bytes; a file above it that carries its source's hash is known by that
 

@@ -60,9 +60,11 @@ def test_gguf_files_are_listed(both):
 
 @pytest.mark.parametrize("lora", [False, True])
 def test_packed_weights_give_what_they_unpack_to(both, lora):
+    """But for the pack's own arithmetic: it multiplies blocks and scales in float16, 11 bits, and so does not reach the
+    core, which unpacks in float32."""
     packed, unpacked = (refine(both, name, lora) for name in ("small2-q8_0.gguf", "unpacked2.safetensors"))
     assert "is unpacked" not in both.log()
-    torch.testing.assert_close(packed, unpacked, rtol=0, atol=2e-5 * float(unpacked.abs().max()))
+    torch.testing.assert_close(packed, unpacked, rtol=0, atol=4 * 2**-11 * float(unpacked.abs().max()))
     whole = refine(both, "small2.safetensors", lora)
     assert 0 < float((packed - whole).abs().max()) < 0.2 * float(whole.abs().max())
 
