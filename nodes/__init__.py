@@ -10,6 +10,7 @@ from .plan import plan_prompt
 class FlashVideoExtension(ComfyExtension):
     async def on_load(self) -> None:
         add_route(plan_prompt)
+        video.place_sample()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         modules = (loaders, text, video, stages, handoff, decode, review, custom)

@@ -1,11 +1,13 @@
 """Load Video: ComfyUI's own, with a sample clip that is always there."""
 
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import folder_paths
 from comfy_api.latest import InputImpl, io
 
-SAMPLE = "sample clip (embedded)"
+SAMPLE = "FlashVideo/sample.mp4 [temp]"  # as the editor asks for its preview
 SAMPLE_FILE = Path(__file__).parent / "sample.mp4"
 
 
@@ -42,6 +44,14 @@ class FlashVideoVideoLoader(io.ComfyNode):
     def validate_inputs(cls, file: str) -> bool | str:
         """A file that was uploaded or is given over the API need not be in the list."""
         return file == SAMPLE or folder_paths.exists_annotated_filepath(file) or f"{file} is not in the input folder"
+
+
+def place_sample() -> None:
+    """Copies the sample into ComfyUI's temp folder, which is emptied at each start; only its preview is read there."""
+    path = Path(folder_paths.get_temp_directory(), "FlashVideo", "sample.mp4")
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(SAMPLE_FILE, path)
 
 
 def list_videos() -> list[str]:

@@ -31,7 +31,7 @@ TABLE = {
     ),
     "FlashVideoVAELoader": ({"vae_name": ("COMBO", None, FILES)}, {}, [("vae", "VAE")]),
     "FlashVideoTextEncoderLoader": ({"clip_name": ("COMBO", None, FILES)}, {}, [("clip", "CLIP")]),
-    "FlashVideoVideoLoader": ({"file": ("COMBO", "sample clip (embedded)", FILES)}, {}, [("video", "VIDEO")]),
+    "FlashVideoVideoLoader": ({"file": ("COMBO", "FlashVideo/sample.mp4 [temp]", FILES)}, {}, [("video", "VIDEO")]),
     "FlashVideoTextEncode": (
         {
             "clip": ("CLIP", None),

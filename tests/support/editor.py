@@ -39,7 +39,7 @@ NORMAL = (
     "user.css",  # this and the next are asked for by every ComfyUI page, whether they exist or not
     "userdata",
     "graph accessed before initialization",  # the editor's own, also without this pack
-    "filename=sample+clip",  # of our Load Video: the editor looks for a preview of it in the input folder
+    "filename=sample.mp4",  # of our Load Video, whose preview needs a server
     "https://",  # the outside world, which the editor asks for news and for the sizes of missing weights
 )
 
@@ -93,7 +93,11 @@ class Editor:
         self.page.wait_for_function("count => app.graph.nodes.length >= count", arg=len(workflow["nodes"]))
 
     def to_prompt(self) -> Prompt:
-        return self.page.evaluate("async () => (await app.graphToPrompt()).output")
+        """Without the preview of a video, which the editor takes for an input where the file is found."""
+        prompt = self.page.evaluate("async () => (await app.graphToPrompt()).output")
+        for node in prompt.values():
+            node["inputs"].pop("video-preview", None)
+        return prompt
 
     def to_workflow(self) -> Workflow:
         return self.page.evaluate("async () => (await app.graphToPrompt()).workflow")

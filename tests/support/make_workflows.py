@@ -79,6 +79,7 @@ BUILD = """(list) => {
     if (spec.size) made[name].setSize(spec.size);
   }
   const groups = new Map(), TITLES = 70; // of the frame and of its nodes, in pixels above them
+  const GROWTH = 40; // of nodes in Nodes 2.0 and of their error bars, below them
   for (const [name, { group }] of Object.entries(list)) {
     if (group) groups.set(group, [...(groups.get(group) ?? []), made[name]]);
   }
@@ -87,7 +88,7 @@ BUILD = """(list) => {
     app.graph.add(group);
     const [x0, y0] = [0, 1].map((k) => Math.min(...nodes.map((node) => node.pos[k])) - 20);
     const [x1, y1] = [0, 1].map((k) => Math.max(...nodes.map((node) => node.pos[k] + node.size[k])) + 20);
-    [group.pos, group.size] = [[x0, y0 - TITLES], [x1 - x0, y1 - y0 + TITLES]];
+    [group.pos, group.size] = [[x0, y0 - TITLES], [x1 - x0, y1 - y0 + TITLES + GROWTH]];
   }
 }"""
 
