@@ -6,6 +6,7 @@ import re
 import pytest
 from safetensors import safe_open
 from support.comfyui import PACK
+from support.editor_server import FILE_INPUTS
 from support.make_texts import HELP, help_head, help_rest, list_inputs, our_nodes
 from support.workflow_files import NAMES, load_workflow
 
@@ -83,7 +84,10 @@ def test_what_is_emphasised_exists_by_that_name(text):
     assert strange == set()
 
 
-@pytest.mark.parametrize("text", TEXTS.values(), ids=list(TEXTS))
+PROSE = {**TEXTS, **{path.name: path.read_text() for path in [*(PACK / "docs").glob("*.md"), PACK / "CHANGELOG.md"]}}
+
+
+@pytest.mark.parametrize("text", PROSE.values(), ids=list(PROSE))
 def test_values_that_are_named_after_an_input_are_its_options(text):
     """As in `weight_dtype` fp8_e4m3fn, *target* `custom` or Decode `tiling` small."""
     for name, value in re.findall(r"[`*]+(\w+)[`*]+ (?:to |in |is )?[`*]*(\w[\w.]*)", text):
@@ -91,6 +95,18 @@ def test_values_that_are_named_after_an_input_are_its_options(text):
         value = value.rstrip(".")
         if options and value not in {"and", "in", "of", "to", "with"}:
             assert value in {word for option in options for word in (option, option.split()[0])}, (name, value)
+
+
+def test_what_a_tooltip_explains_are_options_of_its_input():
+    """As in "off: the whole picture. large, medium, small: tiles"."""
+    explained = 0
+    for info in NODES.values():
+        for name, spec in list_inputs(info).items():
+            options = {str(option) for option in spec.get("options") or ()}
+            for phrase in re.findall(r"(?:^|\. )([\w ,]+): ", spec["tooltip"]) if options else ():
+                explained += 1
+                assert set(phrase.split(", ")) <= options or name in FILE_INPUTS, (name, phrase)
+    assert explained > 8
 
 
 def test_the_tiny_models_values_are_those_stored_with_its_weights():
