@@ -35,6 +35,8 @@ LAYOUT = {  # position and size of the nodes that are seen; the others are moved
 
 PREPARE = """([layout, margin, titleHeight, captionHeight]) => {
   const { ds, canvas } = app.canvas, page = canvas.getBoundingClientRect();
+  for (const group of [...app.graph.groups]) app.graph.remove(group);
+  for (const id of [...app.graph.reroutes.keys()]) app.graph.removeReroute(id);
   for (const node of app.graph.nodes) {
     const box = layout[node.type];
     node.pos = box ? box.slice(0, 2) : [node.pos[0], node.pos[1] + 5000];
