@@ -1,10 +1,13 @@
 """One process at a time writes a clip: of two commands with the same output, the later one is refused.
 
 The lock is the kernel's (flock), so that of a process that was killed is free at once; its file is removed with it.
-Where there is no flock (Windows, some network drives) nothing is locked.
+Where there is no flock (Windows, some network drives) nothing is locked. On NFS, Linux turns flock into a lock of the
+server's (man 2 flock), which other machines see unless the drive is mounted with `nolock` or `local_lock`, and which
+the server gives up some time after the machine that holds it has died.
 """
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,7 +42,7 @@ def _open_locked(path: Path) -> int | None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            owner = os.read(descriptor, 20).decode("ascii", "replace").strip()
+            owner = os.read(descriptor, 300).decode("ascii", "replace").strip()
             os.close(descriptor)
             raise InputError(
                 f"{path.parent} is being written by another process ({owner}); choose another --output, or wait"
@@ -50,13 +53,18 @@ def _open_locked(path: Path) -> int | None:
             return None
         if _is_same_file(descriptor, path):
             os.truncate(descriptor, 0)
-            os.write(descriptor, str(os.getpid()).encode())
+            os.write(descriptor, f"{os.getpid()} on {socket.gethostname()}".encode())
             return descriptor
         os.close(descriptor)  # its owner removed it between our two steps
 
 
 def _is_same_file(descriptor: int, path: Path) -> bool:
+    """The name is opened, not looked up: NFS asks the server again for an open, and may answer others from memory."""
     try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
+        now = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.fstat(now))
+    finally:
+        os.close(now)

@@ -1,26 +1,17 @@
 """The command `generate`: one prompt, or a file of prompts, into finished clips."""
 
 import argparse
-from dataclasses import replace
 
 from ..components import COMPONENTS
-from .components import find_components
+from .batch import make_jobs
 from .from_record import add_record, check_same_weights, recorded_files, recorded_kernel, repeat_threads
-from .jobs import ClipOptions, check_files, list_jobs, load_pipelines, make_clip, note_number, report_clip
-from .options import (
-    DRAFT,
-    REFINE,
-    ComponentOptions,
-    OutputOptions,
-    PromptOptions,
-    named_settings,
-    parse_options,
-)
-from .outputs import is_finished
+from .jobs import ClipOptions, list_jobs
+from .makers import open_makers
+from .many_options import ManyOptions
+from .options import DRAFT, REFINE, ComponentOptions, OutputOptions, PromptOptions, named_settings, parse_options
 from .progress import Reporter
 from .prompts import read_prompts
 from .record import Record, read_record
-from .replacing import open_files, recover
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> None:
@@ -33,6 +24,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> None:
         parse_options(ComponentOptions, args),
         parse_options(OutputOptions, args),
         args.layout,
+        parse_options(ManyOptions, args),
     )
     generate(options, earlier, reporter)
 
@@ -46,21 +38,11 @@ def generate(options: ClipOptions, earlier: Record | None, reporter: Reporter) -
     prompts = read_prompts(options.prompts, options.components.embeddings)
     options.components.check_negative(options.draft.get("negative") or options.refine.get("negative"))
     fallback = recorded_files(earlier) if earlier else None
-    components = find_components(options.components, COMPONENTS, reporter.note, fallback, kernel)
-    if earlier:
-        check_same_weights(earlier, components.hashes, named)
-        repeat_threads(earlier, reporter.note)
-    jobs = list_jobs(options, prompts, components, earlier, reporter.note)
-    for job in jobs:
-        recover(job.files)
-    finished = [is_finished(job.files, job.record) for job in jobs]
-    unfinished = [job for job, skipped in zip(jobs, finished, strict=True) if not skipped]
-    check_files(unfinished)
-    pipelines, clips = load_pipelines(components, unfinished, reporter), []
-    for number, (job, skipped) in enumerate(zip(jobs, finished, strict=True), 1):
-        if not skipped:
-            with open_files(job.files, job.record, reporter.note) as files:
-                note_number(job, number, len(jobs), reporter)
-                make_clip(next(pipelines), replace(job, files=files), components.paths, reporter)
-        clips.append(report_clip(job.record.prompt, job.record.draft.seed, job.files.final, skipped, reporter))
+    with open_makers(options.many, options.components, reporter) as makers:
+        components = makers.find_components(COMPONENTS, fallback, kernel)
+        if earlier:
+            check_same_weights(earlier, components.hashes, named)
+            repeat_threads(earlier, reporter.note)
+        jobs = list_jobs(options, prompts, components, earlier, reporter.note)
+        clips = make_jobs(jobs, components, makers, options.many.shard, reporter)
     reporter.finish({"clips": clips})

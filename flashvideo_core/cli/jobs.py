@@ -1,23 +1,22 @@
 """The clips of `generate` and `draft`: what is asked for, every clip with all its numbers, and its making."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from itertools import repeat
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import InputError, WriteError, one_line
 from ..media.audio import Audio
 from ..media.video_writer import check_fps
 from ..memory.exhausted import PhaseOutOfMemoryError, is_out_of_memory, name_phase
-from ..phases import decode_clip, decode_draft, list_texts, sample_draft, sample_refine
+from ..phases import decode_clip, decode_draft, sample_draft, sample_refine
 from ..pipeline import Draft, Pipeline
 from ..settings import SEEDS, DraftSettings, RefineSettings
-from ..t5 import encode_ahead
 from ..text import suggest_longer
 from ..types import Notify
 from ..weights.atomic import check_writable
 from .components import Components
+from .many_options import ManyOptions
 from .options import ComponentOptions, NamedSettings, OutputOptions, PromptOptions
 from .outputs import (
     ClipFiles,
@@ -33,9 +32,12 @@ from .outputs import (
 )
 from .progress import Reporter
 from .record import Record
+from .work import Made
 
 DEFAULT_FOLDER = "clips"
-TEXTS_AHEAD = 64  # clips, whose texts take up to 0.9 GB
+
+MadeFields = dict[str, str | int | bool]
+"""What `--json` says of a clip: prompt, seed, path, skipped."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class ClipOptions:
     components: ComponentOptions
     output: OutputOptions
     layout: str = "folders"  # or "vbench"
+    many: ManyOptions = field(default_factory=ManyOptions)
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,15 @@ class Job:
 
     record: Record
     files: ClipFiles
+
+    @property
+    def is_draft(self) -> bool:
+        """Whether the job ends with the draft."""
+        return self.record.refine is None
+
+    def as_made(self, skipped: bool = False) -> Made:
+        path = self.files.draft if self.is_draft else self.files.final
+        return Made(self.record.prompt, self.record.draft.seed, path, skipped)
 
 
 def list_jobs(
@@ -135,25 +147,6 @@ def check_files(jobs: Iterable[Job]) -> None:
         raise InputError(f"{path} is a folder; a file is written there, so choose another --output")
 
 
-def load_pipelines(components: Components, jobs: Sequence[Job], reporter: Reporter) -> Iterator[Pipeline]:
-    """The pipeline of each job in turn, loaded for the first of them; texts are encoded for many clips at once."""
-    pipe = None
-    for start in range(0, len(jobs), TEXTS_AHEAD):
-        batch = jobs[start : start + TEXTS_AHEAD]
-        pipe = pipe or components.load(reporter.progress)
-        texts = [text for job in batch for text in job_texts(job.record, components)]
-        with name_phase("text"):
-            ahead = replace(pipe, text=pipe.text and encode_ahead(pipe.text, texts))
-        yield from repeat(ahead, len(batch))
-
-
-def job_texts(record: Record, components: Components) -> list[str]:
-    texts = list_texts(components.configs["stage1"], record.prompt, record.draft.negative)
-    if record.refine is None:
-        return texts
-    return texts + list_texts(components.configs["stage2"], record.prompt, record.refine.negative)
-
-
 def make_clip(pipe: Pipeline, job: Job, paths: dict[str, str], reporter: Reporter) -> None:
     """The draft is on disk before stage 2 begins; Ctrl-C then leaves it there for the next run."""
     d = resume_draft(pipe, job, reporter) or make_draft(pipe, job, reporter)
@@ -217,15 +210,10 @@ def resume_draft(pipe: Pipeline, job: Job, reporter: Reporter) -> Draft | None:
     return d
 
 
-def note_number(job: Job, number: int, total: int, reporter: Reporter) -> None:
-    if total > 1:
-        reporter.note(f"{number} of {total}: {job.record.prompt}")
-
-
-def report_clip(prompt: str, seed: int, path: Path, skipped: bool, reporter: Reporter) -> dict[str, str | int | bool]:
+def report_made(made: Made, reporter: Reporter) -> MadeFields:
     """One clip is there: its path on stdout, and what a program wants to know of it."""
-    if skipped:
-        reporter.note(f"already finished: {path}")
-    fields = {"prompt": prompt, "seed": seed, "path": str(path), "skipped": skipped}
-    reporter.step("clip", str(path), **fields)
+    if made.skipped:
+        reporter.note(f"already finished: {made.path}")
+    fields = {"prompt": made.prompt, "seed": made.seed, "path": str(made.path), "skipped": made.skipped}
+    reporter.step("clip", str(made.path), **fields)
     return fields

@@ -32,8 +32,8 @@ WRONG_PATH = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirecto
 def main(argv: list[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    speaker = Reporter(sys.stdout, sys.stderr, "--json" in argv)
-    reporter = speaker if is_first_process() else Reporter(io.StringIO(), io.StringIO())
+    speaker = Reporter(sys.stdout, sys.stderr, "--json" in argv, has_bars=not is_one_of_many())
+    reporter = speaker if is_first_process() or has_own_clips(argv) else Reporter(io.StringIO(), io.StringIO())
     try:
         args = build_parser().parse_args(argv)
         with warnings_to(reporter), terminable():
@@ -110,6 +110,16 @@ def interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def is_one_of_many() -> bool:
+    """Whether torchrun runs the same command in several processes."""
+    return os.environ.get("WORLD_SIZE", "1") != "1"
+
+
 def is_first_process() -> bool:
-    """Whether this process speaks: torchrun runs the same command many times over, and bad input is the same to all."""
-    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("LOCAL_RANK", "0") == "0"
+    """Whether this process speaks for all of torchrun's, to which bad input is the same."""
+    return not is_one_of_many() or os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def has_own_clips(argv: list[str]) -> bool:
+    """Whether the processes share the clips out, so that each has results to name."""
+    return any(word.partition("=")[0] == "--shard" for word in argv)

@@ -42,7 +42,8 @@ class ClipFiles:
     sidecar: Path | None = None
 
     def folders(self) -> set[Path]:
-        return {self.draft.parent, self.final.parent}
+        """Those to write into. Not .drafts, which comes and goes with the clips of every process."""
+        return {self.final.parent} if self.sidecar is None else {self.draft.parent, self.final.parent}
 
     def visible(self) -> list[Path]:
         """Those that are there when the clip is finished, clip.json last."""

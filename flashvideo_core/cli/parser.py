@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from ..errors import InputError
+from .many_options import add_many_options, add_shard_option
 from .options import (
     COMPONENT_EPILOG,
     add_component_options,
@@ -52,11 +53,11 @@ def build_parser() -> Parser:
         return added
 
     drafting = (add_prompt_options, add_draft_options)
-    running = (add_component_options, add_output_options)
+    running = (add_component_options, add_output_options, add_many_options)
     generate = "make a draft of each prompt and refine it"
     add_generate_options(add("generate", generate, *drafting, add_refine_options, *running))
     add("draft", "make drafts only, to choose from", *drafting, *running)
-    add_source_options(add("refine", "refine a saved draft or any video", add_refine_options, *running))
+    add_source_options(add("refine", "refine saved drafts or any videos", add_refine_options, *running))
     add_convert_options(add("convert", "write weights as safetensors"))
     add_info_options(add("info", "say what files are, or what a run needs", add_component_options))
     add_train(add("train", "train the embedded model, or a stage on your own clips"))
@@ -74,7 +75,8 @@ def add_generate_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_source_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", help="draft.safetensors, the folder of a draft, or a video")
+    help = "draft.safetensors, the folder of a draft, or a video; of several, each is a clip"
+    parser.add_argument("sources", nargs="+", metavar="SOURCE", help=help)
     parser.add_argument("--prompt", help="what the video shows (default: the draft's prompt)")
     add_setting(parser, "--seed", "refine.seed", type=int, help="seed of stage 2 (default: the draft's)")
     add_setting(parser, "--negative", "refine.negative", help="what to keep away from", metavar="PROMPT")
@@ -135,3 +137,4 @@ def add_queue_options(parser: argparse.ArgumentParser) -> None:
     add("--server", default="127.0.0.1:8188", help="(default: 127.0.0.1:8188)")
     add("--output", type=parse_path, default="clips", metavar="FOLDER", help="where to write (default: clips)")
     add("--drafts", action="store_true", help="drafts only, to choose from")
+    add_shard_option(parser)

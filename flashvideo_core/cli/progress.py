@@ -33,11 +33,21 @@ PLAIN_SECONDS = 10.0  # between two plain lines of one phase
 
 
 class Reporter:
-    """`progress` is the callback of the core; the other methods are what a command says itself."""
+    """`progress` is the callback of the core; the other methods are what a command says itself.
 
-    def __init__(self, out: TextIO, err: TextIO, as_json: bool = False, clock: Clock = time.monotonic):
+    has_bars: on a terminal; False where several processes write to the same one.
+    """
+
+    def __init__(
+        self,
+        out: TextIO,
+        err: TextIO,
+        as_json: bool = False,
+        clock: Clock = time.monotonic,
+        has_bars: bool = True,
+    ):
         self.out, self.err, self.as_json, self.clock = out, err, as_json, clock
-        self.shows_bars = not as_json and err.isatty()
+        self.shows_bars = has_bars and not as_json and err.isatty()
         self.is_bar_open = False
         self.phase_start = self.last_report = self.last_line = clock()
 

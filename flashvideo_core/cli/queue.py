@@ -8,21 +8,36 @@ from ..errors import InputError, check_text, one_line
 from .client import run_queue
 from .progress import Reporter
 from .prompts import read_lines
-from .workflow import PromptLine, load_workflow
+from .queue_entry import open_entry
+from .workflow import Graph, PromptLine, fill_graph, load_workflow
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> None:
-    run_prompts(Path(args.prompts), Path(args.workflow), args.server, Path(args.output), args.drafts, reporter)
+    lines, graph, folder = read_prompt_lines(args.prompts), load_workflow(Path(args.workflow)), Path(args.output)
+    lines = args.shard.take(drop_doubles(lines, graph, folder, args.drafts))
+    if not lines:
+        reporter.note("there are fewer prompts than shards: nothing to do for this one")
+        return reporter.finish({"folder": str(folder), "clips": []})
+    run_prompts(lines, graph, args.server, folder, args.drafts, reporter)
 
 
-def run_prompts(prompts: Path, workflow: Path, server: str, folder: Path, drafts: bool, reporter: Reporter) -> None:
+def run_prompts(
+    lines: list[PromptLine], graph: Graph, server: str, folder: Path, drafts: bool, reporter: Reporter
+) -> None:
     """Raises InputError when a clip failed; all others are finished by then."""
-    lines, graph = read_prompt_lines(prompts), load_workflow(workflow)
     records = run_queue(lines, graph, server, folder, drafts=drafts, progress=reporter.progress, note=reporter.note)
     failed = [record for record in records if record["state"] == "failed"]
     if failed:
         raise InputError(f"{len(failed)} of {len(records)} failed, the first: {failed[0]['error']}")
     reporter.finish({"folder": str(folder), "clips": records}, [str(folder)])
+
+
+def drop_doubles(lines: list[PromptLine], graph: Graph, folder: Path, drafts: bool) -> list[PromptLine]:
+    """Without lines that ask for a clip of an earlier line, which two shards would make in one folder."""
+    distinct: dict[Path, PromptLine] = {}
+    for line in lines:
+        distinct.setdefault(open_entry(line, fill_graph(graph, line, drafts), folder, drafts).path, line)
+    return list(distinct.values())
 
 
 def read_prompt_lines(path: str | Path) -> list[PromptLine]:

@@ -1,9 +1,11 @@
-"""The command `refine`: stage 2 on a saved draft, or on any video with a prompt (its fps and sound are kept)."""
+"""The command `refine`: stage 2 on saved drafts, or on any videos with a prompt (their fps and sound are kept)."""
 
 import argparse
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ..errors import InputError
 from ..media.video_writer import check_fps
 from ..memory.exhausted import name_phase
 from ..pipeline import Draft, Pipeline
@@ -11,60 +13,95 @@ from ..sizes import describe_stretch
 from ..text import add_motion
 from ..types import Notify
 from ..weights.reader import file_sha256
-from .components import Components, find_components
-from .jobs import DEFAULT_FOLDER, Job, check_files, make_refined, report_clip, resolve_refine
+from .components import Components
+from .jobs import DEFAULT_FOLDER, Job, check_files, make_refined, report_made, resolve_refine
+from .makers import open_makers
+from .many_options import ManyOptions
 from .options import REFINE, ComponentOptions, NamedSettings, OutputOptions, named_settings, parse_options
 from .outputs import ClipFiles, folder_files, is_finished
 from .progress import Reporter
 from .record import Record
-from .refine_source import Source, open_source
+from .refine_source import Source, find_source, open_source
 from .replacing import open_files, recover
+from .work import Made
 
 
 @dataclass(frozen=True)
 class RefineOptions:
-    """What the command line asks for. prompt None: the source's; frames None: all; refine as far as it is named."""
+    """What the command line asks for. prompt None: each source's; frames None: all; refine as far as it is named."""
 
-    source: Path
+    sources: tuple[Path, ...]
     prompt: str | None
     frames: int | None
     refine: NamedSettings
     components: ComponentOptions
     output: OutputOptions
+    many: ManyOptions = field(default_factory=ManyOptions)
+
+
+@dataclass(frozen=True)
+class RefineWork:
+    """Refines sources, each of which is the path of a draft or a video."""
+
+    options: RefineOptions
+
+    def prepare(self, pipes: Iterator[Pipeline], items: Sequence[Path], components: Components) -> Iterator[Pipeline]:
+        return pipes
+
+    def make(self, pipes: Iterator[Pipeline], item: Path, components: Components, reporter: Reporter) -> Made:
+        """Writes final.mp4, side_by_side.mp4 and clip.json: beside the draft, or in the output folder."""
+        source = open_source(item, self.options.frames, reporter.note)
+        prompt = add_motion(self.options.prompt or source.prompt, "none")
+        record = make_record(self.options, source, prompt, components, reporter.note)
+        if stretched := describe_stretch(source.size, record.refine.size):
+            reporter.note(stretched)
+        files = choose_files(self.options, source)
+        recover(files)
+        check_files([Job(record, files)])
+        skipped = is_finished(files, record)
+        if not skipped:
+            with open_files(files, record, reporter.note) as work:
+                pipe = next(pipes)
+                d = open_draft(pipe, source, record, reporter)
+                make_refined(pipe, d, Job(record, work), components.paths, reporter, source.audio)
+        return Made(record.prompt, record.refine.seed, files.final, skipped)
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> None:
     options = RefineOptions(
-        Path(args.source),
+        tuple(dict.fromkeys(map(Path, args.sources))),
         args.prompt,
         args.frames,
         named_settings(args, REFINE),
         parse_options(ComponentOptions, args),
         parse_options(OutputOptions, args),
+        parse_options(ManyOptions, args),
     )
     refine(options, reporter)
 
 
 def refine(options: RefineOptions, reporter: Reporter) -> None:
-    """Writes final.mp4, side_by_side.mp4 and clip.json: beside the draft, or in the output folder."""
-    source = open_source(options.source, options.frames, reporter.note)
-    prompt = add_motion(options.prompt or source.prompt, "none")
+    """Refines the shard's share of the sources; those that are finished already are left as they are."""
+    for path in options.sources:
+        if not find_source(path).exists():  # said before the first is refined
+            open_source(path, options.frames, reporter.note)
+    check_folders(options)
     options.components.check_negative(options.refine.get("negative"))
-    components = find_components(options.components, ("stage2", "vae", "text"), reporter.note)
-    record = make_record(options, source, prompt, components, reporter.note)
-    if stretched := describe_stretch(source.size, record.refine.size):
-        reporter.note(stretched)
-    files = choose_files(options, source)
-    recover(files)
-    check_files([Job(record, files)])
-    skipped = is_finished(files, record)
-    if not skipped:
-        with open_files(files, record, reporter.note) as work:
-            pipe = components.load(reporter.progress)
-            d = open_draft(pipe, source, record, reporter)
-            make_refined(pipe, d, Job(record, work), components.paths, reporter, source.audio)
-    fields = report_clip(record.prompt, record.refine.seed, files.final, skipped, reporter)
-    reporter.finish({"clips": [fields]})
+    sources = options.many.shard.take(options.sources)
+    with open_makers(options.many, options.components, reporter) as makers:
+        components = makers.find_components(("stage2", "vae", "text"))
+        clips = [report_made(made, reporter) for _, made in makers.make_all(RefineWork(options), sources, components)]
+    reporter.finish({"clips": clips})
+
+
+def check_folders(options: RefineOptions) -> None:
+    """Raises InputError where two of several sources would be written into one folder."""
+    taken: dict[Path, Path] = {}
+    for path in options.sources:
+        folder = choose_folder(options, find_source(path)).resolve()
+        if folder in taken:
+            raise InputError(f"{taken[folder]} and {path} would both be refined into {folder}; refine them one by one")
+        taken[folder] = path
 
 
 def make_record(options: RefineOptions, source: Source, prompt: str, components: Components, notify: Notify) -> Record:
@@ -93,10 +130,17 @@ def make_record(options: RefineOptions, source: Source, prompt: str, components:
 
 
 def choose_files(options: RefineOptions, source: Source) -> ClipFiles:
-    """--output, or the folder of the draft, or clips/<name of the video>."""
-    home = source.path.parent if source.draft else Path(DEFAULT_FOLDER) / source.path.stem
-    files = folder_files(Path(options.output.output) if options.output.output else home)
-    return replace(files, draft=source.path, draft_video=None)
+    return replace(folder_files(choose_folder(options, source.path)), draft=source.path, draft_video=None)
+
+
+def choose_folder(options: RefineOptions, path: Path) -> Path:
+    """--output, or the folder of the draft, or clips/<name of the video>. Of several, each below --output."""
+    is_draft = path.suffix == ".safetensors"
+    if options.output.output is None:
+        return path.parent if is_draft else Path(DEFAULT_FOLDER) / path.stem
+    folder = Path(options.output.output)
+    name = path.parent.resolve().name if is_draft else path.stem
+    return folder if len(options.sources) == 1 else folder / name
 
 
 def open_draft(pipe: Pipeline, source: Source, record: Record, reporter: Reporter) -> Draft:

@@ -38,7 +38,7 @@ class Source:
 
 def open_source(path: Path, frames: int | None, notify: Notify) -> Source:
     """A saved draft (or the folder of one), else a video, cut to 4n+1 frames. Raises InputError."""
-    path = path / "draft.safetensors" if path.is_dir() else path
+    path = find_source(path)
     if path.suffix == ".safetensors":
         saved = SavedDraft.load(path)
         if frames is not None:
@@ -47,6 +47,11 @@ def open_source(path: Path, frames: int | None, notify: Notify) -> Source:
         prompt, fps = (saved.record.prompt, saved.record.fps) if saved.record else ("", None)
         return Source(path, saved.clip_size[1:], prompt, fps, draft=saved)
     return open_video(path, frames, notify)
+
+
+def find_source(path: Path) -> Path:
+    """The file itself, or the draft in a folder."""
+    return path / "draft.safetensors" if path.is_dir() else path
 
 
 def open_video(path: Path, frames: int | None, notify: Notify) -> Source:

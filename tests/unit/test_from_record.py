@@ -109,7 +109,7 @@ def test_refining_a_draft_leaves_its_record_alone_and_is_made_again(tiny, chosen
     args = build_parser().parse_args(["refine", "draft.safetensors", *as_words(named)])
     own = parse_options(ComponentOptions, args), parse_options(OutputOptions, args)
     path = Path("draft.safetensors")
-    options = RefineOptions(path, None, None, named_settings(args, REFINE), *own)
+    options = RefineOptions((path,), None, None, named_settings(args, REFINE), *own)
     source = Source(path, made.draft.size, made.prompt, made.fps, draft=SavedDraft(None, made))
     if made.attention is not None:  # another choice than the draft's makes the record name the draft's file
         options = replace(options, components=replace(options.components, attention=made.attention))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from contextlib import suppress
 
 import pytest
@@ -130,7 +131,7 @@ def test_the_lock_of_a_dead_process_is_free(tmp_path):
     lock = folder_files(tmp_path).lock
     lock.write_text("999999")
     with lock_clip(lock):
-        assert lock.read_text() == str(os.getpid())
+        assert lock.read_text() == f"{os.getpid()} on {socket.gethostname()}"
     assert not lock.exists()
 
 

@@ -1,0 +1,135 @@
+"""`--ray`: the clips of a command made by actors of a Ray cluster, each of which holds the loaded pipeline.
+
+Ray's ActorPool.map_unordered is not used: it ties a clip to its actor. With Ray's own retries the clip of a lost actor
+waits until that actor is back, for ever if its machine is gone; without them the first lost actor ends the iterator.
+Here the clip goes back to the list, whoever is free takes it, and the actor gets clips again when Ray has restarted it.
+What was finished of the clip is on disk and is gone on from (jobs.py).
+"""
+
+import collections
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..errors import InputError
+from .components import Components
+from .options import ComponentOptions
+from .progress import Reporter, clock_time
+from .ray_cluster import connect, count_actors, start_actors
+from .work import Item, Made, Work
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+    from ray.actor import ActorHandle
+
+MAX_TRIES = 3  # of a clip, after so many lost actors
+
+
+@contextmanager
+def open_actors(where: str, count: int | None, options: ComponentOptions, reporter: Reporter) -> Iterator["RayActors"]:
+    """Actors of a cluster (ray_cluster.connect), which end with the command. Raises InputError."""
+    with connect(where, count, reporter) as cluster:
+        on_gpus = cluster.gpus > 0 if options.device is None else options.device.startswith("cuda")
+        actors = start_actors(count_actors(cluster, count, on_gpus), torch.get_num_threads(), on_gpus)
+        yield RayActors(actors, options, reporter)
+
+
+@dataclass
+class Queue:
+    """What is to be made, by whom. tries: of the clips whose actors were lost."""
+
+    waiting: collections.deque[int]
+    running: dict["ObjectRef", tuple["ActorHandle", int | None]] = field(default_factory=dict)
+    tries: collections.Counter[int] = field(default_factory=collections.Counter)
+    lost: list[int] = field(default_factory=list)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is anything to wait for; an actor that restarts is not waited for without a clip for it."""
+        return bool(self.waiting) or any(position is not None for _, position in self.running.values())
+
+
+@dataclass(frozen=True)
+class RayActors:
+    """The makers of a command with --ray; `Makers` in work.py."""
+
+    actors: list["ActorHandle"]
+    options: ComponentOptions
+    reporter: Reporter
+    in_order: bool = False
+
+    def find_components(
+        self, needed: Iterable[str], fallback: dict[str, Path] | None = None, kernel: str | None = None
+    ) -> Components:
+        """By an actor: where this command runs there need be no GPU."""
+        call = self.actors[0].find_components.remote(self.options, tuple(needed), fallback, kernel)
+        components, notes = get_result(call)
+        for note in notes:
+            self.reporter.note(note)
+        return components
+
+    def make_all(self, work: Work[Item], items: Sequence[Item], components: Components) -> Iterator[tuple[int, Made]]:
+        """Raises InputError at the end for clips that cost MAX_TRIES actors, and at once what an actor raises of it."""
+        import ray
+
+        begin, done = time.monotonic(), 0
+        queue = Queue(collections.deque(range(len(items))))
+        for actor in self.actors[: len(items)]:
+            give_next(queue, actor, work, items, components)
+        while queue.is_open:
+            [call], _ = ray.wait(list(queue.running), num_returns=1)
+            actor, position = queue.running.pop(call)
+            try:
+                made = get_result(call)
+            except ray.exceptions.RayActorError as error:
+                self.put_back(queue, actor, position, str(error).splitlines()[0])
+                continue
+            give_next(queue, actor, work, items, components)
+            if position is not None:
+                done += 1
+                self.reporter.note(describe_rate(done, len(items), time.monotonic() - begin))
+                yield position, made
+        if queue.lost:
+            raise InputError(
+                f"{len(queue.lost)} of {len(items)} clips cost {MAX_TRIES} actors each and were given up "
+                "(Ray's logs tell why); the same command tries them again"
+            )
+
+    def put_back(self, queue: Queue, actor: "ActorHandle", position: int | None, reason: str) -> None:
+        """The clip of a lost actor goes to the end of the list, and the actor is waited for."""
+        queue.running[actor.wait_until_ready.options(max_task_retries=-1).remote()] = (actor, None)
+        if position is None:
+            return
+        queue.tries[position] += 1
+        given_up = queue.tries[position] == MAX_TRIES
+        (queue.lost if given_up else queue.waiting).append(position)
+        what = f"is given up after {MAX_TRIES} actors" if given_up else "is made again"
+        self.reporter.note(f"an actor was lost, its clip {what}: {reason}")
+
+
+def give_next(
+    queue: Queue, actor: "ActorHandle", work: Work[Item], items: Sequence[Item], components: Components
+) -> None:
+    if queue.waiting:
+        position = queue.waiting.popleft()
+        queue.running[actor.make.remote(work, items[position], components)] = (actor, position)
+
+
+def get_result(call: "ObjectRef") -> object:
+    """What the call gives. Raises what it raised where it ran, without Ray's wrapping."""
+    import ray
+
+    try:
+        return ray.get(call)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
+
+
+def describe_rate(done: int, total: int, seconds: float) -> str:
+    left, rate = seconds / done * (total - done), 3600 * done / seconds
+    return f"{done} of {total} in {clock_time(seconds)}, {clock_time(left)} left, {rate:.1f} clips an hour"
