@@ -2,9 +2,10 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,16 +37,17 @@ def connect(where: str, actors: int | None, reporter: Reporter) -> Iterator[Clus
     require_package("ray", "--ray hands clips to", "ray")
     import ray
 
-    try:
-        start_or_join(where, actors, reporter.as_json)
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-        hint = " (start one with `ray start --head`, or take --ray local)" if where == "auto" else ""
-        raise InputError(f"no Ray cluster at {where}{hint}: {first_sentence(error)}") from None
-    try:
-        found = ray.cluster_resources()
-        yield Cluster(int(found.get("CPU", 0)), int(found.get("GPU", 0)))
-    finally:
-        ray.shutdown()
+    with redirect_stdout(sys.stderr):  # what Ray says, of lost workers too; stdout is for results
+        try:
+            start_or_join(where, actors, reporter.as_json)
+        except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+            hint = " (start one with `ray start --head`, or take --ray local)" if where == "auto" else ""
+            raise InputError(f"no Ray cluster at {where}{hint}: {first_sentence(error)}") from None
+        try:
+            found = ray.cluster_resources()
+            yield Cluster(int(found.get("CPU", 0)), int(found.get("GPU", 0)))
+        finally:
+            ray.shutdown()
 
 
 def start_or_join(where: str, actors: int | None, as_json: bool) -> None:
