@@ -18,11 +18,7 @@ from importlinter.cli import lint_imports
 
 ROOT = Path(__file__).parents[2]
 REQUIRED = {"torch", "safetensors", "einops", "numpy", "av"}
-<<<<<<< HEAD
-OPTIONAL = {"transformers", "sageattention", "aiohttp", "matplotlib", "PIL", "scipy", "psutil", "tqdm", "gguf"}
-=======
-OPTIONAL = {"transformers", "sageattention", "aiohttp", "matplotlib", "PIL", "scipy", "psutil", "tqdm", "ray"}
->>>>>>> 8f97b23 (--ray: actors of a Ray cluster make the clips, lost ones again, with the bytes of one process)
+OPTIONAL = {"transformers", "sageattention", "aiohttp", "matplotlib", "PIL", "scipy", "psutil", "tqdm", "gguf", "ray"}
 COMFYUI = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "server", "execution", "nodes"}
 
 
