@@ -52,7 +52,8 @@ def run_queue(
     progress: ProgressCallback | None = None,
     note: Notify | None = None,
 ) -> list[QueueRecord]:
-    """Brings every line to its end and returns the records, each with state ("done" or "failed") and files.
+    """Brings every line to its end and returns the records, each with state ("done" or "failed") and files; equal lines
+    have one.
 
     server: host:port. drafts: only what is before the review. progress(node, step, total, None) as it is reported
     by the server, note(text) for each line. A line that the server refuses fails alone. Raises InputError for no
@@ -64,7 +65,8 @@ def run_queue(
 
     if drafts and len(nodes_of_class(graph, REVIEW)) != 1:
         raise InputError(f"drafts alone need a workflow with one {REVIEW}")
-    entries = [open_entry(line, fill_graph(graph, line, drafts), Path(folder), drafts) for line in lines]
+    opened = [open_entry(line, fill_graph(graph, line, drafts), Path(folder), drafts) for line in lines]
+    entries = list({entry.path: entry for entry in opened}.values())  # the same line twice is the same clip
     url = find_url(server)
     try:
         asyncio.run(_run_entries(entries, url, progress, note or (lambda text: None)))

@@ -133,6 +133,18 @@ def test_an_interrupt_fetches_what_has_ended_and_names_the_rest(number, tmp_path
     assert [path.read_text() for path in tmp_path.rglob("a.mp4")] == ["a.mp4"]
 
 
+def test_the_same_line_twice_is_queued_once(tmp_path):
+    answers, asked = ended_at_once([]), []
+
+    async def prompt(request):
+        asked.append(request)
+        return await answers["/prompt"](request)
+
+    with serve(answers | {"/prompt": prompt}) as address:
+        records = run_queue([LINE, LINE], make_review_graph(), address, tmp_path)
+    assert len(records) == len(asked) == 1
+
+
 def test_a_prompt_that_the_server_has_dropped_is_given_up(tmp_path, monkeypatch):
     """As when the queue is cleared in the editor: neither queued nor in the history."""
 
