@@ -19,7 +19,7 @@ from .types import Options, SamplerFunction, StepCallback
 
 WITHOUT_NOISE = {"sample_res_multistep", "sample_res_multistep_cfg_pp"}  # take a noise_sampler and never call it
 NO_FLOW = {"sample_ddpm", "sample_res_multistep_ancestral"}  # add noise to a state that they never scale down
-UNFINISHED = {"dpm_fast_function", "dpm_adaptive_function"}  # end at the last sigma above 0, of 4 steps at 0.45
+UNFINISHED = {"dpm_fast_function": "dpm_fast", "dpm_adaptive_function": "dpm_adaptive"}  # end at the last sigma above 0
 
 
 class NoiseFlow(comfy.model_sampling.ModelSamplingDiscreteFlow, comfy.model_sampling.CONST):
@@ -71,7 +71,7 @@ def center_stochastic(sampler: comfy.samplers.Sampler) -> comfy.samplers.Sampler
     function = getattr(sampler, "sampler_function", None)
     name = getattr(function, "__name__", "")
     if name in UNFINISHED:
-        raise InputError(f"{name.removesuffix('_function')} stops before stage 2 is done; use euler, as released")
+        raise InputError(f"{UNFINISHED[name]} stops before stage 2 is done; use euler, as released")
     if function is None or "noise_sampler" not in inspect.signature(function).parameters:
         return sampler
     if name in WITHOUT_NOISE:

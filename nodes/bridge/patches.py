@@ -5,6 +5,8 @@ Honoured, under the names of ComfyUI's own transformers: `patches_replace["dit"]
 nothing here and might cost a pass for it, so it is refused by name.
 """
 
+from types import CellType
+
 import comfy.ldm.modules.attention
 import torch
 from torch import Tensor
@@ -68,7 +70,7 @@ def describe_patches(options: Options) -> str:
     guards on transformer_options, and would go on without a patch that came later.
     """
     blocks = options.get("patches_replace", {}).get("dit", {})
-    patches = [f"{key}: {describe_function(patch)}" for key, patch in sorted(blocks.items())]
+    patches = [f"{key}: {describe_function(blocks[key])}" for key in sorted(blocks, key=str)]
     patches += [describe_function(patch) for patch in options.get("patches", {}).get("attn1_output_patch", ())]
     patches += [f"{name}: {options[name]}" for name in ("rope_options", "stg_self_attn_blocks") if name in options]
     override = options.get("optimized_attention_override")
@@ -77,8 +79,8 @@ def describe_patches(options: Options) -> str:
 
 def describe_function(function: Patch) -> str:
     """Its name, identity and the numbers it closes over; an identity alone may be given away again."""
-    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
-    numbers = [value for value in cells if isinstance(value, (int, float, str))]
+    cells = [cell for cell in getattr(function, "__closure__", None) or () if cell != CellType()]  # not yet filled
+    numbers = [cell.cell_contents for cell in cells if isinstance(cell.cell_contents, (int, float, str))]
     return f"{getattr(function, '__qualname__', type(function).__name__)} {id(function)} {numbers}"
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...flashvideo_core.config import TransformerConfig
 from ...flashvideo_core.errors import InputError
-from .centered import center_stochastic
+from .centered import UNFINISHED, center_stochastic
 from .flow import FlowFromReference
 from .progress import notify
 from .types import Options, SamplerCallback
@@ -23,7 +23,6 @@ from .types import Options, SamplerCallback
 AXES, AXES_TEXT = (2, 3, 4), "2 (time), 3 (height) or 4 (width)"
 NOISE = 5.0  # a sigma at which a clip of deviation 1 is covered by noise
 JUMP = (1000.0, 25.0)  # a first step from above the one to below the other
-UNFINISHED = {"dpm_fast_function": "dpm_fast", "dpm_adaptive_function": "dpm_adaptive"}
 WEAK_SAMPLERS = {"sample_heun": "heun", "sample_dpm_2_ancestral": "dpm_2_ancestral", "sample_unipc": "uni_pc"}
 
 
@@ -143,7 +142,7 @@ def find_weakness(sampler: object, sigmas: Tensor, sampling: object, config: Tra
         return None
     if name in UNFINISHED:
         return f"{UNFINISHED[name]} stops at the last sigma above 0 and leaves that noise; dpmpp_2m and euler end at 0"
-    if name in WEAK_SAMPLERS:
+    if name in WEAK_SAMPLERS and float(sigmas[0]) > JUMP[0]:
         return (
             f"{WEAK_SAMPLERS[name]} does not suit stage 1, whose first step falls from sigma 4518 to about 100: expect "
             "blur or wrong colours; dpmpp_2m_sde, dpmpp_2m and euler suit it"
