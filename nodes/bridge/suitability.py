@@ -4,6 +4,8 @@ ComfyUI's nodes put anything before any model. What cannot work is refused in on
 works badly is said under the node that samples. docs/core-nodes.md has the whole table.
 """
 
+import inspect
+
 import comfy.model_base
 import comfy.model_patcher
 import comfy.model_sampling
@@ -22,6 +24,7 @@ from .types import Options, SamplerCallback
 
 AXES, AXES_TEXT = (2, 3, 4), "2 (time), 3 (height) or 4 (width)"
 NOISE = 5.0  # a sigma at which a clip of deviation 1 is covered by noise
+LEAST_GUIDANCE = 0.05  # of a branch's difference in latents of deviation 1
 JUMP = (1000.0, 25.0)  # a first step from above the one to below the other
 WEAK_SAMPLERS = {"sample_heun": "heun", "sample_dpm_2_ancestral": "dpm_2_ancestral", "sample_unipc": "uni_pc"}
 
@@ -51,6 +54,7 @@ def sample_checked(
     check_options(extra_args["model_options"], config)
     check_sigmas(sigmas, config)
     warn(find_weakness(executor.class_obj, sigmas, model.model_sampling, config))
+    warn(find_limit(extra_args["model_options"], noise))
     if config.objective == "flow":
         sampler = center_stochastic(executor.class_obj)
         executor = WrapperExecutor.new_class_executor(sampler.sample, sampler, executor.wrappers, executor.idx)
@@ -154,6 +158,22 @@ def find_weakness(sampler: object, sigmas: Tensor, sampling: object, config: Tra
         )
     if name and not getattr(sampling, "zsnr", True):
         return "without zsnr stage 1 starts at sigma 15, which it has not learnt to start from; switch zsnr on"
+    return None
+
+
+def find_limit(options: Options, noise: Tensor) -> str | None:
+    """On Adaptive Projected Guidance's limit by a norm over T, H and W, which leaves large clips next to nothing.
+
+    noise [B, C, T, H, W] tells the size.
+    """
+    for function in options.get("sampler_pre_cfg_function", ()):
+        limit = inspect.getclosurevars(function).nonlocals.get("norm_threshold", 0)
+        share = limit / noise[0, 0].numel() ** 0.5
+        if 0 < share < LEAST_GUIDANCE:
+            return (
+                f"norm_threshold {limit:g} limits guidance to {share:.3f} for each value of latents of this size, "
+                "which is next to nothing; set it to 0"
+            )
     return None
 
 

@@ -89,6 +89,19 @@ def collect_remarks() -> Iterator[list[str]]:
         yield said
 
 
+@contextmanager
+def count_calls(model: Any) -> Iterator[list[int]]:
+    """The same at the network's door, for a compiled one, whose graph may have been made without hooks."""
+    counted, apply_model = [], model.model.apply_model
+
+    def counting(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        counted.append(x.shape[0])
+        return apply_model(x, *args, **kwargs)
+
+    with mock.patch.object(model.model, "apply_model", counting):
+        yield counted
+
+
 def predict(case: Case, x: Tensor, sigma: float, txt: Tensor, **options: Any) -> Tensor:
     """The network at a ComfyUI sigma on ComfyUI's state: v of stage 1, the velocity towards noise of stage 2."""
     if case.flow:

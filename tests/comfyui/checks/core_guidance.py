@@ -13,7 +13,8 @@ import comfy_extras.nodes_tcfg as tcfg
 import torch
 from torch import Tensor
 
-from .by_hand import CFG, Case, Denoiser, Scenario, combine, denoise, guided, predict, to_denoised
+from .by_hand import CFG, Case, Denoiser, Scenario, combine, denoise, guided, make_case, predict, to_denoised
+from .setting import pack
 
 
 def easy_cache(case: Case) -> tuple[Any, Denoiser]:
@@ -114,6 +115,16 @@ def projected(case: Case) -> tuple[Any, Denoiser]:
         return uncond + CFG * (modified - uncond)
 
     return apg.APG.execute(case.model, 0.0, 0.0, 0.0)[0], combine(case, rule)
+
+
+def check_a_limit_of_guidance_is_said_for_large_clips():
+    """The default of 5 over 4 * 8 * 8 latents is 0.3 for each; over 400 times as many it is 0.016."""
+    find_limit, model = pack("nodes.bridge.suitability").find_limit, make_case(2).model
+    options = apg.APG.execute(model, 1.0, 5.0, 0.0)[0].model_options
+    assert find_limit(options, torch.zeros(1, 16, 4, 8, 8)) is None
+    assert "norm_threshold 5 limits guidance to 0.016" in find_limit(options, torch.zeros(1, 16, 4, 160, 160))
+    unlimited = apg.APG.execute(model, 1.0, 0.0, 0.0)[0].model_options
+    assert find_limit(unlimited, torch.zeros(1, 16, 4, 160, 160)) is None
 
 
 def tangential(case: Case) -> tuple[Any, Denoiser]:

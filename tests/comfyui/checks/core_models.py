@@ -5,6 +5,7 @@ from typing import Any
 
 import comfy.controlnet
 import comfy_extras.nodes_context_windows as context
+import comfy_extras.nodes_custom_sampler as custom
 import comfy_extras.nodes_differential_diffusion as differential
 import comfy_extras.nodes_model_advanced as advanced
 import comfy_extras.nodes_model_merging as merging
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .by_hand import Case, Denoiser, Scenario, guided, make_case
-from .setting import STAGE1, STAGE2, load_stage, pack
+from .setting import STAGE1, STAGE2, conditioning, load_stage, pack
 
 
 def merge(case: Case) -> tuple[Any, Denoiser]:
@@ -29,7 +30,8 @@ def merge_other_stage(case: Case) -> tuple[Any, None]:
     """The embedded stages: of one width, but not of as many blocks."""
     folder = pack("flashvideo_core.components").TINY
     one, two = (load_stage(folder / f"stage{i}.safetensors") for i in (case.stage, 3 - case.stage))
-    return merging.ModelMergeSimple().merge(one, two, 0.5)[0], None
+    merged = merging.ModelMergeSimple().merge(one, two, 0.5)[0]
+    return custom.BasicGuider.execute(merged, conditioning(torch.zeros(1, 8, 64)))[0], None
 
 
 def model_sampling(node: Any, *args: Any) -> Scenario:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from core_table import ROWS, Row
 
 from . import core_guidance, core_guiders, core_models, core_patches, core_runs
-from .by_hand import Scenario, count_passes, euler, make_case, sample
+from .by_hand import Scenario, count_calls, count_passes, euler, make_case, sample
 from .setting import assert_close, raises
 
 SCENARIOS: dict[str, Scenario] = {
@@ -25,7 +25,7 @@ def run(row: Row, stage: int) -> None:
             sample(case, SCENARIOS[row.node](case)[0])
         return
     model, denoiser = SCENARIOS[row.node](case)
-    with count_passes(model) as passes:
+    with (count_calls if row.compiled else count_passes)(model) as passes:
         got = sample(case, model)
     assert sum(passes) == row.passes, passes
     assert_close(got, euler(case, denoiser), row.tolerance)

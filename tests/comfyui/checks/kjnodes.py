@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from .by_hand import CFG, Case, combine, count_passes, euler, guided, make_case, sample
+from .by_hand import CFG, Case, combine, count_calls, euler, guided, make_case, sample
 from .setting import SAMPLING, Skipped, assert_close, raises
 
 
@@ -46,7 +46,7 @@ def check_kj_compiled_blocks():
     node = load_pack_of_nodes().TorchCompileModelAdvanced()
     case = make_case(2)
     model = node.patch(case.model, "aot_eager", False, "default", "false", 64, True, False)[0]
-    with count_passes(model) as passes:
+    with count_calls(model) as passes:
         assert_close(sample(case, model), euler(case, guided(case)), SAMPLING)
     assert sum(passes) == 8
 
