@@ -9,6 +9,7 @@ from server import PromptServer
 from torch import Tensor
 
 from ...flashvideo_core.types import Preview, ProgressCallback
+from .animation import can_animate, send_animation
 from .types import Model, SamplerCallback
 
 
@@ -24,6 +25,8 @@ def make_sampler_callbacks(model: Model, samplings: int, steps: int) -> list[Sam
         def callback(step: int, denoised: Tensor, x: Tensor, total: int) -> None:
             image = previewer.decode_latent_to_preview_image("JPEG", denoised) if previewer else None
             bar.update_absolute(start + step + 1, samplings * steps, image)
+            if can_animate(previewer, denoised):
+                send_animation(previewer, denoised)
 
         return callback
 

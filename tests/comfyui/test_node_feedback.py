@@ -24,6 +24,21 @@ def test_progress_counts_evaluations_and_previews_are_pictures(server, prompt):
     assert set(sizes) == {(512, 341)}  # the server enlarges 6x4 and 12x8 latents alike
 
 
+def test_previews_of_a_clip_move(server, prompt):
+    """Every evaluation sends the latent's frames beside the still picture; nothing without previews."""
+    prompt["stage1"]["inputs"] |= {"seed": 600, "frames": 9}
+    result = server.complete(prompt, extra_data={"preview_method": "latent2rgb"})
+    sent = [message["data"] for message in result.messages if message["type"] == "flashvideo_preview"]
+    assert [data["node"] for data in sent] == ["stage1"] * 4 + ["stage2"] * 4
+    for data in sent:
+        assert data["prompt_id"] == result.prompt_id
+        frames = [Image.open(io.BytesIO(base64.b64decode(frame))) for frame in data["frames"]]
+        assert [(frame.format, frame.size) for frame in frames] == [("JPEG", (512, 341))] * 3
+    prompt["stage1"]["inputs"]["seed"] = 601
+    result = server.complete(prompt)
+    assert not any(message["type"] == "flashvideo_preview" for message in result.messages)
+
+
 def picture(message: dict[str, Any]) -> Image.Image | None:
     """The picture of a preview message: kind 1 has a four-byte type before it, kind 4 metadata."""
     data = base64.b64decode(message["data"])
