@@ -25,6 +25,7 @@ function play({ node, prompt_id: prompt, frames }) {
   const show = () => {
     const ids = { nodeId: node, displayNodeId: node, realNodeId: node, jobId: prompt };
     api.dispatchCustomEvent("b_preview_with_metadata", { blob: pictures[next], ...ids });
+    app.canvas.setDirty(true); // the classic canvas does not watch previews
     next = (next + 1) % pictures.length;
   };
   playing = { node: String(node), timer: setInterval(show, 1000 / FRAMES_PER_SECOND) };

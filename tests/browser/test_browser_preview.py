@@ -6,15 +6,20 @@ import io
 import pytest
 from PIL import Image
 from support.editor import Editor, requires_browser
+from support.editor_server import EditorServer, requires_frontend
 from support.workflow_files import load_workflow
 
-pytestmark = [pytest.mark.browser, pytest.mark.comfyui, requires_browser]
+pytestmark = [pytest.mark.browser, requires_browser, requires_frontend]
 
 COUNT = """() => {
   window.shown = [];
   comfyAPI.api.api.addEventListener("b_preview_with_metadata", ({ detail }) => window.shown.push(detail.blob));
 }"""
 SEND = "([type, detail]) => comfyAPI.api.api.dispatchCustomEvent(type, detail)"
+SHOWN = {  # by Nodes 2.0
+    False: "id => app.graph.getNodeById(id).imgs?.[0].naturalWidth === 96",
+    True: "id => document.querySelector(`[data-node-id='${id}'] img`)?.naturalWidth === 96",
+}
 FIND = "() => app.graph.nodes.find(node => node.type === 'FlashVideoStage1').id"
 
 
@@ -28,8 +33,8 @@ def make_frames() -> list[str]:
 
 
 @pytest.mark.parametrize("vue_nodes", [False, True])
-def test_frames_take_turns_until_the_node_is_through(server, vue_nodes):
-    with Editor(server.url, vue_nodes=vue_nodes) as editor:
+def test_frames_take_turns_until_the_node_is_through(vue_nodes):
+    with EditorServer() as server, Editor(server.url, vue_nodes=vue_nodes) as editor:
         page = editor.page
         editor.open(load_workflow("tiny-two-stage"))
         editor.fit()
@@ -38,7 +43,7 @@ def test_frames_take_turns_until_the_node_is_through(server, vue_nodes):
         message = {"node": node, "prompt_id": "1", "frames": make_frames()}
         page.evaluate(SEND, ["flashvideo_preview", message])
         page.wait_for_function("() => new Set(window.shown).size === 3 && window.shown.length > 4")
-        page.wait_for_function(f"() => app.nodePreviewImages['{node}']?.length === 1")
+        page.wait_for_function(SHOWN[vue_nodes], arg=node)
         editor.screenshot(f"preview-{'vue' if vue_nodes else 'classic'}.png")
         page.evaluate(SEND, ["executing", "another node"])
         before = page.evaluate("() => window.shown.length")

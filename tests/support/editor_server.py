@@ -31,7 +31,7 @@ FILE_INPUTS = {"model_name", "vae_name", "clip_name", "lora_name", "file", "late
 ANSWERS = {
     "/users": {"storage": "server", "migrated": True},
     "/system_stats": {"system": {"comfyui_version": "0.33.0", "argv": [], "os": "linux"}, "devices": []},
-    "/extensions": ["/extensions/ComfyUI-FlashVideo/review.js"],
+    "/extensions": [f"/extensions/ComfyUI-FlashVideo/{name}.js" for name in ("review", "preview")],
     "/prompt": {"exec_info": {"queue_remaining": 0}},
     "/queue": {"queue_running": [], "queue_pending": []},
     "/jobs": {"jobs": [], "pagination": {"offset": 0, "limit": 0, "total": 0, "has_more": False}},
