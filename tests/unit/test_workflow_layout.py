@@ -10,6 +10,7 @@ from support.workflow_files import NAMES, load_workflow
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
 STEPS = ["1 Prompt", "2 Draft", "3 Review", "4 Refine"]
+PREVIEW = 220 + 30  # pixels: the least height of the editor's preview, and the memory plan's line
 TITLE, FIRST_SLOT, SLOT = 30, 14, 20  # heights in pixels: of a node's title, to the middle of its first slot, of a slot
 
 
@@ -39,6 +40,18 @@ def test_nodes_do_not_overlap(name):
     for i, a in enumerate(boxes):
         for b in boxes[:i]:
             assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1], (a, b)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sampler_has_room_to_grow_by_its_preview(name):
+    """The editor shows the preview in the node, which grows downwards."""
+    nodes = load_workflow(name)["nodes"]
+    for node in nodes:
+        if node["type"] in ("FlashVideoStage1", "FlashVideoStage2"):
+            left, _, right, bottom = box_of(node)
+            others = [box_of(other) for other in nodes if other is not node]
+            below = [box for box in others if box[0] < right and left < box[2] and bottom <= box[1] < bottom + PREVIEW]
+            assert not below, (node["type"], below)
 
 
 @pytest.mark.parametrize("name", NAMES)
