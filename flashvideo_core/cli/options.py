@@ -165,7 +165,7 @@ class OutputOptions:
         return crf
 
 
-def add_output_options(parser: argparse.ArgumentParser) -> None:
-    help = "where to write (default: a folder in clips/)"
-    parser.add_argument("--output", type=parse_path, metavar="FOLDER", help=help)
+def add_output_options(parser: argparse.ArgumentParser, is_required: bool = False) -> None:
+    help = "where to write" if is_required else "where to write (default: a folder in clips/)"
+    parser.add_argument("--output", type=parse_path, required=is_required, metavar="FOLDER", help=help)
     parser.add_argument("--crf", type=float, help="H.264 quality, 0 (lossless) to 51 (default: 17)")

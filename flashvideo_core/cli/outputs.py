@@ -59,13 +59,17 @@ def folder_files(folder: Path) -> ClipFiles:
 
 def vbench_files(folder: Path, prompt: str, index: int) -> ClipFiles:
     """Raises InputError for a prompt that cannot be a file name, as VBench needs it."""
-    name = f"{prompt}-{index}.mp4"
+    name = vbench_name(prompt, index)
     if "/" in prompt or "\\" in prompt or "\0" in prompt or len(name.encode()) > MAX_NAME:
         raise InputError(f"this prompt cannot be a file name, which --layout vbench needs: {prompt[:60]!r}")
     hidden, own = folder / ".drafts", clip_name(prompt, index)
     drafts = (hidden / f"{own}{suffix}" for suffix in (".safetensors", ".refined.safetensors", ".lock"))
     draft, refined, lock = drafts
     return ClipFiles(draft, folder / name, refined, lock)
+
+
+def vbench_name(prompt: str, index: int) -> str:
+    return f"{prompt}-{index}.mp4"
 
 
 def clip_name(prompt: str, index: int) -> str:

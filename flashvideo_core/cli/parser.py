@@ -18,6 +18,7 @@ from .options import (
     parse_size,
 )
 from .train_options import add_train
+from .vbench_options import add_vbench
 from .workflow import WIDGETS
 
 QUEUE_EPILOG = (
@@ -64,6 +65,7 @@ def build_parser() -> Parser:
     add_evaluate_options(add("evaluate", "measure the embedded model", add_component_options))
     add_bench_options(add("bench", "measure time and memory, beside other implementations"))
     add_queue_options(add("queue", "run prompts through a workflow of a ComfyUI server"))
+    add_vbench(add("vbench", "make the clips of the benchmark VBench, check them, have them judged"))
     return top
 
 
