@@ -1,6 +1,6 @@
 """VBench's scores as one table, with its three totals and the paper's numbers beside them.
 
-Ranges and weights: scripts/constant.py and cal_final_score.py of github.com/Vchitect/VBench. The paper's numbers:
+Ranges and weights: those of the folder scripts of github.com/Vchitect/VBench, as its leaderboard has. The paper's numbers:
 arXiv 2502.05179, VBench-Long at 8 fps, which scores clips in another way than VBench: to be near, not to be equal.
 """
 

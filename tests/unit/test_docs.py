@@ -81,7 +81,7 @@ def command_of(line: str) -> tuple[str, ...] | None:
     if not words:
         return None
     named = words[0].split()
-    return tuple(named[: 2 if named[:1] == ["train"] else 1])
+    return tuple(named[: 2 if named[:1] in (["train"], ["vbench"]) else 1])
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=identify)
@@ -94,10 +94,11 @@ def test_commands_have_the_options_that_are_shown(path):
             assert not unknown, (line, unknown)
 
 
-@pytest.mark.parametrize("path", [README, ROOT / "docs/training.md"], ids=identify)
+@pytest.mark.parametrize("path", [README, ROOT / "docs/training.md", ROOT / "docs/many-clips.md"], ids=identify)
 def test_options_in_prose_exist(path):
     commands = [(name,) for name in ("generate", "draft", "refine", "convert", "info", "evaluate", "bench", "queue")]
     commands += [("train", what) for what in ("tiny", "ablation", "stage1", "stage2", "preview-degradation")]
+    commands += [("vbench", what) for what in ("generate", "check", "evaluate")]
     known = set().union(*(options_of(*command) for command in commands)) | {"--help"}
     said = " ".join(re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", path.read_text(), flags=re.S | re.M)))
     assert set(OPTION.findall(said)) <= known
