@@ -1,6 +1,6 @@
 """VBench's scores as one table, with its three totals and the paper's numbers beside them.
 
-Ranges and weights: those of the folder scripts of github.com/Vchitect/VBench, as its leaderboard has. The paper's numbers:
+Ranges and weights: the folder scripts of github.com/Vchitect/VBench, for its leaderboard. The paper's numbers:
 arXiv 2502.05179, VBench-Long at 8 fps, which scores clips in another way than VBench: to be near, not to be equal.
 """
 
