@@ -32,9 +32,10 @@ function removeRemarks(started) {
     const cause = causes.get(node);
     if (!cause?.prompt || cause === started) continue;
     if (cause.prompt[id] && describeInputs(cause.prompt, id, true) === describeInputs(started.prompt, id, true)) continue;
-    const text = node.widgets.find(({ name }) => name === TEXT);
-    if (text) node.removeWidget(text);
-    node.setSize([node.size[0], node.computeSize()[1]]);
     causes.delete(node);
+    const text = node.widgets.find(({ name }) => name === TEXT);
+    if (!text) continue; // newer editors take it away at the end of its run
+    node.removeWidget(text);
+    node.setSize([node.size[0], node.computeSize()[1]]);
   }
 }
