@@ -53,7 +53,7 @@ def sample_exactly(case: Case, sampler: str, scheduler: str) -> Tensor:
     return (out - case.dit.config.latent_scale * case.z) / SPREAD
 
 
-def check_end(case: Case, end: Tensor) -> None:
+def compare_end(case: Case, end: Tensor) -> None:
     assert abs(float(end.std()) - 1) < SLACK, f"the deviation is {float(end.std()):.2f} times what it should be"
     assert abs(float(end.mean())) < 0.1, f"the mean is off by {float(end.mean()):.2f}"
     if case.flow:
@@ -70,7 +70,7 @@ def run(verdict: str, stage: int, sampler: str, scheduler: str) -> None:
     with collect_remarks() as said:
         end = sample_exactly(case, sampler, scheduler)
     if verdict == "works":
-        check_end(case, end)
+        compare_end(case, end)
     assert bool(said) == (verdict == "warned"), said
 
 
@@ -84,7 +84,7 @@ def check_uncentered_noise_would_miss_the_end():
     case = make_case(2)
     case.model.remove_wrappers_with_key(WrappersMP.SAMPLER_SAMPLE, "flashvideo")
     with raises(AssertionError, ""):
-        check_end(case, sample_exactly(case, "euler_ancestral", "simple"))
+        compare_end(case, sample_exactly(case, "euler_ancestral", "simple"))
 
 
 CASES: dict[str, Callable[[], None]] = {}
