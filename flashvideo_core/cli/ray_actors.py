@@ -82,7 +82,10 @@ class RayActors:
         for actor in self.actors[: len(items)]:
             give_next(queue, actor, work, items, components)
         while queue.is_open:
-            [call], _ = ray.wait(list(queue.running), num_returns=1)
+            try:
+                [call], _ = ray.wait(list(queue.running), num_returns=1)
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(f"{done} of {len(items)} are made; the same command goes on") from None
             actor, position = queue.running.pop(call)
             try:
                 made = get_result(call)

@@ -3,9 +3,10 @@
 import copy
 
 import pytest
+from support.cli_run import ROOT, run
 from support.queue_graph import make_review_graph
 
-from flashvideo_core.cli.queue import read_prompt_lines
+from flashvideo_core.cli.queue import drop_doubles, read_prompt_lines
 from flashvideo_core.cli.workflow import (
     LOAD_DRAFTS,
     PromptLine,
@@ -114,3 +115,25 @@ def test_saved_drafts_are_loaded_in_place_of_their_sampling():
     assert loaded["review"]["class_type"] == "LatentFromBatch"
     assert loaded["review"]["inputs"] == {"samples": [LOAD_DRAFTS, 0], "batch_index": 1, "length": 1}
     assert loaded["look"]["inputs"]["latent"] == [LOAD_DRAFTS, 0]
+
+
+def test_lines_that_ask_for_the_same_clip_are_one_line(tmp_path):
+    """Else two shards would make it in one folder."""
+    path, graph = tmp_path / "prompts.txt", load_workflow(ROOT / "workflows/api/tiny-two-stage.json")
+    path.write_text('a ball\n{"prompt": "a ball"}\n{"prompt": "a ball", "seed": 7}\na cat\na ball\n')
+    kept = drop_doubles(read_prompt_lines(path), graph, tmp_path, False)
+    assert [line.values for line in kept] == [
+        {"prompt": "a ball"},
+        {"prompt": "a ball", "seed": 7},
+        {"prompt": "a cat"},
+    ]
+
+
+def test_a_shard_without_a_line_asks_no_server(tmp_path, capsys):
+    (tmp_path / "prompts.txt").write_text("a ball\na cat\n")
+    workflow = ["--workflow", ROOT / "workflows/api/tiny-two-stage.json", "--server", "127.0.0.1:9"]
+    command = ["queue", tmp_path / "prompts.txt", *workflow, "--output", tmp_path / "out", "--shard"]
+    code, out, err = run(capsys, *command, "3/5")
+    assert (code, out) == (0, "") and "nothing to do" in err
+    code, _, err = run(capsys, *command, "1/5")
+    assert code == 2 and "no ComfyUI server at 127.0.0.1:9" in err
