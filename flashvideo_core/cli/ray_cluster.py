@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -9,8 +10,9 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from ..errors import InputError, first_sentence
+from ..errors import InputError, first_sentence, one_line
 from ..packages import require_package
 from .progress import Reporter
 from .ray_actor import ClipActor
@@ -18,6 +20,7 @@ from .ray_actor import ClipActor
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
+CONNECT_SECONDS = 10.0
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -37,6 +40,8 @@ def connect(where: str, actors: int | None, reporter: Reporter) -> Iterator[Clus
     require_package("ray", "--ray hands clips to", "ray")
     import ray
 
+    if where not in ("local", "auto"):
+        check_address(where)
     with redirect_stdout(sys.stderr):  # what Ray says, of lost workers too; stdout is for results
         try:
             start_or_join(where, actors, reporter.as_json)
@@ -48,6 +53,21 @@ def connect(where: str, actors: int | None, reporter: Reporter) -> Iterator[Clus
             yield Cluster(int(found.get("CPU", 0)), int(found.get("GPU", 0)))
         finally:
             ray.shutdown()
+
+
+def check_address(address: str) -> None:
+    """Raises InputError for what is no address and where nothing listens, at which Ray knocks for minutes."""
+    try:
+        url = urlsplit(address if "://" in address else f"//{address}")
+        host, port = url.hostname, url.port
+    except ValueError:  # a port that is no number
+        host = port = None
+    if not host or not port:
+        raise InputError(f"ray is {address!r}; write local, auto, HOST:PORT or ray://HOST:PORT")
+    try:
+        socket.create_connection((host, port), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise InputError(f"no Ray cluster at {address}: {error.strerror or one_line(error)}") from None
 
 
 def start_or_join(where: str, actors: int | None, as_json: bool) -> None:

@@ -46,6 +46,20 @@ def test_where_no_cluster_runs_auto_says_so(ray, capsys):
     assert code == 2 and err.startswith("error: no Ray cluster at auto (start one with `ray start --head`")
 
 
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("127.0.0.1:9", "no Ray cluster at 127.0.0.1:9: Connection refused"),
+        ("ray://127.0.0.1:9", "no Ray cluster at ray://127.0.0.1:9: Connection refused"),
+        ("cluster", "ray is 'cluster'; write local, auto, HOST:PORT or ray://HOST:PORT"),
+        ("cluster:six", "ray is 'cluster:six'; write local"),
+    ],
+)
+def test_an_address_where_nothing_listens_is_said_at_once(ray, address, words, capsys):
+    code, out, err = run(capsys, "generate", "a red ball", "--ray", address)
+    assert (code, out) == (2, "") and err.startswith(f"error: {words}")
+
+
 def test_lost_actors_restart_and_what_loses_every_actor_is_given_up(ray, tmp_path):
     """An error of ours ends the actor as a signal does; one of the user's comes back as it is."""
     from flashvideo_core.cli.ray_actors import open_actors
