@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -40,11 +40,12 @@ def open_actors(where: str, count: int | None, options: ComponentOptions, report
 
 
 @dataclass
-class Queue:
-    """What is to be made, by whom. tries: of the clips whose actors were lost."""
+class Assignment:
+    """What is to be made, by whom. tries: of clips whose actors were lost; idle: actors for which nothing was left."""
 
     waiting: collections.deque[int]
     running: dict["ObjectRef", tuple["ActorHandle", int | None]] = field(default_factory=dict)
+    idle: list["ActorHandle"] = field(default_factory=list)
     tries: collections.Counter[int] = field(default_factory=collections.Counter)
     lost: list[int] = field(default_factory=list)
 
@@ -52,6 +53,28 @@ class Queue:
     def is_open(self) -> bool:
         """Whether there is anything to wait for; an actor that restarts is not waited for without a clip for it."""
         return bool(self.waiting) or any(position is not None for _, position in self.running.values())
+
+    def hand_out(self, make: "MakeCall") -> None:
+        """Clips for idle actors, as far as there are any."""
+        while self.waiting and self.idle:
+            actor, position = self.idle.pop(), self.waiting.popleft()
+            self.running[make(actor, position)] = (actor, position)
+
+    def put_back(self, actor: "ActorHandle", position: int | None) -> str | None:
+        """The clip of a lost actor goes to the end of the list, and the actor is waited for. What is to be said."""
+        self.running[actor.wait_until_ready.options(max_task_retries=-1).remote()] = (actor, None)
+        if position is None:
+            return None
+        self.tries[position] += 1
+        given_up = self.tries[position] == MAX_TRIES
+        (self.lost if given_up else self.waiting).append(position)
+        return f"an actor was lost, its clip is {f'given up after {MAX_TRIES} actors' if given_up else 'made again'}"
+
+
+class MakeCall(Protocol):
+    """make(actor, position) has the actor make the clip at that position of the list."""
+
+    def __call__(self, actor: "ActorHandle", position: int, /) -> "ObjectRef": ...
 
 
 @dataclass(frozen=True)
@@ -67,8 +90,8 @@ class RayActors:
         self, needed: Iterable[str], fallback: dict[str, Path] | None = None, kernel: str | None = None
     ) -> Components:
         """By an actor: where this command runs there need be no GPU."""
-        call = self.actors[0].find_components.remote(self.options, tuple(needed), fallback, kernel)
-        components, notes = get_result(call)
+        find = self.actors[0].find_components.options(max_task_retries=MAX_TRIES - 1)
+        components, notes = get_result(find.remote(self.options, tuple(needed), fallback, kernel))
         for note in notes:
             self.reporter.note(note)
         return components
@@ -77,50 +100,35 @@ class RayActors:
         """Raises InputError at the end for clips that cost MAX_TRIES actors, and at once what an actor raises of it."""
         import ray
 
+        def make(actor: "ActorHandle", position: int) -> "ObjectRef":
+            return actor.make.remote(work, items[position], components)
+
         begin, done = time.monotonic(), 0
-        queue = Queue(collections.deque(range(len(items))))
-        for actor in self.actors[: len(items)]:
-            give_next(queue, actor, work, items, components)
-        while queue.is_open:
+        clips = Assignment(collections.deque(range(len(items))), idle=self.actors[::-1])
+        clips.hand_out(make)
+        while clips.is_open:
             try:
-                [call], _ = ray.wait(list(queue.running), num_returns=1)
+                [call], _ = ray.wait(list(clips.running), num_returns=1)
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(f"{done} of {len(items)} are made; the same command goes on") from None
-            actor, position = queue.running.pop(call)
+            actor, position = clips.running.pop(call)
             try:
                 made = get_result(call)
+                clips.idle.append(actor)
             except ray.exceptions.RayActorError as error:
-                self.put_back(queue, actor, position, str(error).splitlines()[0])
-                continue
-            give_next(queue, actor, work, items, components)
+                position, said = None, clips.put_back(actor, position)
+                if said:
+                    self.reporter.note(f"{said}: {str(error).splitlines()[0]}")
+            clips.hand_out(make)
             if position is not None:
                 done += 1
                 self.reporter.note(describe_rate(done, len(items), time.monotonic() - begin))
                 yield position, made
-        if queue.lost:
+        if clips.lost:
             raise InputError(
-                f"{len(queue.lost)} of {len(items)} clips cost {MAX_TRIES} actors each and were given up "
+                f"{len(clips.lost)} of {len(items)} clips cost {MAX_TRIES} actors each and were given up "
                 "(Ray's logs tell why); the same command tries them again"
             )
-
-    def put_back(self, queue: Queue, actor: "ActorHandle", position: int | None, reason: str) -> None:
-        """The clip of a lost actor goes to the end of the list, and the actor is waited for."""
-        queue.running[actor.wait_until_ready.options(max_task_retries=-1).remote()] = (actor, None)
-        if position is None:
-            return
-        queue.tries[position] += 1
-        given_up = queue.tries[position] == MAX_TRIES
-        (queue.lost if given_up else queue.waiting).append(position)
-        what = f"is given up after {MAX_TRIES} actors" if given_up else "is made again"
-        self.reporter.note(f"an actor was lost, its clip {what}: {reason}")
-
-
-def give_next(
-    queue: Queue, actor: "ActorHandle", work: Work[Item], items: Sequence[Item], components: Components
-) -> None:
-    if queue.waiting:
-        position = queue.waiting.popleft()
-        queue.running[actor.make.remote(work, items[position], components)] = (actor, position)
 
 
 def get_result(call: "ObjectRef") -> object:

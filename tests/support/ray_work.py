@@ -20,7 +20,7 @@ class OddWork:
 
     def make(self, pipes, item, components, reporter):
         with (self.folder / item).open("a") as log:
-            log.write("tried\n")
+            log.write(f"{os.getpid()}\n")
         if item == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         if item == "broken":

@@ -71,11 +71,25 @@ def test_lost_actors_restart_and_what_loses_every_actor_is_given_up(ray, tmp_pat
         with pytest.raises(InputError, match=r"^this item is refused$"):
             list(actors.make_all(work, ["refused"], None))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken", "killed", "one", "refused", "two"]
-    tries = {path.name: path.read_text().count("tried") for path in tmp_path.iterdir()}
+    tries = {path.name: len(path.read_text().split()) for path in tmp_path.iterdir()}
     assert tries == {"killed": 3, "broken": 3, "one": 1, "two": 1, "refused": 1}
     lost = said.getvalue().count("is made again")
     assert lost >= 4 and said.getvalue().count("is given up") == 2  # a call to an actor that is not up yet is lost, too
     assert "2 of 4 in " in said.getvalue() and "clips an hour" in said.getvalue()
+
+
+def test_the_clip_of_a_lost_actor_is_taken_by_one_that_has_nothing_to_do(ray, tmp_path):
+    """It does not wait for its own actor, whose machine may have gone."""
+    from flashvideo_core.cli.ray_actors import open_actors
+
+    said, work = io.StringIO(), OddWork(tmp_path)
+    with open_actors("local", 2, EMBEDDED, Reporter(said, said)) as actors:
+        made = actors.make_all(work, ["killed", "one"], None)
+        assert next(made)[1].prompt == "one"
+        with pytest.raises(InputError, match=r"^1 of 2 clips"):
+            next(made)
+    tried, free = ((tmp_path / name).read_text().split() for name in ("killed", "one"))
+    assert len(tried) == 3 and tried[1] == free[0]
 
 
 def test_two_actors_of_which_one_is_killed_make_the_bytes_of_one_process(ray, tmp_path):
