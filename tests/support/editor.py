@@ -54,6 +54,7 @@ class Editor:
             "Comfy.VueNodes.Enabled": vue_nodes,
             "Comfy.Locale": language,
             "Comfy.Minimap.Visible": False,
+            "Comfy.RightSidePanel.IsOpen": False,  # as an earlier page on this server may have left it
             "Comfy.Graph.CanvasInfo": False,
         }
         self.complaints: list[str] = []
@@ -100,7 +101,8 @@ class Editor:
         return prompt
 
     def to_workflow(self) -> Workflow:
-        return self.page.evaluate("async () => (await app.graphToPrompt()).workflow")
+        """As a file would hold it: what is undefined is left out, where evaluate() would make it null."""
+        return json.loads(self.page.evaluate("async () => JSON.stringify((await app.graphToPrompt()).workflow)"))
 
     def missing_nodes(self) -> list[str]:
         """Types in the graph that no node is registered for."""
