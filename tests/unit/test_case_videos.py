@@ -145,7 +145,9 @@ SHOWN = {
 
 REFUSED = {
     "zero.mp4": "is an empty file",
-    **dict.fromkeys(("html.mp4", "lfs.mp4", "list.m3u8", "trunc_nomoov.mp4"), "not a video file"),
+    "html.mp4": r"is a web page \(HTML\)",
+    "lfs.mp4": "is a Git LFS pointer",
+    **dict.fromkeys(("list.m3u8", "trunc_nomoov.mp4"), "not a video file"),
     **dict.fromkeys(("notes.txt", "only_audio.m4a"), r"has no video in it \(or is cut off"),
     "song.mp3": "has no video in it but a cover picture",
     "corrupt_middle.mp4": "no frame could be decoded",  # nor by ffmpeg: the frame that all others need is gone
