@@ -8,8 +8,9 @@ the server gives up some time after the machine that holds it has died.
 
 import os
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ..errors import InputError
@@ -18,6 +19,8 @@ try:
     import fcntl
 except ImportError:
     fcntl = None
+
+PATIENCE = 30.0  # seconds for other processes to write a file that all of them add to
 
 
 @contextmanager
@@ -30,6 +33,22 @@ def lock_clip(path: Path) -> Iterator[None]:
         if descriptor is not None:
             path.unlink(missing_ok=True)  # before the lock is given up: whoever waits finds that it locked nothing
             os.close(descriptor)
+
+
+@contextmanager
+def wait_for_lock(path: Path) -> Iterator[None]:
+    """`lock_clip`, which waits for others for a while. Raises InputError."""
+    deadline = time.monotonic() + PATIENCE
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(lock_clip(path))
+                break
+            except InputError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+        yield
 
 
 def _open_locked(path: Path) -> int | None:

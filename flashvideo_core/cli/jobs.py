@@ -31,6 +31,7 @@ from .outputs import (
     write_refined,
 )
 from .progress import Reporter
+from .prompts import SeededPrompt
 from .record import Record
 from .work import Made
 
@@ -71,20 +72,33 @@ class Job:
 
 
 def list_jobs(
-    options: ClipOptions, prompts: list[str], components: Components, earlier: Record | None, notify: Notify
+    options: ClipOptions, prompts: list[SeededPrompt], components: Components, earlier: Record | None, notify: Notify
 ) -> list[Job]:
     """Every clip of the command, with all its numbers checked. earlier: what is to be made again. Raises InputError."""
-    record = first_record(options, prompts[0], components, earlier, notify)
-    if options.components.t5 and (hint := suggest_longer(min(prompts, key=len))):
+    first = first_record(options, prompts[0].text, components, earlier, notify)
+    if options.components.t5 and (hint := suggest_longer(min((prompt.text for prompt in prompts), key=len))):
         notify(hint)
-    jobs = []
-    for prompt in dict.fromkeys(prompts):  # the same line twice is the same clip
+    if options.layout == "vbench" and any(prompt.seed is not None for prompt in prompts):
+        raise InputError("--layout vbench names clips by their number, so no line of --prompts has a seed of its own")
+    jobs: dict[ClipFiles, Job] = {}
+    for prompt in prompts:
+        record = reseed(first, prompt.seed, options.refine)
         for index in range(options.prompts.samples):
             draft = replace(record.draft, seed=(record.draft.seed + index) % SEEDS)
             refine = record.refine and replace(record.refine, seed=(record.refine.seed + index) % SEEDS)
-            made = replace(record, prompt=prompt, draft=draft, refine=refine)
-            jobs.append(Job(made, choose_files(options, prompt, draft.seed, index)))
-    return jobs
+            made = replace(record, prompt=prompt.text, draft=draft, refine=refine)
+            files = choose_files(options, prompt.text, draft.seed, index)
+            jobs.setdefault(files, Job(made, files))  # the same line twice is the same clip
+    return list(jobs.values())
+
+
+def reseed(record: Record, seed: int | None, named: NamedSettings) -> Record:
+    """With the seed of a line, which stage 2 follows unless its own is named; None changes nothing."""
+    if seed is None:
+        return record
+    follows = record.refine and "seed" not in named
+    refine = replace(record.refine, seed=seed) if follows else record.refine
+    return replace(record, draft=replace(record.draft, seed=seed), refine=refine)
 
 
 def first_record(

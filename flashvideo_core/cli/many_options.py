@@ -1,4 +1,4 @@
-"""The options of many clips: how they are shared out among processes, and among the actors of a Ray cluster."""
+"""The options of many clips: how they are shared out among processes and the actors of a Ray cluster, and chosen."""
 
 import argparse
 from dataclasses import dataclass, field
@@ -27,6 +27,13 @@ def add_many_options(parser: argparse.ArgumentParser) -> None:
 def add_shard_option(parser: argparse.ArgumentParser) -> None:
     help = "make only every n-th clip, from i on: 0/4 to 3/4 (or 1/4 to 4/4); env: as Slurm's array or torchrun says"
     parser.add_argument("--shard", type=parse_shard, default=Shard(), metavar="I/N", help=help)
+
+
+def add_chosen_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--chosen", type=parse_path, metavar="FILE", help="the drafts that this file of a review page names")
+    help = "where the drafts of --chosen lie (default: where FILE is)"
+    add("--chosen-from", type=parse_path, metavar="FOLDER", help=help)
 
 
 def parse_actors(text: str) -> int:

@@ -83,7 +83,7 @@ class PromptOptions:
 
 def add_prompt_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompt", nargs="?", help="what the clip shows")
-    parser.add_argument("--prompts", metavar="FILE", help="a text file with a prompt a line")
+    parser.add_argument("--prompts", metavar="FILE", help='a prompt a line, or JSON: {"prompt": "...", "seed": 1}')
     add_setting(parser, "--seed", "draft.seed", type=int, help="of the first sample (default: 0)")
     parser.add_argument("--samples", type=int, default=1, help="clips of each prompt, with seeds that count up")
     help = "what to keep away from (default: nothing)"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from ..errors import InputError
-from .many_options import add_many_options, add_shard_option
+from .many_options import add_chosen_options, add_many_options, add_shard_option
 from .options import (
     COMPONENT_EPILOG,
     add_component_options,
@@ -78,7 +78,8 @@ def add_generate_options(parser: argparse.ArgumentParser) -> None:
 
 def add_source_options(parser: argparse.ArgumentParser) -> None:
     help = "draft.safetensors, the folder of a draft, or a video; of several, each is a clip"
-    parser.add_argument("sources", nargs="+", metavar="SOURCE", help=help)
+    parser.add_argument("sources", nargs="*", metavar="SOURCE", help=help)
+    add_chosen_options(parser)
     parser.add_argument("--prompt", help="what the video shows (default: the draft's prompt)")
     add_setting(parser, "--seed", "refine.seed", type=int, help="seed of stage 2 (default: the draft's)")
     add_setting(parser, "--negative", "refine.negative", help="what to keep away from", metavar="PROMPT")
@@ -134,7 +135,8 @@ def add_bench_options(parser: argparse.ArgumentParser) -> None:
 def add_queue_options(parser: argparse.ArgumentParser) -> None:
     parser.epilog = QUEUE_EPILOG
     add = parser.add_argument
-    add("prompts", metavar="FILE", help="a prompt a line, or JSON lines with overrides")
+    add("prompts", nargs="?", metavar="FILE", help="a prompt a line, or JSON lines with overrides")
+    add_chosen_options(parser)
     add("--workflow", required=True, metavar="FILE", help="in API form, e.g. one of workflows/api")
     add("--server", default="127.0.0.1:8188", help="(default: 127.0.0.1:8188)")
     add("--output", type=parse_path, default="clips", metavar="FOLDER", help="where to write (default: clips)")

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from ..errors import InputError, check_text, one_line
+from .chosen import read_chosen, refine_line
 from .client import run_queue
 from .progress import Reporter
 from .prompts import read_lines
@@ -13,7 +14,7 @@ from .workflow import Graph, PromptLine, fill_graph, load_workflow
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> None:
-    lines, graph, folder = read_prompt_lines(args.prompts), load_workflow(Path(args.workflow)), Path(args.output)
+    lines, graph, folder = choose_lines(args), load_workflow(Path(args.workflow)), Path(args.output)
     lines = args.shard.take(drop_doubles(lines, graph, folder, args.drafts))
     if not lines:
         reporter.note("there are fewer prompts than shards: nothing to do for this one")
@@ -30,6 +31,18 @@ def run_prompts(
     if failed:
         raise InputError(f"{len(failed)} of {len(records)} failed, the first: {failed[0]['error']}")
     reporter.finish({"folder": str(folder), "clips": records}, [str(folder)])
+
+
+def choose_lines(args: argparse.Namespace) -> list[PromptLine]:
+    """Of the prompt file, or of the drafts that were chosen. Raises InputError."""
+    if (args.prompts is None) == (args.chosen is None):
+        raise InputError("give a file of prompts, or --chosen FILE")
+    if args.chosen is None:
+        return read_prompt_lines(args.prompts)
+    if args.drafts:
+        raise InputError("--drafts makes drafts and --chosen refines some that are there; give one of them")
+    drafts = read_chosen(Path(args.chosen), args.chosen_from and Path(args.chosen_from))
+    return [refine_line(draft) for draft in drafts]
 
 
 def drop_doubles(lines: list[PromptLine], graph: Graph, folder: Path, drafts: bool) -> list[PromptLine]:

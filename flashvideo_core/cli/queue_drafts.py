@@ -4,6 +4,7 @@ The server keeps the results of its latest prompt only, so refining would sample
 latents are therefore fetched with the drafts and handed back for refining (ComfyUI's Load Latent).
 """
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -21,6 +22,11 @@ def name_video(number: int, filename: str) -> str:
 def name_latent(number: int, filename: str) -> str:
     """Of draft `number`, whatever the server calls it."""
     return f"draft-{number}.safetensors"
+
+
+def name_upload(content: bytes) -> str:
+    """By which a server knows the latents of a file, equal ones by the same."""
+    return f"flashvideo-{hashlib.sha256(content).hexdigest()[:16]}.latent"
 
 
 def is_latent(name: str) -> bool:

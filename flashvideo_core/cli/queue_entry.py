@@ -13,7 +13,17 @@ from ..weights.atomic import atomic_write
 from .outputs import clip_name
 from .queue_drafts import is_latent, join_drafts
 from .server_answers import File
-from .workflow import REVIEW, Graph, PromptLine, find_ids, find_upstream, fingerprint, is_node, nodes_of_class
+from .workflow import (
+    REVIEW,
+    Graph,
+    LatentFile,
+    PromptLine,
+    find_ids,
+    find_upstream,
+    fingerprint,
+    is_node,
+    nodes_of_class,
+)
 
 DRAFTS = "drafts.json"
 
@@ -32,13 +42,17 @@ class QueueRecord(TypedDict, total=False):
 
 @dataclass
 class QueueEntry:
-    """`targets` are the ids of the nodes to stop at, None for the whole graph; `path` is that of the record."""
+    """`targets` are the ids of the nodes to stop at, None for the whole graph; `path` is that of the record.
+
+    latent: of a draft from elsewhere, which the graph loads.
+    """
 
     name: str
     graph: Graph
     targets: list[str] | None
     path: Path
     record: QueueRecord
+    latent: LatentFile | None = None
 
     def is_done(self) -> bool:
         """Whether all files of an earlier run are there."""
@@ -49,6 +63,8 @@ class QueueEntry:
 
         Raises InputError for a damaged file, and if none of them is the chosen one.
         """
+        if self.latent is not None:
+            return join_drafts([self.latent.path])
         choice = find_choice(self.graph)
         latents = [] if self.targets or choice is None else self._find_latents()
         if not latents:
@@ -96,7 +112,7 @@ def open_entry(line: PromptLine, graph: Graph, folder: Path, drafts: bool) -> Qu
     path = folder / name / (DRAFTS if drafts else f"clip-{find_choice(graph) or 0}.json")
     record: QueueRecord = {"prompt": line.prompt, **read_record(path)}
     record.pop("workflow", None)
-    return QueueEntry(name, graph, find_ids(graph, REVIEW) if drafts else None, path, record)
+    return QueueEntry(name, graph, find_ids(graph, REVIEW) if drafts else None, path, record, line.latent)
 
 
 def read_record(path: Path) -> QueueRecord:

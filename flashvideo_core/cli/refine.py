@@ -13,6 +13,7 @@ from ..sizes import describe_stretch
 from ..text import add_motion
 from ..types import Notify
 from ..weights.reader import file_sha256
+from .chosen import read_chosen
 from .components import Components
 from .jobs import DEFAULT_FOLDER, Job, check_files, make_refined, report_made, resolve_refine
 from .makers import open_makers
@@ -28,7 +29,10 @@ from .work import Made
 
 @dataclass(frozen=True)
 class RefineOptions:
-    """What the command line asks for. prompt None: each source's; frames None: all; refine as far as it is named."""
+    """What the command line asks for. prompt None: each source's; frames None: all; refine as far as it is named.
+
+    are_many: each source is refined into a folder of its own.
+    """
 
     sources: tuple[Path, ...]
     prompt: str | None
@@ -37,6 +41,7 @@ class RefineOptions:
     components: ComponentOptions
     output: OutputOptions
     many: ManyOptions = field(default_factory=ManyOptions)
+    are_many: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,16 +73,27 @@ class RefineWork:
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> None:
+    sources = choose_sources(args.sources, args.chosen, args.chosen_from)
     options = RefineOptions(
-        tuple(dict.fromkeys(map(Path, args.sources))),
+        sources,
         args.prompt,
         args.frames,
         named_settings(args, REFINE),
         parse_options(ComponentOptions, args),
         parse_options(OutputOptions, args),
         parse_options(ManyOptions, args),
+        are_many=args.chosen is not None or len(sources) > 1,
     )
     refine(options, reporter)
+
+
+def choose_sources(named: Sequence[str], chosen: str | None, folder: str | None) -> tuple[Path, ...]:
+    """Those on the command line, or those that a file of chosen drafts names. Raises InputError."""
+    if bool(named) == (chosen is not None):
+        raise InputError("give sources, or --chosen FILE")
+    if chosen is None:
+        return tuple(dict.fromkeys(map(Path, named)))
+    return tuple(draft.path for draft in read_chosen(Path(chosen), folder and Path(folder)))
 
 
 def refine(options: RefineOptions, reporter: Reporter) -> None:
@@ -140,7 +156,7 @@ def choose_folder(options: RefineOptions, path: Path) -> Path:
         return path.parent if is_draft else Path(DEFAULT_FOLDER) / path.stem
     folder = Path(options.output.output)
     name = path.parent.resolve().name if is_draft else path.stem
-    return folder if len(options.sources) == 1 else folder / name
+    return folder / name if options.are_many else folder
 
 
 def open_draft(pipe: Pipeline, source: Source, record: Record, reporter: Reporter) -> Draft:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
-from .queue_drafts import name_latent, name_video
+from .queue_drafts import name_latent, name_upload, name_video
 from .queue_entry import QueueEntry, name_files
 from .server_answers import DRAFTS, LATENTS, File, Json, list_node_files, list_saved, read_answer
 from .workflow import Graph, load_drafts
@@ -21,11 +20,13 @@ async def prepare_graph(session: ClientSession, entry: QueueEntry) -> Graph:
     content = entry.read_drafts()
     if content is None:
         return entry.graph
-    name = f"flashvideo-{hashlib.sha256(content).hexdigest()[:16]}.latent"
+    name = name_upload(content)
     form = aiohttp.FormData({"type": "temp", "overwrite": "true"})
     form.add_field("image", content, filename=name)
     async with session.post("/upload/image", data=form) as response:
         uploaded = await read_answer(response)
+    if entry.latent is not None:  # the graph loads it by this name
+        return entry.graph
     return load_drafts(entry.graph, f"{uploaded.get('name')} [temp]")
 
 

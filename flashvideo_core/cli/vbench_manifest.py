@@ -5,20 +5,16 @@ Not in it: VBench takes the ending of the first name in the folder for that of a
 
 import json
 import tempfile
-import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from .clip_lock import lock_clip
+from .clip_lock import wait_for_lock
 from .outputs import write_json
 from .record_schema import is_text, is_whole
 from .vbench_suite import SuiteClip
-
-PATIENCE = 30.0  # seconds for other processes to write the same file
 
 
 @dataclass(frozen=True)
@@ -62,22 +58,6 @@ def write_manifest(folder: Path, info: Path, dimensions: Iterable[str], clips: I
         if new != earlier:
             values = [vars(clip) for clip in new.clips.values()]
             write_json(path, {"info": new.info, "dimensions": new.dimensions, "clips": values})
-
-
-@contextmanager
-def wait_for_lock(path: Path) -> Iterator[None]:
-    """`lock_clip`, which waits for others for a while. Raises InputError."""
-    deadline = time.monotonic() + PATIENCE
-    with ExitStack() as stack:
-        while True:
-            try:
-                stack.enter_context(lock_clip(path))
-                break
-            except InputError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)
-        yield
 
 
 def check_names(folder: Path, names: Iterable[str]) -> None:

@@ -33,15 +33,24 @@ Graph = dict[str, Node]
 
 
 @dataclass(frozen=True)
+class LatentFile:
+    """A draft on this machine, and the name under which a server gets it, which is its content's own."""
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True)
 class PromptLine:
     """One line of the prompt file. `values` are by keys of WIDGETS or "NODE.input"; NODE is an id or a class.
 
-    place: the file and the line, which errors name.
+    place: the file and the line, which errors name. latent: a draft that takes the place of stage 1's.
     """
 
     prompt: str
     values: dict[str, Any] = field(default_factory=dict)
     place: str = field(default="", compare=False)
+    latent: LatentFile | None = None
 
 
 def load_workflow(path: str | Path) -> Graph:
@@ -76,7 +85,7 @@ def fill_graph(graph: Graph, line: PromptLine, drafts: bool) -> Graph:
         raise InputError(f"{line.place}: {error}" if line.place else str(error)) from None
     for node in nodes_of_class(graph, REVIEW):
         node["inputs"]["decision"] = "review" if drafts else "approve"
-    return graph
+    return graph if line.latent is None else refine_latent(graph, line.latent)
 
 
 def check_value(key: str, value: object) -> None:
@@ -148,6 +157,15 @@ def load_drafts(graph: Graph, file: str) -> Graph:
     chosen = {"samples": [LOAD_DRAFTS, 0], "batch_index": choice, "length": 1}
     graph[review_id] = {**graph[review_id], "class_type": "LatentFromBatch", "inputs": chosen}
     return graph
+
+
+def refine_latent(graph: Graph, latent: LatentFile) -> Graph:
+    """The graph on one draft, which is the chosen one. Raises InputError without a review, which it stands in for."""
+    reviews = nodes_of_class(graph, REVIEW)
+    if len(reviews) != 1:
+        raise InputError(f"chosen drafts need a workflow with one {REVIEW}")
+    reviews[0]["inputs"]["choice"] = 0
+    return load_drafts(graph, f"{latent.name} [temp]")
 
 
 def fingerprint(graph: Graph) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..weights.atomic import atomic_write
-from ..weights.reader import open_safetensors
+from ..weights.reader import WeightFile, open_safetensors
 
 LATENT = "latent_tensor"  # by this name ComfyUI's Load Latent finds it
 METADATA_KEY = "flashvideo_draft"  # of the record in the file's metadata
@@ -41,12 +41,7 @@ def load_draft(path: str | Path) -> tuple[Tensor, dict[str, Any]]:
 
     Raises InputError for a file that cannot be read or is no such latent, holds NaN, or has damaged metadata.
     """
-    try:
-        file = open_safetensors(Path(path))
-    except InputError as error:
-        raise InputError(f"{path} is no saved draft: it {str(error).removeprefix(f'{path} ')}") from None
-    if LATENT not in file.shapes:
-        raise InputError(f"{path} is no saved draft: it holds no {LATENT}")
+    file = _open_draft(path)
     latent = file.tensors[LATENT]
     if latent.ndim != 5 or latent.shape[0] != 1 or latent.shape[1] != 16 or 0 in latent.shape:
         raise InputError(f"{path} holds a latent of shape {list(latent.shape)}; [1, 16, T, H, W] is needed")
@@ -55,6 +50,21 @@ def load_draft(path: str | Path) -> tuple[Tensor, dict[str, Any]]:
     if not torch.isfinite(latent).all():
         raise InputError(f"{path} holds NaN or infinity")
     return latent.float(), _parse_record(path, file.metadata.get(METADATA_KEY, "{}"))
+
+
+def load_draft_record(path: str | Path) -> dict[str, Any]:
+    """The record alone, for which the latent is not read. Raises InputError as `load_draft` does."""
+    return _parse_record(path, _open_draft(path).metadata.get(METADATA_KEY, "{}"))
+
+
+def _open_draft(path: str | Path) -> WeightFile:
+    try:
+        file = open_safetensors(Path(path))
+    except InputError as error:
+        raise InputError(f"{path} is no saved draft: it {str(error).removeprefix(f'{path} ')}") from None
+    if LATENT not in file.shapes:
+        raise InputError(f"{path} is no saved draft: it holds no {LATENT}")
+    return file
 
 
 def _parse_record(path: str | Path, text: str) -> dict[str, Any]:
