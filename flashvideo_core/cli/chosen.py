@@ -34,6 +34,18 @@ def read_chosen(path: Path, folder: Path | None = None) -> list[ChosenDraft]:
     return list(found.values())
 
 
+def choose_drafts(chosen: str | None, folder: str | None, is_named: bool, what: str) -> list[ChosenDraft] | None:
+    """Those of --chosen, looked for in --chosen-from; None where the command line names what to refine instead.
+
+    is_named: whether it does; what: its word for that. Raises InputError where both are given, or neither.
+    """
+    if is_named == (chosen is not None):
+        raise InputError(f"give {what}, or --chosen FILE")
+    if chosen is None and folder is not None:
+        raise InputError("--chosen-from is for --chosen FILE")
+    return None if chosen is None else read_chosen(Path(chosen), Path(folder) if folder else None)
+
+
 def parse_chosen_line(text: str, base: Path, place: str) -> ChosenDraft:
     values = read_json_line(text, KEYS, place)
     named = values.get("draft")

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from ..errors import InputError, check_text, one_line
-from .chosen import read_chosen, refine_line
+from .chosen import choose_drafts, refine_line
 from .client import run_queue
 from .progress import Reporter
 from .prompts import read_lines
@@ -35,14 +35,10 @@ def run_prompts(
 
 def choose_lines(args: argparse.Namespace) -> list[PromptLine]:
     """Of the prompt file, or of the drafts that were chosen. Raises InputError."""
-    if (args.prompts is None) == (args.chosen is None):
-        raise InputError("give a file of prompts, or --chosen FILE")
-    if args.chosen is None:
-        return read_prompt_lines(args.prompts)
-    if args.drafts:
+    if args.chosen is not None and args.drafts:
         raise InputError("--drafts makes drafts and --chosen refines some that are there; give one of them")
-    drafts = read_chosen(Path(args.chosen), args.chosen_from and Path(args.chosen_from))
-    return [refine_line(draft) for draft in drafts]
+    chosen = choose_drafts(args.chosen, args.chosen_from, args.prompts is not None, "a file of prompts")
+    return read_prompt_lines(args.prompts) if chosen is None else [refine_line(draft) for draft in chosen]
 
 
 def drop_doubles(lines: list[PromptLine], graph: Graph, folder: Path, drafts: bool) -> list[PromptLine]:

@@ -13,7 +13,7 @@ from ..sizes import describe_stretch
 from ..text import add_motion
 from ..types import Notify
 from ..weights.reader import file_sha256
-from .chosen import read_chosen
+from .chosen import choose_drafts
 from .components import Components
 from .jobs import DEFAULT_FOLDER, Job, check_files, make_refined, report_made, resolve_refine
 from .makers import open_makers
@@ -73,7 +73,8 @@ class RefineWork:
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> None:
-    sources = choose_sources(args.sources, args.chosen, args.chosen_from)
+    chosen = choose_drafts(args.chosen, args.chosen_from, bool(args.sources), "sources")
+    sources = tuple(dict.fromkeys(map(Path, args.sources))) if chosen is None else tuple(d.path for d in chosen)
     options = RefineOptions(
         sources,
         args.prompt,
@@ -82,18 +83,9 @@ def run(args: argparse.Namespace, reporter: Reporter) -> None:
         parse_options(ComponentOptions, args),
         parse_options(OutputOptions, args),
         parse_options(ManyOptions, args),
-        are_many=args.chosen is not None or len(sources) > 1,
+        are_many=chosen is not None or len(sources) > 1,
     )
     refine(options, reporter)
-
-
-def choose_sources(named: Sequence[str], chosen: str | None, folder: str | None) -> tuple[Path, ...]:
-    """Those on the command line, or those that a file of chosen drafts names. Raises InputError."""
-    if bool(named) == (chosen is not None):
-        raise InputError("give sources, or --chosen FILE")
-    if chosen is None:
-        return tuple(dict.fromkeys(map(Path, named)))
-    return tuple(draft.path for draft in read_chosen(Path(chosen), folder and Path(folder)))
 
 
 def refine(options: RefineOptions, reporter: Reporter) -> None:

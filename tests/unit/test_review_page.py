@@ -225,6 +225,7 @@ def test_a_chosen_line_that_cannot_be_used_names_itself(command, line, words, fo
         (["queue", "--workflow", "w.json"], "give a file of prompts, or --chosen FILE"),
         (["queue", "p", "--workflow", "w.json", "--chosen", "c"], "give a file of prompts, or --chosen FILE"),
         (["queue", "--workflow", "w.json", "--chosen", "c", "--drafts"], "give one of them"),
+        (["refine", "a.mp4", "--chosen-from", "f"], "--chosen-from is for --chosen FILE"),
     ],
 )
 def test_what_does_not_go_together(argv, words, capsys):
