@@ -119,7 +119,7 @@ def test_a_replacement_that_was_killed_is_completed(tmp_path):
 
 def test_two_processes_do_not_write_one_folder(tmp_path, capsys):
     with lock_clip(folder_files(tmp_path).lock):
-        refusal = pytest.raises(InputError, match=f"is being written by another process \\({os.getpid()}\\)")
+        refusal = pytest.raises(InputError, match=f"is being written by another process \\({os.getpid()} on ")
         with refusal, lock_clip(folder_files(tmp_path).lock):
             pass
         code, _, err = make(capsys, tmp_path)
