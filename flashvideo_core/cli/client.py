@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession, ClientWebSocketResponse, WSMessage
 
 
+SERVER = "127.0.0.1:8188"  # where ComfyUI listens unless told otherwise
 LISTEN_SECONDS = 10.0  # without a message, after which the server is asked anew
 SILENT_SECONDS = 300.0  # in the middle of an answer, after which the server has gone
 
@@ -63,10 +66,7 @@ def run_queue(
     require_package("aiohttp", "the batch client needs", "queue")
     import aiohttp
 
-    if drafts and len(nodes_of_class(graph, REVIEW)) != 1:
-        raise InputError(f"drafts alone need a workflow with one {REVIEW}")
-    opened = [open_entry(line, fill_graph(graph, line, drafts), Path(folder), drafts) for line in lines]
-    entries = list({entry.path: entry for entry in opened}.values())  # the same line twice is the same clip
+    entries = open_entries(lines, graph, Path(folder), drafts)
     url = find_url(server)
     try:
         asyncio.run(_run_entries(entries, url, progress, note or (lambda text: None)))
@@ -75,12 +75,22 @@ def run_queue(
     except aiohttp.ClientError as error:
         raise InputError(f"the server at {server} does not answer as ComfyUI does: {one_line(error)}") from None
     except KeyboardInterrupt:
-        done = sum(entry.is_done() for entry in entries)
-        queued = sum(entry.record.get("state") == "queued" for entry in entries)
-        raise KeyboardInterrupt(
-            f"{done} of {len(entries)} done, {queued} still with the server; the same command goes on"
-        ) from None
+        raise KeyboardInterrupt(describe_interrupt(entries, "the server")) from None
     return [entry.record for entry in entries]
+
+
+def open_entries(lines: list[PromptLine], graph: Graph, folder: Path, drafts: bool) -> list[QueueEntry]:
+    """One for each clip that the lines ask for. Raises InputError for drafts without a review."""
+    if drafts and len(nodes_of_class(graph, REVIEW)) != 1:
+        raise InputError(f"drafts alone need a workflow with one {REVIEW}")
+    opened = [open_entry(line, fill_graph(graph, line, drafts), folder, drafts) for line in lines]
+    return list({entry.path: entry for entry in opened}.values())  # the same line twice is the same clip
+
+
+def describe_interrupt(entries: list[QueueEntry], place: str) -> str:
+    done = sum(entry.is_done() for entry in entries)
+    queued = sum(entry.record.get("state") == "queued" for entry in entries)
+    return f"{done} of {len(entries)} done, {queued} still with {place}; the same command goes on"
 
 
 def find_url(server: str) -> str:
@@ -92,21 +102,31 @@ def find_url(server: str) -> str:
 
 
 async def _run_entries(entries: list[QueueEntry], url: str, progress: ProgressCallback | None, note: Notify) -> None:
-    import aiohttp
-
     client_id, waiting = uuid.uuid4().hex, {}
-    address, timeout = f"/ws?clientId={client_id}", aiohttp.ClientTimeout(total=None, sock_read=SILENT_SECONDS)
-    async with (
-        aiohttp.ClientSession(url, timeout=timeout) as session,
-        session.ws_connect(address, max_msg_size=0) as socket,
-    ):
+    async with open_socket(url, client_id) as (session, socket):
         try:
             await _queue_entries(session, entries, waiting, client_id, note)
-            await _follow_entries(session, socket, waiting, progress, note)
+            while waiting:
+                await hear_message(session, socket, waiting, progress, note)
         except (asyncio.CancelledError, KeyboardInterrupt):
             for entry in waiting.values():
-                await _finish_entry(session, entry, note)
+                await finish_entry(session, entry, note)
             raise
+
+
+@asynccontextmanager
+async def open_socket(
+    url: str, client_id: str, connect_seconds: float | None = None
+) -> AsyncIterator[tuple[ClientSession, ClientWebSocketResponse]]:
+    """A session with a server and its messages. Raises aiohttp's ClientError."""
+    import aiohttp
+
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds, sock_read=SILENT_SECONDS)
+    async with (
+        aiohttp.ClientSession(url, timeout=timeout) as session,
+        session.ws_connect(f"/ws?clientId={client_id}", max_msg_size=0) as socket,
+    ):
+        yield session, socket
 
 
 async def _queue_entries(
@@ -117,8 +137,8 @@ async def _queue_entries(
     for entry in entries:
         if entry.is_done():
             note(f"{entry.name}: done before")
-        elif not await _finish_entry(session, entry, note):
-            await _queue_entry(session, entry, client_id)
+        elif not await finish_entry(session, entry, note):
+            await submit_entry(session, entry, client_id)
             if entry.record.get("state") == "failed":
                 refused.append(f"{entry.name}: {entry.record['error']}")
                 note(refused[-1])
@@ -128,9 +148,9 @@ async def _queue_entries(
         raise InputError(refused[0])
 
 
-async def _queue_entry(session: ClientSession, entry: QueueEntry, client_id: str) -> None:
+async def submit_entry(session: ClientSession, entry: QueueEntry, client_id: str) -> None:
     """Queues the entry unless the server still has it; a refused one is recorded as failed."""
-    if entry.record.get("prompt_id") in await _list_queued(session):
+    if entry.record.get("prompt_id") in await fetch_queued(session):
         return
     prompt_id = str(uuid.uuid4())
     entry.update_record({"prompt_id": prompt_id, "state": "queued", "error": None, "files": []})
@@ -148,38 +168,37 @@ async def _queue_entry(session: ClientSession, entry: QueueEntry, client_id: str
         entry.update_record({"state": "failed", "error": describe_refusal(answer)})
 
 
-async def _follow_entries(
+async def hear_message(
     session: ClientSession,
     socket: ClientWebSocketResponse,
     waiting: Waiting,
     progress: ProgressCallback | None,
     note: Notify,
 ) -> None:
-    """Listens until no entry is waited for; what ended between two messages is found by looking again."""
-    while waiting:
-        try:
-            message = await socket.receive(timeout=LISTEN_SECONDS)
-        except asyncio.TimeoutError:
-            message = None
-        data = _read_message(message)
-        detail = data.get("data") or {}
-        prompt_id = str(detail.get("prompt_id"))
-        at = parse_progress(detail) if data.get("type") == "progress" and prompt_id in waiting else None
-        if progress is not None and at is not None:
-            node_id, step, total = at
-            progress(find_title(waiting[prompt_id].graph, node_id), step, total, None)
-        ended = data.get("type") == "executing" and detail.get("node") is None
-        if ended and prompt_id in waiting and await _finish_entry(session, waiting[prompt_id], note):
-            del waiting[prompt_id]
-        if message is None:
-            await _look_again(session, waiting, note)
+    """Waits for a message and takes from `waiting` what has ended; without one, it is found by looking again."""
+    try:
+        message = await socket.receive(timeout=LISTEN_SECONDS)
+    except asyncio.TimeoutError:
+        message = None
+    data = _read_message(message)
+    detail = data.get("data") or {}
+    prompt_id = str(detail.get("prompt_id"))
+    at = parse_progress(detail) if data.get("type") == "progress" and prompt_id in waiting else None
+    if progress is not None and at is not None:
+        node_id, step, total = at
+        progress(find_title(waiting[prompt_id].graph, node_id), step, total, None)
+    ended = data.get("type") == "executing" and detail.get("node") is None
+    if ended and prompt_id in waiting and await finish_entry(session, waiting[prompt_id], note):
+        del waiting[prompt_id]
+    if message is None:
+        await _look_again(session, waiting, note)
 
 
 async def _look_again(session: ClientSession, waiting: Waiting, note: Notify) -> None:
     """Fetches what has ended unheard, and gives up what the server no longer has: its queue was cleared."""
-    queued_ids = await _list_queued(session)  # before the histories: what leaves the queue is in its history
+    queued_ids = await fetch_queued(session)  # before the histories: what leaves the queue is in its history
     for prompt_id, entry in list(waiting.items()):
-        ended = await _finish_entry(session, entry, note)
+        ended = await finish_entry(session, entry, note)
         if not ended and prompt_id not in queued_ids:
             entry.update_record({"state": "failed", "error": "it was removed from the server's queue"})
             note(f"{entry.name}: failed: {entry.record['error']}")
@@ -187,7 +206,7 @@ async def _look_again(session: ClientSession, waiting: Waiting, note: Notify) ->
             del waiting[prompt_id]
 
 
-async def _list_queued(session: ClientSession) -> set[str]:
+async def fetch_queued(session: ClientSession) -> set[str]:
     async with session.get("/queue") as response:
         return list_queued(await read_answer(response))
 
@@ -202,7 +221,7 @@ def _read_message(message: WSMessage | None) -> Json:
     return parse_message(message.data) if message and message.type is kinds.TEXT else {}
 
 
-async def _finish_entry(session: ClientSession, entry: QueueEntry, note: Notify) -> bool:
+async def finish_entry(session: ClientSession, entry: QueueEntry, note: Notify) -> bool:
     """Fetches the files of a run that has ended. False if it has not, or is unknown to the server."""
     prompt_id = entry.record.get("prompt_id")
     if prompt_id is None or entry.record.get("state") == "failed":

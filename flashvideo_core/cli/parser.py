@@ -138,7 +138,8 @@ def add_queue_options(parser: argparse.ArgumentParser) -> None:
     add("prompts", nargs="?", metavar="FILE", help="a prompt a line, or JSON lines with overrides")
     add_chosen_options(parser)
     add("--workflow", required=True, metavar="FILE", help="in API form, e.g. one of workflows/api")
-    add("--server", default="127.0.0.1:8188", help="(default: 127.0.0.1:8188)")
+    help = "(default: 127.0.0.1:8188); given again: several, of which whoever has room takes the next prompt"
+    add("--server", action="append", metavar="HOST:PORT", help=help)
     add("--output", type=parse_path, default="clips", metavar="FOLDER", help="where to write (default: clips)")
     add("--drafts", action="store_true", help="drafts only, to choose from")
     add_shard_option(parser)

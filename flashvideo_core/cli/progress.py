@@ -138,6 +138,11 @@ def clock_time(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
+def describe_rate(done: int, total: int, seconds: float) -> str:
+    left, rate = seconds / done * (total - done), 3600 * done / seconds
+    return f"{done} of {total} in {clock_time(seconds)}, {clock_time(left)} left, {rate:.1f} clips an hour"
+
+
 @contextmanager
 def warnings_to(reporter: Reporter) -> Iterator[None]:
     """Warnings that the core logs become notes of the reporter."""

@@ -1,4 +1,4 @@
-"""The command `queue`: many prompts through a workflow of a running ComfyUI server."""
+"""The command `queue`: many prompts through a workflow of a running ComfyUI server, or of several."""
 
 import argparse
 import json
@@ -6,10 +6,11 @@ from pathlib import Path
 
 from ..errors import InputError, check_text, one_line
 from .chosen import choose_drafts, refine_line
-from .client import run_queue
+from .client import SERVER, run_queue
 from .progress import Reporter
 from .prompts import read_lines
 from .queue_entry import open_entry
+from .servers import run_on_servers
 from .workflow import Graph, PromptLine, fill_graph, load_workflow
 
 
@@ -19,14 +20,18 @@ def run(args: argparse.Namespace, reporter: Reporter) -> None:
     if not lines:
         reporter.note("there are fewer prompts than shards: nothing to do for this one")
         return reporter.finish({"folder": str(folder), "clips": []})
-    run_prompts(lines, graph, args.server, folder, args.drafts, reporter)
+    run_prompts(lines, graph, args.server or [SERVER], folder, args.drafts, reporter)
 
 
 def run_prompts(
-    lines: list[PromptLine], graph: Graph, server: str, folder: Path, drafts: bool, reporter: Reporter
+    lines: list[PromptLine], graph: Graph, servers: list[str], folder: Path, drafts: bool, reporter: Reporter
 ) -> None:
     """Raises InputError when a clip failed; all others are finished by then."""
-    records = run_queue(lines, graph, server, folder, drafts=drafts, progress=reporter.progress, note=reporter.note)
+    note = reporter.note
+    if len(servers) == 1:
+        records = run_queue(lines, graph, servers[0], folder, drafts=drafts, progress=reporter.progress, note=note)
+    else:
+        records = run_on_servers(lines, graph, servers, folder, drafts=drafts, note=note)
     failed = [record for record in records if record["state"] == "failed"]
     if failed:
         raise InputError(f"{len(failed)} of {len(records)} failed, the first: {failed[0]['error']}")

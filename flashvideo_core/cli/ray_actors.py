@@ -19,7 +19,7 @@ import torch
 from ..errors import InputError
 from .components import Components
 from .options import ComponentOptions
-from .progress import Reporter, clock_time
+from .progress import Reporter, describe_rate
 from .ray_cluster import connect, count_actors, start_actors
 from .work import Item, Made, Work
 
@@ -139,8 +139,3 @@ def get_result(call: "ObjectRef") -> object:
         return ray.get(call)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from error
-
-
-def describe_rate(done: int, total: int, seconds: float) -> str:
-    left, rate = seconds / done * (total - done), 3600 * done / seconds
-    return f"{done} of {total} in {clock_time(seconds)}, {clock_time(left)} left, {rate:.1f} clips an hour"

@@ -23,7 +23,16 @@ File = dict[str, str]
 """filename, subfolder and type of a file, as /view takes them."""
 
 
+LACKS_NODE = "the server lacks a node of the workflow"
 DRAFT_KEYS = DRAFTS, LATENTS = "drafts", "draft_latents"  # under which a review tells its files, in one order
+
+
+class AnswerError(InputError):
+    """An answer that ComfyUI does not give. status: that of the answer, 200 where its content is wrong."""
+
+    def __init__(self, text: str, status: int = 200):
+        super().__init__(text)
+        self.status = status
 
 
 async def read_answer(response: ClientResponse) -> Json:
@@ -35,7 +44,8 @@ async def read_answer(response: ClientResponse) -> Json:
         answer = None
     if not isinstance(answer, dict):
         asked = f"{response.method} {response.url.path}"
-        raise InputError(f"{asked} was answered with status {response.status} and no JSON object: is it ComfyUI?")
+        said = f"{asked} was answered with status {response.status} and no JSON object: is it ComfyUI?"
+        raise AnswerError(said, response.status)
     return answer
 
 
@@ -70,7 +80,7 @@ def describe_refusal(answer: Json) -> str:
     if not isinstance(error, dict):
         return str(error)
     if error.get("type") == "missing_node_type":
-        return f"the server lacks a node of the workflow: {error.get('message')}"
+        return f"{LACKS_NODE}: {error.get('message')}"
     return "; ".join(list_reasons(answer)) or str(error.get("message") or "refused by the server")
 
 
@@ -92,7 +102,7 @@ def find_failure(history: Json) -> str | None:
         messages = [(kind, detail) for kind, detail in history["status"]["messages"]]
         failed = [detail["exception_message"].strip() for kind, detail in messages if kind.startswith("execution_err")]
     except (TypeError, KeyError, ValueError, AttributeError):
-        raise InputError("the server's history of a prompt has no status that can be read: is it ComfyUI?") from None
+        raise AnswerError("the server's history of a prompt has no status that can be read: is it ComfyUI?") from None
     interrupted = any(kind == "execution_interrupted" for kind, _ in messages)
     return failed[0] if failed else "interrupted" if interrupted else None
 
@@ -121,4 +131,4 @@ def readable_history() -> Iterator[None]:
     try:
         yield
     except (TypeError, KeyError, AttributeError):
-        raise InputError("the server's history of a prompt names no files that can be read: is it ComfyUI?") from None
+        raise AnswerError("the server's history of a prompt names no files that can be read: is it ComfyUI?") from None

@@ -16,10 +16,10 @@ def history(prompt_id: str, outputs: dict) -> dict:
 
 
 @contextmanager
-def serve(answers: dict[str, Callable]) -> Iterator[str]:
+def serve(answers: dict[str, Callable], port: int = 0) -> Iterator[str]:
     """A server on this machine with these answers by path, and a WebSocket unless /ws is among them."""
     started: Future[tuple[str, Callable[[], None]]] = Future()
-    thread = threading.Thread(target=lambda: asyncio.run(serve_until_stopped({"/ws": socket} | answers, started)))
+    thread = threading.Thread(target=lambda: asyncio.run(serve_until_stopped({"/ws": socket} | answers, port, started)))
     thread.start()
     address, stop = started.result(10)
     try:
@@ -37,14 +37,14 @@ async def socket(request):
     return out
 
 
-async def serve_until_stopped(answers: dict[str, Callable], started: Future) -> None:
+async def serve_until_stopped(answers: dict[str, Callable], port: int, started: Future) -> None:
     """Sets `started` to the address and to a function that ends this from another thread."""
     app, stop, loop = web.Application(), asyncio.Event(), asyncio.get_running_loop()
     for path, answer in answers.items():
         app.router.add_route("*", path, answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
     host, port = runner.addresses[0]
     started.set_result((f"{host}:{port}", lambda: loop.call_soon_threadsafe(stop.set)))
     await stop.wait()

@@ -90,10 +90,8 @@ class ComfyServer:
         self.port, self.client_id = _free_port(), uuid.uuid4().hex
         self.url, self.log_path = f"http://127.0.0.1:{self.port}", self.base / "server.log"
         self.log_file = self.log_path.open("w")
-        self.process = subprocess.Popen(
-            self._command(), stdout=self.log_file, stderr=subprocess.STDOUT, cwd=COMFYUI_PATH
-        )
         self.listener = None
+        self.start()
         try:
             self._wait_until_ready()
             self._listen()
@@ -115,6 +113,11 @@ class ComfyServer:
         self.log_file.close()
         if self._given_base is None:
             shutil.rmtree(self.base, ignore_errors=True)
+
+    def start(self) -> None:
+        """The process; again, after it was killed, on the same port."""
+        out = {"stdout": self.log_file, "stderr": subprocess.STDOUT}
+        self.process = subprocess.Popen(self._command(), cwd=COMFYUI_PATH, **out)
 
     def _command(self) -> list[str]:
         return [
