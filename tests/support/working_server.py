@@ -1,6 +1,7 @@
 """A server for the tests of the batch client that works as ComfyUI does, one prompt after the other."""
 
 import asyncio
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -36,6 +37,10 @@ class Comfy:
 
     def stop(self) -> None:
         self.life.close()
+
+    def stop_soon(self) -> None:
+        """For the loop of the client: stop() waits for its connections."""
+        threading.Thread(target=self.stop).start()
 
     def texts(self, ids: list[str]) -> list[str]:
         return [self.bodies[prompt_id]["prompt"]["text"]["inputs"]["prompt"] for prompt_id in ids]
