@@ -1,4 +1,4 @@
-"""A batch client of a ComfyUI server: many prompts through one workflow, unattended and resumable.
+"""A batch client of a ComfyUI server: many prompts through one workflow, unattended and resumable. Several: servers.py.
 
 Each prompt gets a folder with its files and a record for each of its two ways, drafts.json and clip-CHOICE.json. All
 prompts are queued at once, so the server works on when the client goes. A record names the server's prompt id from the
