@@ -1,6 +1,7 @@
 """Fixtures: golden checkpoints, a ComfyUI server. At a run's end, the errors measured against the golden data."""
 
 import os
+import signal
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from flashvideo_core.checkpoint import load_transformer, load_vae
 THREADS = 2
 torch.set_num_threads(THREADS)
 os.environ["OMP_NUM_THREADS"] = str(THREADS)  # processes of the tests too: a sum has the same bits at the same threads
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts in the background ignore Ctrl-C
 
 
 @pytest.hookimpl(tryfirst=True)  # before the fixtures, one of which starts a server
