@@ -2,7 +2,7 @@
 
 import { api } from "../../scripts/api.js";
 import { nameNode, REVIEW } from "./prompt.js";
-import { claimWorkflowId, fetchRun } from "./runs.js";
+import { claimWorkflowId, fetchRun, readWorkflowId } from "./runs.js";
 
 /** Calls onStatus(run, text) and onDrafts(run, node id, output) for runs of the workflow on the canvas. */
 export function followRuns({ onStatus, onDrafts }) {
@@ -14,7 +14,8 @@ export function followRuns({ onStatus, onDrafts }) {
   const listen = (event, act) =>
     api.addEventListener(event, async ({ detail }) => {
       const run = await getRun(detail.prompt_id); // the same promise for all of a run, so the order stays
-      if (run && run.workflow === claimWorkflowId()) act(run, detail);
+      // read first: while a tab opens, its graph is there before it is the active workflow, whose id a claim would take
+      if (run && run.workflow === readWorkflowId() && run.workflow === claimWorkflowId()) act(run, detail);
     });
   listen("execution_start", (run) => onStatus(run, "Running."));
   listen("progress_state", (run, { nodes }) => {
