@@ -23,7 +23,6 @@ LISTEN = """(names) => {
 }"""
 RENDERINGS = ["classic", "nodes2"]
 FIND = "(type) => app.rootGraph.nodes.find((n) => n.type === type)"
-LONGEST_RUN = 240_000  # milliseconds, beside whatever else this machine does
 SETTLED = """() => [...document.querySelectorAll('.flashvideo-review [role=status]')].every(
   (status) => !/^(Queued|Running)/.test(status.textContent))"""
 ENDED = "() => heard.some(([name, node]) => name === 'executing' && node === null)"
@@ -76,7 +75,7 @@ class Review:
         self.page.wait_for_function(ENDED, timeout=300_000)
         heard = self.page.evaluate("() => heard.splice(0)")
         assert ends in [name for name, _ in heard], heard
-        self.page.wait_for_function(SETTLED, timeout=LONGEST_RUN)
+        self.page.wait_for_function(SETTLED)
         return heard
 
     def choose(self, draft: int) -> None:
