@@ -1,30 +1,47 @@
 """Classifier-free guidance: both branches of a model, their combination, and scales that may follow the timestep."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from .errors import InputError
-from .types import GuidedModel, Model
+from .types import Branches, GuidedModel, Model, OnPass
+
+COND, UNCOND = "cond", "uncond"  # the branches
 
 CfgSchedule = Callable[[float, int, int], float]
 """schedule(cfg, timestep, steps) -> the guidance scale at a timestep (0..999) of a sampler with so many steps."""
 
 
-def make_cond_uncond(model: Model, positive: Tensor, negative: Tensor, sequential: bool = False) -> GuidedModel:
+def make_branches(
+    model: Model, positive: Tensor, negative: Tensor, sequential: bool = False, on_pass: OnPass | None = None
+) -> Branches:
     """The model with both text embeddings [B, L, text_dim] bound: one batch of 2B, or two passes if sequential, which
-    take half the memory. Where cfg is 1 the unconditional branch counts nothing, and is not evaluated."""
+    take half the memory. on_pass follows what is evaluated."""
+    texts = {COND: positive, UNCOND: negative}
+
+    def evaluate(x: Tensor, timestep: float, names: Sequence[str]) -> list[Tensor]:
+        if on_pass is not None:
+            on_pass(names)
+        t, n = torch.full((x.shape[0],), timestep, dtype=torch.float32, device=x.device), len(names)
+        if sequential or n == 1:
+            return [model(x, t, texts[name]) for name in names]
+        out = model(torch.cat([x] * n), torch.cat([t] * n), torch.cat([texts[name] for name in names]))
+        return list(out.chunk(n))
+
+    return evaluate
+
+
+def make_cond_uncond(branches: Branches) -> GuidedModel:
+    """Where cfg is 1 the unconditional branch counts nothing, and is not evaluated."""
 
     def evaluate(x: Tensor, timestep: float, cfg: float) -> tuple[Tensor, Tensor | None]:
-        t = torch.full((x.shape[0],), timestep, dtype=torch.float32, device=x.device)
         if cfg == 1:
-            return model(x, t, positive), None
-        if sequential:
-            return model(x, t, positive), model(x, t, negative)
-        out = model(torch.cat([x, x]), torch.cat([t, t]), torch.cat([positive, negative]))
-        return tuple(out.chunk(2))
+            return branches(x, timestep, (COND,))[0], None
+        cond, uncond = branches(x, timestep, (COND, UNCOND))
+        return cond, uncond
 
     return evaluate
 
@@ -32,6 +49,11 @@ def make_cond_uncond(model: Model, positive: Tensor, negative: Tensor, sequentia
 def apply_cfg(cond: Tensor, uncond: Tensor | None, cfg: float) -> Tensor:
     """The guided prediction; uncond may be None where cfg is 1."""
     return cond if uncond is None else uncond + cfg * (cond - uncond)
+
+
+def round_cfg(cfg: float, epsilon: float) -> float:
+    """1, which costs one branch, for a scale within epsilon of it; else cfg."""
+    return 1.0 if abs(cfg - 1) <= epsilon else cfg
 
 
 def constant_cfg(cfg: float, timestep: int, steps: int) -> float:

@@ -3,6 +3,7 @@
 Between the two a latent can be kept (cli/jobs.py), so that no work is lost with a decoding that fails.
 """
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TypeVar
@@ -19,10 +20,10 @@ from .fp8 import has_fp8
 from .memory import free_memory, plan_branches
 from .memory.exhausted import name_phase
 from .sampling import make_draw_noise, sample_stage1, sample_stage2
-from .settings import DraftPlan, DraftSettings, RefinePlan, RefineSettings
+from .settings import DraftPlan, DraftSettings, Passes, RefinePlan, RefineSettings
 from .sizes import floor_frame_count
 from .text import add_motion
-from .types import ProgressCallback
+from .types import OnPass, ProgressCallback
 from .vae_passes import crop_to_1080, decode, encode, plan_split
 
 Plan = TypeVar("Plan", DraftPlan, RefinePlan)
@@ -70,7 +71,7 @@ def sample_draft(
         txt, negative = embed(pipe, prompt, settings.negative, 1, callback)
     plan = plan or DraftPlan(decode=plan_split(pipe, "decode", (settings.frames, *settings.size)))
     shape = (1, pipe.stage1.config.latent_channels, *settings.latent_shape)
-    draw_noise = make_draw_noise(settings.seed)
+    draw_noise, evaluated = make_draw_noise(settings.seed), Counter()
     with name_phase("stage1"), on_device(pipe.stage1, pipe.device) as dit:
         plan = plan_guidance(pipe, dit, shape, plan)
         latent = sample_stage1(
@@ -85,8 +86,10 @@ def sample_draft(
             callback=callback,
             attention=pipe.attention,
             sequential=plan.branches == 1,
+            cfg_epsilon=settings.cfg_epsilon,
+            on_pass=evaluated.update,
         ).cpu()
-    return latent, plan
+    return latent, replace(plan, passes=Passes.count(evaluated))
 
 
 def decode_draft(
@@ -121,11 +124,10 @@ def sample_refine(
     with name_phase("handoff"):
         z_ref = encode(pipe, d.frames, settings.size, callback, plan.encode)
     with name_phase("stage2"), on_device(pipe.stage2, pipe.device) as dit:
-        plan = plan_guidance(pipe, dit, z_ref.shape, plan)
-        latent = refine_reference(
-            pipe, dit, z_ref, txt, settings, negative=negative, callback=callback, sequential=plan.branches == 1
-        )
-    return latent, plan
+        plan, evaluated = plan_guidance(pipe, dit, z_ref.shape, plan), Counter()
+        run = {"negative": negative, "callback": callback, "sequential": plan.branches == 1}
+        latent = refine_reference(pipe, dit, z_ref, txt, settings, **run, on_pass=evaluated.update)
+    return latent, replace(plan, passes=Passes.count(evaluated))
 
 
 def refine_reference(
@@ -138,6 +140,7 @@ def refine_reference(
     negative: Tensor | None = None,
     callback: ProgressCallback | None = None,
     sequential: bool = False,
+    on_pass: OnPass | None = None,
 ) -> Tensor:
     """Stage 2 from a reference latent [1, 16, T, H, W], on a network that is on its device: the latent, on the CPU."""
     return sample_stage2(
@@ -153,6 +156,8 @@ def refine_reference(
         callback=callback,
         attention=pipe.attention,
         sequential=sequential,
+        guided_evaluations=settings.guided_evaluations,
+        on_pass=on_pass,
     ).cpu()
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from .attention import attention
 from .dit import Transformer
 from .errors import InputError
-from .guidance import apply_cfg, find_cfg_schedule, make_cond_uncond
+from .guidance import apply_cfg, find_cfg_schedule, make_branches, make_cond_uncond, round_cfg
 from .schedule import (
     add_noise,
     check_noise_step,
@@ -19,7 +19,7 @@ from .schedule import (
     zero_snr_sqrt_alphas,
 )
 from .solvers import dpmpp_2m_sde, euler_flow
-from .types import AttentionFn, DrawNoise, Model, OnBlock, OnStep, ProgressCallback
+from .types import AttentionFn, DrawNoise, Model, OnBlock, OnPass, OnStep, ProgressCallback
 
 
 @torch.no_grad()
@@ -36,23 +36,28 @@ def sample_stage1(
     attention: AttentionFn = attention,
     on_block: OnBlock | None = None,
     sequential: bool = False,
+    cfg_epsilon: float = 0.0,
+    on_pass: OnPass | None = None,
 ) -> Tensor:
     """Makes a draft: noise [B, 16, T, H, W] -> clean latent in VAE units, float32.
 
     txt and negative [B, L, text_dim]; negative None means zeros, as released. `draw_noise(x)` returns
     noise like x, called in the order of the released sampler. guidance: "released" or "constant".
     `attention` and `on_block` go to every call of the network; sequential evaluates the two branches of guidance one
-    after the other, in half the memory. Raises InputError for bad steps, guidance or weights.
+    after the other, in half the memory. A scale within cfg_epsilon of 1 is taken as 1, which needs one branch. on_pass
+    follows every evaluation. Raises InputError for bad steps, guidance or weights.
     """
     timesteps, sqrt_alphas = stage1_schedule(steps)
     cfg_schedule = find_cfg_schedule(guidance)
     model = bind_options(dit, None, attention, on_block)
-    evaluate = make_cond_uncond(model, txt, expand_negative(txt, negative), sequential)
+    branches = make_branches(model, txt, expand_negative(txt, negative), sequential, on_pass)
+    evaluate = make_cond_uncond(branches)
 
     def denoise(x: Tensor, i: int) -> Tensor:
-        a, cfg_now = round_to_table_alpha(float(sqrt_alphas[i])), cfg_schedule(cfg, timesteps[i], steps)
-        branches = evaluate(x, timesteps[i], cfg_now)
-        cond, uncond = (None if v is None else velocity_to_denoised(x, v, a) for v in branches)
+        a = round_to_table_alpha(float(sqrt_alphas[i]))
+        cfg_now = round_cfg(cfg_schedule(cfg, timesteps[i], steps), cfg_epsilon)
+        velocities = evaluate(x, timesteps[i], cfg_now)
+        cond, uncond = (None if v is None else velocity_to_denoised(x, v, a) for v in velocities)
         return apply_cfg(cond, uncond, cfg_now)
 
     scale = dit.config.latent_scale
@@ -76,22 +81,26 @@ def sample_stage2(
     attention: AttentionFn = attention,
     on_block: OnBlock | None = None,
     sequential: bool = False,
+    guided_evaluations: int = 0,
+    on_pass: OnPass | None = None,
 ) -> Tensor:
     """Refines: reference latent [B, 16, T, H, W] in VAE units -> latent in VAE units, float32.
 
     The start is the reference mixed with noise at ref_step (0..999) of the zero-SNR table; from there the
-    network's velocity leads to the clean latent in `steps` evaluations. Raises InputError for bad steps,
-    shift, ref_step or weights.
+    network's velocity leads to the clean latent in `steps` evaluations. Of these the first guided_evaluations (0: all)
+    have guidance, the others the conditional branch alone. Raises InputError for bad steps, shift, ref_step or weights.
     """
     check_noise_step(ref_step)
     times = stage2_times(steps, shift)
     scale = dit.config.latent_scale
     model = bind_options(dit, ref_step, attention, on_block)
-    evaluate = make_cond_uncond(model, txt, expand_negative(txt, negative), sequential)
+    evaluate = make_cond_uncond(make_branches(model, txt, expand_negative(txt, negative), sequential, on_pass))
+    guided_until = float(times[min(guided_evaluations or steps, steps)])
     x = add_noise(scale * z_ref.float(), noise.float(), float(zero_snr_sqrt_alphas()[ref_step]))
 
     def velocity(x: Tensor, t: float) -> Tensor:
-        return apply_cfg(*evaluate(x, 1000 - 1000 * t, cfg), cfg)
+        cfg_now = cfg if t < guided_until else 1.0
+        return apply_cfg(*evaluate(x, 1000 - 1000 * t, cfg_now), cfg_now)
 
     return euler_flow(velocity, x, times, report_steps("stage2", steps, scale, callback)) / scale
 

@@ -10,13 +10,13 @@ option in cli/options.py and an input in nodes/stages.py.
 
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from types import UnionType
-from typing import TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from .config import SamplingDefaults
 from .errors import InputError, check_text
-from .guidance import find_cfg_schedule
+from .guidance import COND, UNCOND, find_cfg_schedule
 from .memory import VAESplit
 from .schedule import check_noise_step, stage1_schedule, stage2_times
 from .sizes import MULTIPLE, check_frame_count, floor_size, latent_size
@@ -24,11 +24,18 @@ from .sizes import MULTIPLE, check_frame_count, floor_size, latent_size
 MAX_STAGE2_STEPS = 1000
 SEEDS = 2**64  # as many as torch's generators have
 MAX_SHOWN = 60  # characters of a value in a message
+OPT_IN = "opt_in"  # a mark on fields
+COUNTED = "passes"  # the field of a plan that is no plan: what the run counted
 _WORDS = {int: "a whole number", float: "a number", str: "a text"}
 
 Value = int | float | str | None
 S = TypeVar("S", bound="Settings")
 P = TypeVar("P", bound="SavedPlan")
+
+
+def opt_in(default: int | float | str) -> Any:
+    """A field that a run is asked for by name: with its default a record does not hold it, and reads as ever."""
+    return field(default=default, metadata={OPT_IN: True})
 
 
 class Settings:
@@ -68,7 +75,9 @@ class Settings:
             raise InputError(f"has settings that cannot be used: {error}") from None
 
     def to_json(self) -> dict[str, Value]:
-        return asdict(self)
+        """By field name, without what nobody asked for (`opt_in`)."""
+        default = {field.name: field.default for field in fields(self) if OPT_IN in field.metadata}
+        return {name: value for name, value in asdict(self).items() if name not in default or value != default[name]}
 
     @property
     def size(self) -> tuple[int, int]:
@@ -88,6 +97,7 @@ class DraftSettings(Settings):
     guidance: str
     seed: int = 0  # below 2**64
     negative: str | None = None  # prompt in place of the zeros of the unconditional branch
+    cfg_epsilon: float = opt_in(0.0)  # scales within it of 1 are taken as 1, which needs no unconditional branch
 
     def __post_init__(self) -> None:
         check_frame_count(self.frames)
@@ -97,6 +107,8 @@ class DraftSettings(Settings):
         _check_cfg(self.cfg)
         _check_seed(self.seed)
         check_text("the negative prompt", self.negative or "")
+        if not 0 <= self.cfg_epsilon < 1:
+            raise InputError(f"cfg_epsilon is {self.cfg_epsilon}; it must be at least 0 and below 1")
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -106,7 +118,10 @@ class DraftSettings(Settings):
 
 @dataclass(frozen=True)
 class RefineSettings(Settings):
-    """Stage 2. Pixels in multiples of 16; 1 to 1000 steps; shift above 0; ref_step, the noise step, 0 to 999."""
+    """Stage 2. Pixels in multiples of 16; 1 to 1000 steps; shift above 0; ref_step, the noise step, 0 to 999.
+
+    The first guided_evaluations have guidance, 0: all.
+    """
 
     height: int
     width: int
@@ -116,6 +131,7 @@ class RefineSettings(Settings):
     ref_step: int
     seed: int = 0
     negative: str | None = None
+    guided_evaluations: int = opt_in(0)
 
     def __post_init__(self) -> None:
         _check_size(self.size)
@@ -126,6 +142,21 @@ class RefineSettings(Settings):
         _check_cfg(self.cfg)
         _check_seed(self.seed)
         check_text("the negative prompt", self.negative or "")
+        if self.guided_evaluations < 0:
+            raise InputError(f"guided_evaluations is {self.guided_evaluations}; it must be at least 0, which means all")
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How often a sampling evaluated the network for each branch of guidance."""
+
+    cond: int
+    uncond: int
+
+    @classmethod
+    def count(cls, evaluated: Mapping[str, int]) -> "Passes":
+        """From the number of evaluations by the branch's name; a branch that is not there had none."""
+        return cls(evaluated.get(COND, 0), evaluated.get(UNCOND, 0))
 
 
 class SavedPlan:
@@ -134,23 +165,25 @@ class SavedPlan:
     @classmethod
     def from_json(cls: type[P], values: Mapping[str, int | list[int] | None]) -> P:
         """What `to_json` gave, from JSON too, which has lists for tuples. Raises InputError as Settings.from_json."""
-        if unknown := values.keys() - {field.name for field in fields(cls)}:
+        if unknown := values.keys() - {field.name for field in fields(cls) if field.name != COUNTED}:
             raise InputError(f"has a memory plan that is unknown here: {', '.join(sorted(unknown))}")
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
     def to_json(self) -> dict[str, int | tuple[int, int] | None]:
-        return asdict(self)
+        """Without what a run has counted."""
+        return {name: value for name, value in asdict(self).items() if name != COUNTED}
 
 
 @dataclass(frozen=True)
 class DraftPlan(SavedPlan):
     """How the VAE's pass is split, and how many branches of guidance are evaluated in one batch (memory/).
 
-    branches is None until the network is on its device, since what is free then decides.
+    branches is None until the network is on its device, since what is free then decides; passes until it has sampled.
     """
 
     decode: VAESplit = None
     branches: int | None = None
+    passes: Passes | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -160,6 +193,7 @@ class RefinePlan(SavedPlan):
     encode: VAESplit = None
     decode: VAESplit = None
     branches: int | None = None
+    passes: Passes | None = field(default=None, compare=False)
 
 
 def _check_size(size: tuple[int, int]) -> None:

@@ -3,7 +3,7 @@
 Names for type checkers and readers only; nothing here runs. Axes: B batch, n heads, L tokens, T latent frames.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -22,6 +22,9 @@ BlockFn = Callable[[Tensor], Tensor]
 
 AroundBlock = Callable[[int, BlockFn, Tensor], Tensor]
 """around_block(i, block, x) -> tokens like x, in place of block(x) for transformer block i."""
+
+OnPass = Callable[[Sequence[str]], None]
+"""on_pass(branches) is called before a network evaluates these branches of guidance ("cond", "uncond")."""
 
 OnStep = Callable[[int, Tensor], None]
 """on_step(i, denoised) is called after evaluation i of a sampler with its estimate of the clean latent."""
@@ -56,8 +59,15 @@ class Model(Protocol):
         """x [B, 16, T, H, W] scaled and noised, timestep [B] in 0..1000, txt [B, L, text_dim] -> velocity like x."""
 
 
+class Branches(Protocol):
+    """The branches of classifier-free guidance by name (guidance.make_branches)."""
+
+    def __call__(self, x: Tensor, timestep: float, names: Sequence[str], /) -> list[Tensor]:
+        """x [B, 16, T, H, W], timestep 0..1000 -> a velocity like x for each of names."""
+
+
 class GuidedModel(Protocol):
-    """The branches of classifier-free guidance (guidance.make_cond_uncond)."""
+    """What a guidance scale combines (guidance.make_cond_uncond)."""
 
     def __call__(self, x: Tensor, timestep: float, cfg: float, /) -> tuple[Tensor, Tensor | None]:
         """x [B, 16, T, H, W] -> (conditional, unconditional) velocities like x; None where cfg is 1."""

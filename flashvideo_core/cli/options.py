@@ -98,6 +98,8 @@ def add_draft_options(parser: argparse.ArgumentParser) -> None:
     add_setting(parser, "--cfg", "draft.cfg", type=float, help="guidance scale of stage 1")
     scales = ("released", "constant")
     add_setting(parser, "--guidance", "draft.guidance", choices=scales, help="how the scale goes over the steps")
+    help = "take scales so near to 1 as 1, which needs half the work (default: 0)"
+    add_setting(parser, "--cfg-epsilon", "draft.cfg_epsilon", type=float, help=help, metavar="X")
 
 
 def add_refine_options(parser: argparse.ArgumentParser) -> None:
@@ -107,6 +109,8 @@ def add_refine_options(parser: argparse.ArgumentParser) -> None:
     add_setting(parser, "--refine-cfg", "refine.cfg", type=float, help="guidance scale of stage 2")
     add_setting(parser, "--shift", "refine.shift", type=float, help="time shift of stage 2")
     add_setting(parser, "--noise-step", "refine.ref_step", type=int, help="noise that stage 2 starts from, 0..999")
+    help = "first evaluations of stage 2 with guidance (default: all)"
+    add_setting(parser, "--guided-evaluations", "refine.guided_evaluations", type=int, help=help, metavar="N")
 
 
 @dataclass(frozen=True)

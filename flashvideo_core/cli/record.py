@@ -8,7 +8,7 @@ comparison of two records, so a finished clip is found again by what it is.
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,7 +19,7 @@ import torch
 from ..errors import InputError
 from ..media.video_reader import read_video
 from ..media.video_writer import check_fps
-from ..settings import DraftPlan, DraftSettings, RefinePlan, RefineSettings
+from ..settings import DraftPlan, DraftSettings, Passes, RefinePlan, RefineSettings
 from .record_schema import check_record
 
 METADATA_KEY = "flashvideo"  # of the record in a video's metadata
@@ -147,15 +147,21 @@ def load_settings(cls: type[S], values: Mapping[str, Any], stage: str) -> S:
 
 
 def plan_to_json(plan: DraftPlan | RefinePlan | None) -> dict[str, Any]:
-    return {"tiles": plan.to_json()} if plan else {}
+    """The plan, and what was evaluated once the stage has run."""
+    if plan is None:
+        return {}
+    return {"tiles": plan.to_json()} | ({"passes": asdict(plan.passes)} if plan.passes else {})
 
 
 def split_plan(
     stage: Mapping[str, Any], cls: type[DraftPlan] | type[RefinePlan]
 ) -> tuple[dict[str, Any], DraftPlan | RefinePlan | None]:
     """The settings of a stage's record, and the plan that lies among them."""
-    settings = {name: value for name, value in stage.items() if name != "tiles"}
-    return settings, None if stage.get("tiles") is None else cls.from_json(stage["tiles"])
+    settings = {name: value for name, value in stage.items() if name not in ("tiles", "passes")}
+    if stage.get("tiles") is None:
+        return settings, None
+    passes = None if stage.get("passes") is None else Passes(**stage["passes"])
+    return settings, replace(cls.from_json(stage["tiles"]), passes=passes)
 
 
 def read_record(path: str | Path) -> Record:

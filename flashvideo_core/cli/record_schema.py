@@ -75,6 +75,11 @@ def is_split(value: object) -> bool:
     return is_whole(value, 1)
 
 
+def is_passes(value: object) -> bool:
+    """How often each branch of guidance was evaluated."""
+    return is_table(value) and value.keys() == {"cond", "uncond"} and all(map(is_whole, value.values()))
+
+
 RECORD = {
     "prompt": Rule("a text", is_text, False),
     "stage1": Rule("a table of settings", is_table, False),
@@ -104,6 +109,7 @@ PLAN = {
 STAGE = {
     "negative": Rule("a text", is_text),
     "tiles": Rule("a table", is_table),
+    "passes": Rule("a table of cond and uncond, whole numbers", is_passes),
 }
 
 

@@ -19,7 +19,7 @@ from flashvideo_core.cli.options import (
 )
 from flashvideo_core.cli.parser import build_parser
 from flashvideo_core.errors import InputError
-from flashvideo_core.settings import DraftSettings, RefineSettings
+from flashvideo_core.settings import OPT_IN, DraftSettings, RefineSettings
 
 NODES = json.loads((Path(__file__).parents[1] / "data/object_info.json").read_text())
 SIDES = {"height", "width"}
@@ -37,9 +37,11 @@ def test_what_is_not_named_is_left_to_the_weights():
 def test_numbers_are_named_by_the_fields_of_the_settings():
     first = "--seed 3 --negative blurry --frames 5 --steps 9 --cfg 4 --guidance constant --height 32"
     second = "--size 64x96 --refine-seed 4 --refine-steps 2 --refine-cfg 5 --shift 3 --noise-step 7"
+    first, second = f"{first} --cfg-epsilon 0.05", f"{second} --guided-evaluations 1"
     args = parse(f"generate x {first} {second}")
     draft = {"seed": 3, "negative": "blurry", "frames": 5, "steps": 9, "cfg": 4.0, "guidance": "constant", "height": 32}
     refine = {"size": (64, 96), "seed": 4, "steps": 2, "cfg": 5.0, "shift": 3.0, "ref_step": 7}
+    draft, refine = draft | {"cfg_epsilon": 0.05}, refine | {"guided_evaluations": 1}
     assert named_settings(args, DRAFT) == draft
     assert named_settings(args, REFINE) == refine
 
@@ -63,7 +65,8 @@ def test_every_number_of_a_run_has_an_option(settings, stage):
 def test_every_number_of_a_run_has_a_node_input(settings, node, renamed):
     """The negative prompt comes as conditioning, and the refined clip's size with the hand-off's latent."""
     inputs = NODES[node]["input"]["required"] | NODES[node]["input"].get("optional", {})
-    assert {renamed.get(field.name, field.name) for field in fields(settings)} <= inputs.keys()
+    wanted = {field.name for field in fields(settings) if OPT_IN not in field.metadata}
+    assert {renamed.get(name, name) for name in wanted} <= inputs.keys()
 
 
 def test_options_are_parsed_into_objects():

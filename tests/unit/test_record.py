@@ -8,7 +8,7 @@ import pytest
 
 from flashvideo_core.cli.record import Record, read_record
 from flashvideo_core.errors import InputError
-from flashvideo_core.settings import DraftPlan, DraftSettings, RefinePlan, RefineSettings
+from flashvideo_core.settings import OPT_IN, DraftPlan, DraftSettings, Passes, RefinePlan, RefineSettings
 
 HASHES = {name: {"file": "embedded", "sha256": 64 * digit} for name, digit in (("stage1", "1"), ("text", "2"))}
 SOFTWARE = {"flashvideo": "0.1.0", "torch": "2.13.0+cpu", "threads": 2}
@@ -102,6 +102,26 @@ def test_a_damaged_record_is_refused_with_the_name_of_its_file(change, rule, tmp
 
 
 def test_every_field_of_the_settings_stands_in_the_record():
+    """Those that are opt-in only where they are asked for, so that other records read as ever."""
     record = Record.from_json(CLIP | {"stage2": STAGE2 | {"negative": "x"}}).to_json()
-    assert {field.name for field in fields(DraftSettings)} | {"tiles"} == set(record["stage1"])
-    assert {field.name for field in fields(RefineSettings)} | {"tiles"} == set(record["stage2"])
+    for cls, stage in ((DraftSettings, "stage1"), (RefineSettings, "stage2")):
+        always = {field.name for field in fields(cls) if OPT_IN not in field.metadata}
+        assert always | {"tiles"} == set(record[stage])
+
+
+@pytest.mark.parametrize(("stage", "asked"), [("stage1", {"cfg_epsilon": 0.05}), ("stage2", {"guided_evaluations": 1})])
+def test_what_is_asked_for_stands_in_the_record(stage, asked):
+    record = Record.from_json(CLIP | {stage: CLIP[stage] | asked})
+    assert as_json(record)[stage].items() >= asked.items()
+    assert Record.from_json(as_json(record)) == record != Record.from_json(CLIP)
+
+
+def test_what_was_evaluated_is_kept_and_makes_no_other_clip():
+    counted = {"stage1": STAGE1 | {"passes": {"cond": 5, "uncond": 4}}}
+    record = Record.from_json(CLIP | counted)
+    assert as_json(record) == CLIP | counted
+    assert record.draft_plan.passes == Passes(5, 4) and record.refine_plan.passes is None
+    assert record == Record.from_json(CLIP)
+    for damaged in ({"cond": 5}, {"cond": 5, "uncond": -1}, {"cond": 5, "uncond": 4, "both": 1}, [5, 4]):
+        with pytest.raises(InputError, match=r"stage1.passes is .*; it must be a table of cond and uncond"):
+            Record.from_json(CLIP | {"stage1": STAGE1 | {"passes": damaged}})

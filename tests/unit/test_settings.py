@@ -51,6 +51,9 @@ def test_a_name_that_no_field_has_is_a_mistake_of_the_program():
         (REFINE, {"shift": 0.0}, "shift is 0.0; it must be positive"),
         (REFINE, {"ref_step": 1000}, "noise step is 1000; it must be 0 to 999"),
         (REFINE, {"cfg": math.inf}, "cfg is inf; it must be a finite number"),
+        (REFINE, {"guided_evaluations": -1}, "guided_evaluations is -1; it must be at least 0"),
+        (DRAFT, {"cfg_epsilon": -0.1}, "cfg_epsilon is -0.1; it must be at least 0 and below 1"),
+        (DRAFT, {"cfg_epsilon": math.nan}, "cfg_epsilon is nan"),
     ],
 )
 def test_settings_that_exist_are_valid(settings, change, rule):
