@@ -158,6 +158,8 @@ def refine_reference(
         sequential=sequential,
         guided_evaluations=settings.guided_evaluations,
         on_pass=on_pass,
+        window=settings.window,
+        dense_evaluations=settings.dense_evaluations,
     ).cpu()
 
 

@@ -19,7 +19,8 @@ from .schedule import (
     zero_snr_sqrt_alphas,
 )
 from .solvers import dpmpp_2m_sde, euler_flow
-from .types import AttentionFn, DrawNoise, Model, OnBlock, OnPass, OnStep, ProgressCallback
+from .types import AttentionFn, DrawNoise, GuidedModel, Model, OnBlock, OnPass, OnStep, ProgressCallback
+from .windows import Grid, Window, bind_window
 
 
 @torch.no_grad()
@@ -83,34 +84,56 @@ def sample_stage2(
     sequential: bool = False,
     guided_evaluations: int = 0,
     on_pass: OnPass | None = None,
+    window: Window | None = None,
+    dense_evaluations: int = 0,
 ) -> Tensor:
     """Refines: reference latent [B, 16, T, H, W] in VAE units -> latent in VAE units, float32.
 
     The start is the reference mixed with noise at ref_step (0..999) of the zero-SNR table; from there the
     network's velocity leads to the clean latent in `steps` evaluations. Of these the first guided_evaluations (0: all)
-    have guidance, the others the conditional branch alone. Raises InputError for bad steps, shift, ref_step or weights.
+    have guidance, the others the conditional branch alone; with a window all but the first dense_evaluations have
+    attention over windows (windows.py). Raises InputError for bad steps, shift, ref_step or weights.
     """
     check_noise_step(ref_step)
     times = stage2_times(steps, shift)
     scale = dit.config.latent_scale
-    model = bind_options(dit, ref_step, attention, on_block)
-    evaluate = make_cond_uncond(make_branches(model, txt, expand_negative(txt, negative), sequential, on_pass))
     guided_until = float(times[min(guided_evaluations or steps, steps)])
+    dense_until = float(times[min(dense_evaluations, steps)])
     x = add_noise(scale * z_ref.float(), noise.float(), float(zero_snr_sqrt_alphas()[ref_step]))
+
+    def bind(window: Window | None) -> GuidedModel:
+        model = bind_options(dit, ref_step, attention, on_block, window)
+        return make_cond_uncond(make_branches(model, txt, expand_negative(txt, negative), sequential, on_pass))
+
+    dense, windowed = bind(None), bind(window)
 
     def velocity(x: Tensor, t: float) -> Tensor:
         cfg_now = cfg if t < guided_until else 1.0
+        evaluate = dense if t < dense_until else windowed
         return apply_cfg(*evaluate(x, 1000 - 1000 * t, cfg_now), cfg_now)
 
     return euler_flow(velocity, x, times, report_steps("stage2", steps, scale, callback)) / scale
 
 
-def bind_options(dit: Transformer, ref_step: int | None, attention: AttentionFn, on_block: OnBlock | None) -> Model:
-    """dit on float32 latents, whatever its dtype; raises InputError for an output that is not finite."""
+def bind_options(
+    dit: Transformer,
+    ref_step: int | None,
+    attention: AttentionFn,
+    on_block: OnBlock | None,
+    window: Window | None = None,
+) -> Model:
+    """dit on float32 latents, whatever its dtype, with attention over windows if there is one.
+
+    The model raises InputError for an output that is not finite.
+    """
     dtype = dit.patch_embed.weight.dtype
 
     def model(x: Tensor, timestep: Tensor, txt: Tensor) -> Tensor:
-        out = dit(x.to(dtype), timestep, txt, ref_step, attention=attention, on_block=on_block).float()
+        attend = attention
+        if window is not None:
+            t, h, w = x.shape[2], x.shape[3] // dit.config.patch, x.shape[4] // dit.config.patch
+            attend = bind_window(attention, Grid(t, h, w, txt.shape[1]), window, x.device)
+        out = dit(x.to(dtype), timestep, txt, ref_step, attention=attend, on_block=on_block).float()
         check_finite(out, dtype)
         return out
 

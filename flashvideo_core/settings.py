@@ -20,6 +20,7 @@ from .guidance import COND, UNCOND, find_cfg_schedule
 from .memory import VAESplit
 from .schedule import check_noise_step, stage1_schedule, stage2_times
 from .sizes import MULTIPLE, check_frame_count, floor_size, latent_size
+from .windows import Window
 
 MAX_STAGE2_STEPS = 1000
 SEEDS = 2**64  # as many as torch's generators have
@@ -43,17 +44,24 @@ class Settings:
 
     @classmethod
     def from_defaults(
-        cls: type[S], defaults: SamplingDefaults, *, size: tuple[int, int] | None = None, **given: Value
+        cls: type[S],
+        defaults: SamplingDefaults,
+        *,
+        size: tuple[int, int] | None = None,
+        window: tuple[int, int] | None = None,
+        **given: Value,
     ) -> S:
         """`given` by field name; None, or a field not named, takes the weights' default.
 
-        size (height, width) stands for both sides. Sides are floored to multiples of 16. Raises InputError.
+        size and window (height, width) stand for both of their sides. The size's are floored to multiples of 16. Raises
+        InputError.
         """
         height, width = defaults.size
         stored = {**vars(defaults), "height": height, "width": width}
         values = {field.name: stored[field.name] for field in fields(cls) if field.name in stored}
         values |= {name: value for name, value in given.items() if value is not None}
         values |= {} if size is None else {"height": size[0], "width": size[1]}
+        values |= {} if window is None else {"window_height": window[0], "window_width": window[1]}
         values["height"], values["width"] = floor_size((values["height"], values["width"]))
         return cls(**values)
 
@@ -120,7 +128,8 @@ class DraftSettings(Settings):
 class RefineSettings(Settings):
     """Stage 2. Pixels in multiples of 16; 1 to 1000 steps; shift above 0; ref_step, the noise step, 0 to 999.
 
-    The first guided_evaluations have guidance, 0: all.
+    The first guided_evaluations have guidance, 0: all. window_height and window_width: tokens of 16 pixels that
+    attention sees (windows.py), 0: all of them; the first dense_evaluations see all in any case.
     """
 
     height: int
@@ -132,6 +141,9 @@ class RefineSettings(Settings):
     seed: int = 0
     negative: str | None = None
     guided_evaluations: int = opt_in(0)
+    window_height: int = opt_in(0)
+    window_width: int = opt_in(0)
+    dense_evaluations: int = opt_in(0)
 
     def __post_init__(self) -> None:
         _check_size(self.size)
@@ -144,6 +156,16 @@ class RefineSettings(Settings):
         check_text("the negative prompt", self.negative or "")
         if self.guided_evaluations < 0:
             raise InputError(f"guided_evaluations is {self.guided_evaluations}; it must be at least 0, which means all")
+        window = self.window
+        if self.dense_evaluations < 0 or (window is None and self.dense_evaluations):
+            rule = "at least 0, and 0 where all evaluations are dense (without a window)"
+            raise InputError(f"dense_evaluations is {self.dense_evaluations}; it must be {rule}")
+
+    @property
+    def window(self) -> Window | None:
+        """What attention sees; None: everything. Raises InputError."""
+        sides = self.window_height, self.window_width
+        return Window(*sides) if any(sides) else None
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,13 @@
 import argparse
 
 from ..components import COMPONENTS
+from .attention_options import named_refine
 from .batch import make_jobs
 from .from_record import add_record, check_same_weights, recorded_files, recorded_kernel, repeat_threads
 from .jobs import ClipOptions, list_jobs
 from .makers import open_makers
 from .many_options import ManyOptions
-from .options import DRAFT, REFINE, ComponentOptions, OutputOptions, PromptOptions, named_settings, parse_options
+from .options import DRAFT, ComponentOptions, OutputOptions, PromptOptions, named_settings, parse_options
 from .progress import Reporter
 from .prompts import read_prompts
 from .record import Record, read_record
@@ -16,7 +17,7 @@ from .record import Record, read_record
 
 def run(args: argparse.Namespace, reporter: Reporter) -> None:
     earlier = read_record(args.recorded) if args.recorded else None
-    draft, refine = named_settings(args, DRAFT), named_settings(args, REFINE)
+    draft, refine = named_settings(args, DRAFT), named_refine(args, bool(earlier and earlier.refine.window))
     options = ClipOptions(
         parse_options(PromptOptions, args),
         draft,

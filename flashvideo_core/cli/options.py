@@ -15,7 +15,7 @@ from typing import TypeVar
 from ..errors import InputError
 
 NamedSettings = dict[str, int | float | str | tuple[int, int]]
-"""The numbers of a stage that the command line names, by the fields of its settings (and size, for both sides)."""
+"""The numbers of a stage that the command line names, by its settings' fields; size and window are (height, width)."""
 
 T = TypeVar("T")
 DRAFT, REFINE = "draft", "refine"
@@ -150,8 +150,6 @@ def add_component_options(parser: argparse.ArgumentParser) -> None:
     add("--text", metavar="FILE", help="word-level text encoder of a tiny model")
     add("--device", help="cpu, cuda, mps (default: the best there is)")
     add("--dtype", choices=("float32", "bf16", "fp16"), help="(default: bf16, or fp16, on cuda, else float32)")
-    kernels = ("auto", "fused", "chunked", "sage")
-    add("--attention", choices=kernels, help="fused or chunked: exact; sage: quicker (default: auto)")
 
 
 @dataclass(frozen=True)

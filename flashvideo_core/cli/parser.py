@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from ..errors import InputError
+from .attention_options import add_attention_options, add_kernel_option
 from .many_options import add_chosen_options, add_many_options, add_shard_option
 from .options import (
     COMPONENT_EPILOG,
@@ -54,15 +55,17 @@ def build_parser() -> Parser:
         return added
 
     drafting = (add_prompt_options, add_draft_options)
+    components = (add_component_options, add_kernel_option)
     running = (add_component_options, add_output_options, add_many_options)
     generate = "make a draft of each prompt and refine it"
-    add_generate_options(add("generate", generate, *drafting, add_refine_options, *running))
-    add("draft", "make drafts only, to choose from", *drafting, *running)
-    add_source_options(add("refine", "refine saved drafts or any videos", add_refine_options, *running))
+    refining = (add_refine_options, *running, add_attention_options)
+    add_generate_options(add("generate", generate, *drafting, *refining))
+    add("draft", "make drafts only, to choose from", *drafting, *running, add_kernel_option)
+    add_source_options(add("refine", "refine saved drafts or any videos", *refining))
     add_convert_options(add("convert", "write weights as safetensors"))
-    add_info_options(add("info", "say what files are, or what a run needs", add_component_options))
+    add_info_options(add("info", "say what files are, or what a run needs", *components))
     add_train(add("train", "train the embedded model, or a stage on your own clips"))
-    add_evaluate_options(add("evaluate", "measure the embedded model", add_component_options))
+    add_evaluate_options(add("evaluate", "measure the embedded model", *components))
     add_bench_options(add("bench", "measure time and memory, beside other implementations"))
     add_queue_options(add("queue", "run prompts through a workflow of a ComfyUI server"))
     add_vbench(add("vbench", "make the clips of the benchmark VBench, check them, have them judged"))

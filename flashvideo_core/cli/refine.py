@@ -13,12 +13,13 @@ from ..sizes import describe_stretch
 from ..text import add_motion
 from ..types import Notify
 from ..weights.reader import file_sha256
+from .attention_options import named_refine
 from .chosen import choose_drafts
 from .components import Components
 from .jobs import DEFAULT_FOLDER, Job, check_files, make_refined, report_made, resolve_refine
 from .makers import open_makers
 from .many_options import ManyOptions
-from .options import REFINE, ComponentOptions, NamedSettings, OutputOptions, named_settings, parse_options
+from .options import ComponentOptions, NamedSettings, OutputOptions, parse_options
 from .outputs import ClipFiles, folder_files, is_finished
 from .progress import Reporter
 from .record import Record
@@ -79,7 +80,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> None:
         sources,
         args.prompt,
         args.frames,
-        named_settings(args, REFINE),
+        named_refine(args),
         parse_options(ComponentOptions, args),
         parse_options(OutputOptions, args),
         parse_options(ManyOptions, args),

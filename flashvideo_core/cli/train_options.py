@@ -3,6 +3,7 @@ preview_degradation.py)."""
 
 import argparse
 
+from .attention_options import add_kernel_option
 from .options import add_component_options, parse_path, parse_size
 
 WITHOUT_WEIGHTS = "Without --plan and without weights the embedded model's are used."
@@ -17,6 +18,7 @@ def add_train(train: argparse.ArgumentParser) -> None:
         added = kinds.add_parser(name, help=summary, description=summary, epilog=epilog, allow_abbrev=False)
         if with_components:
             add_component_options(added)
+            add_kernel_option(added)
         added.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="one JSON object a line")
         added.set_defaults(module=module)
         return added

@@ -8,12 +8,13 @@ from pathlib import Path
 from ..components import COMPONENTS
 from ..errors import InputError
 from ..weights.atomic import check_writable
+from .attention_options import named_refine
 from .batch import make_jobs
 from .components import Components
 from .jobs import ClipOptions, Job, first_record
 from .makers import open_makers
 from .many_options import ManyOptions
-from .options import DRAFT, REFINE, ComponentOptions, OutputOptions, PromptOptions, named_settings, parse_options
+from .options import DRAFT, ComponentOptions, OutputOptions, PromptOptions, named_settings, parse_options
 from .outputs import vbench_files
 from .progress import Reporter
 from .vbench_manifest import check_names, find_collisions, write_manifest
@@ -37,7 +38,7 @@ class SuiteOptions:
 
 def run(args: argparse.Namespace, reporter: Reporter) -> None:
     suite = parse_options(SuiteOptions, args)
-    draft, refine = named_settings(args, DRAFT), named_settings(args, REFINE)
+    draft, refine = named_settings(args, DRAFT), named_refine(args)
     options = ClipOptions(
         ONE_PROMPT,
         draft,

@@ -2,6 +2,7 @@
 
 import argparse
 
+from .attention_options import add_attention_options
 from .many_options import add_many_options
 from .options import (
     COMPONENT_EPILOG,
@@ -44,6 +45,7 @@ def add_generate(parser: argparse.ArgumentParser) -> None:
     add_component_options(parser)
     add_output_options(parser, is_required=True)
     add_many_options(parser)
+    add_attention_options(parser)
 
 
 def add_evaluate(parser: argparse.ArgumentParser) -> None:

@@ -38,6 +38,7 @@ from .flow import FlowFromReference, VelocityTable
 from .network import Network
 from .patches import check_conditioning, check_patches, describe_patches
 from .preview import StageLatent
+from .speed import find_window
 from .suitability import add_checks, find_lost_patch, warn
 from .types import Options
 
@@ -48,7 +49,9 @@ class StageModel(comfy.model_base.BaseModel):
     def apply_model(self, x: Tensor, t: Tensor, *args, transformer_options: Options | None = None, **kwargs) -> Tensor:
         transformer_options = transformer_options or {}
         check_patches(transformer_options, self.diffusion_model.config)
-        kwargs |= {"transformer_options": transformer_options, "patched": describe_patches(transformer_options)}
+        window = find_window(transformer_options, float(t[0]))
+        patched = describe_patches(transformer_options, window)
+        kwargs |= {"transformer_options": transformer_options, "patched": patched, "window": window}
         out = super().apply_model(x, t, *args, **kwargs)
         sigmas = transformer_options.get("sample_sigmas")
         if sigmas is not None and float(t[0]) == float(sigmas[0]):

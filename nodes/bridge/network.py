@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...flashvideo_core.config import TransformerConfig
 from ...flashvideo_core.dit import Transformer
+from ...flashvideo_core.windows import Grid, Window, make_tiles
 from .patches import bind_blocks, run_attention, scaled_rope
 from .types import Options
 
@@ -41,15 +42,17 @@ class Network(Transformer):
         ref_step: int | None = None,
         transformer_options: Options | None = None,
         patched: str = "",
+        window: Window | None = None,
         **kwargs,
     ) -> Tensor:
-        """ComfyUI's forward; patched is what describe_patches says of transformer_options."""
+        """ComfyUI's forward; patched is what describe_patches says of transformer_options and of the window."""
         transformer_options = transformer_options or {}
         wrappers = get_all_wrappers(WrappersMP.DIFFUSION_MODEL, transformer_options)
         if wrappers:  # EasyCache writes into x, which in float32 is the sampler's own state
             x = x.clone()
         executor = WrapperExecutor.new_class_executor(self._forward, self, wrappers)
-        return executor.execute(x, timestep, context, ref_step, transformer_options, patched=patched, **kwargs)
+        kwargs |= {"patched": patched, "window": window}
+        return executor.execute(x, timestep, context, ref_step, transformer_options, **kwargs)
 
     def _forward(
         self,
@@ -59,6 +62,7 @@ class Network(Transformer):
         ref_step: int | None,
         transformer_options: Options,
         patched: str,
+        window: Window | None,
         **kwargs,
     ) -> Tensor:
         height, width = x.shape[-2:]
@@ -67,6 +71,7 @@ class Network(Transformer):
         text, total = context.shape[1], context.shape[1] + frames * h * w
         options = transformer_options | {"block_type": "double", "total_blocks": len(self.blocks)}
         options |= {"block_index": 0, "img_slice": [text, total]}
+        tiles = make_tiles(Grid(frames, h, w, text), window, x.device) if window else None
         queue = comfy.model_prefetch.make_prefetch_queue(list(self.blocks), x.device, options)
 
         def on_block(i: int) -> None:
@@ -80,7 +85,7 @@ class Network(Transformer):
             timestep,
             context,
             ref_step,
-            attention=functools.partial(run_attention, options=options),
+            attention=functools.partial(run_attention, options=options, tiles=tiles),
             on_block=on_block,
             rope=scaled_rope(options, frames, h, w, x.device, text) if patched else None,
             around_block=bind_blocks(options, text) if patched else None,

@@ -5,6 +5,7 @@ Honoured, under the names of ComfyUI's own transformers: `patches_replace["dit"]
 nothing here and might cost a pass for it, so it is refused by name.
 """
 
+import functools
 from types import CellType
 
 import comfy.ldm.modules.attention
@@ -15,6 +16,7 @@ from ...flashvideo_core.attention import rope_rotations
 from ...flashvideo_core.config import TransformerConfig
 from ...flashvideo_core.errors import InputError
 from ...flashvideo_core.types import AroundBlock, BlockFn
+from ...flashvideo_core.windows import Tile, Window, window_attention
 from .types import Options, Patch
 
 AXES = ("t", "y", "x")
@@ -63,7 +65,7 @@ def check_blocks(blocks: set[int], wanted: bool, node: str, config: TransformerC
         )
 
 
-def describe_patches(options: Options) -> str:
+def describe_patches(options: Options, window: Window | None = None) -> str:
     """What differs from the plain network, as a text that differs with it; empty where nothing does.
 
     A compiled network is compiled again where this text is another: ComfyUI's TorchCompileModel switches off torch's
@@ -73,6 +75,7 @@ def describe_patches(options: Options) -> str:
     patches = [f"{key}: {describe_function(blocks[key])}" for key in sorted(blocks, key=str)]
     patches += [describe_function(patch) for patch in options.get("patches", {}).get("attn1_output_patch", ())]
     patches += [f"{name}: {options[name]}" for name in ("rope_options", "stg_self_attn_blocks") if name in options]
+    patches += [] if window is None else [f"window: {window}"]
     override = options.get("optimized_attention_override")
     return "; ".join(patches if override is None else [*patches, describe_function(override)])
 
@@ -121,18 +124,29 @@ def scaled_rope(options: Options, t: int, h: int, w: int, device: torch.device, 
     return rope_rotations(t, h, w, device, text, scale, shift)
 
 
-def run_attention(q: Tensor, k: Tensor, v: Tensor, options: Options) -> Tensor:
-    """ComfyUI's attention of choice on [B, heads, L, 64], with the patches of its output.
+def run_attention(q: Tensor, k: Tensor, v: Tensor, options: Options, tiles: list[Tile] | None = None) -> Tensor:
+    """ComfyUI's attention of choice on [B, heads, L, 64], by tiles if there are any, with its patches.
 
-    options["block_index"] says in which block. ComfyUI's attention returns [B, L, heads * 64], which is also what the
-    patches get, with the video's tokens named in "img_slice".
+    options["block_index"] says in which block. The patches get [B, L, heads * 64], as ComfyUI's attention returns it,
+    with the video's tokens named in "img_slice".
     """
     if options["block_index"] in options.get("stg_self_attn_blocks", ()):
         return v
+    attend = functools.partial(call_attention, options=options)
+    out = attend(q, k, v) if tiles is None else window_attention(q, k, v, attend, tiles)
+    patches = options.get("patches", {}).get("attn1_output_patch", ())
+    if not patches:
+        return out
+    heads, out = q.shape[1], out.transpose(1, 2).flatten(2)
+    for patch in patches:
+        out = patch(out, options)
+    return out.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def call_attention(q: Tensor, k: Tensor, v: Tensor, options: Options) -> Tensor:
+    """ComfyUI's attention of choice, which returns [B, L, heads * 64], on [B, heads, L, 64] -> the same shape."""
     heads = q.shape[1]
     out = comfy.ldm.modules.attention.optimized_attention(
         q, k, v, heads, skip_reshape=True, transformer_options=options
     )
-    for patch in options.get("patches", {}).get("attn1_output_patch", ()):
-        out = patch(out, options)
     return out.unflatten(-1, (heads, -1)).transpose(1, 2)

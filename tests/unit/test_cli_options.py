@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from flashvideo_core.cli.attention_options import named_refine
 from flashvideo_core.cli.options import (
     DRAFT,
     REFINE,
@@ -22,7 +23,7 @@ from flashvideo_core.errors import InputError
 from flashvideo_core.settings import OPT_IN, DraftSettings, RefineSettings
 
 NODES = json.loads((Path(__file__).parents[1] / "data/object_info.json").read_text())
-SIDES = {"height", "width"}
+SIDES = {"size": {"height", "width"}, "window": {"window_height", "window_width"}}
 
 
 def parse(command: str) -> argparse.Namespace:
@@ -48,10 +49,10 @@ def test_numbers_are_named_by_the_fields_of_the_settings():
 
 @pytest.mark.parametrize(("settings", "stage"), [(DraftSettings, DRAFT), (RefineSettings, REFINE)])
 def test_every_number_of_a_run_has_an_option(settings, stage):
-    """--size is both sides of the refined clip; --negative of generate is for both stages."""
+    """--size and --window are two sides each; --negative of generate is for both stages."""
     named = {name.removeprefix(f"{stage}.") for name in vars(parse("generate x"))}
     named |= {name.removeprefix(f"{stage}.") for name in vars(parse("refine draft.safetensors"))}
-    named |= SIDES if "size" in named else set()
+    named |= {side for name in named & SIDES.keys() for side in SIDES[name]}
     assert {field.name for field in fields(settings)} <= named
 
 
@@ -67,6 +68,47 @@ def test_every_number_of_a_run_has_a_node_input(settings, node, renamed):
     inputs = NODES[node]["input"]["required"] | NODES[node]["input"].get("optional", {})
     wanted = {field.name for field in fields(settings) if OPT_IN not in field.metadata}
     assert {renamed.get(name, name) for name in wanted} <= inputs.keys()
+
+
+@pytest.mark.parametrize(
+    ("command", "is_windowed", "named"),
+    [
+        ("generate x --attention windows", False, {"window": (24, 40)}),
+        ("refine d --attention windows --window 16x24", False, {"window": (16, 24)}),
+        ("refine d --attention windows --dense-evaluations 1", False, {"window": (24, 40), "dense_evaluations": 1}),
+        ("generate --from c --attention windows", True, {}),
+        ("generate --from c --dense-evaluations 2", True, {"dense_evaluations": 2}),
+        ("generate --from c --window 8X8", True, {"window": (8, 8)}),
+        ("generate --from c --attention chunked", True, {"window": (0, 0), "dense_evaluations": 0}),
+        ("generate --from c", True, {}),
+    ],
+)
+def test_windows_of_attention(command, is_windowed, named):
+    """is_windowed: the clip that is repeated has windows, whose numbers stay where they are not named."""
+    assert named_refine(parse(command), is_windowed) == named
+
+
+def test_a_pattern_is_no_kernel():
+    for words, kernel in (("--attention windows", None), ("--attention sage", "sage"), ("", None)):
+        assert parse_options(ComponentOptions, parse(f"generate x {words}")).attention == kernel
+    with pytest.raises(InputError, match="invalid choice: 'windows'"):
+        parse("draft x --attention windows")
+
+
+@pytest.mark.parametrize(
+    ("command", "rule"),
+    [
+        ("generate x --window 24x40", "--window: only --attention windows has these"),
+        ("generate x --dense-evaluations 1", "--dense-evaluations: only --attention windows"),
+        ("generate x --attention sage --window 2x2 --dense-evaluations 1", "--window and --dense-evaluations: only"),
+        ("generate x --window 24", "'24' is no window; write HEIGHTxWIDTH in tokens"),
+        ("generate x --window 0x4", "'0x4' is no window"),
+        ("generate x --window -1x4", "expected one argument|'-1x4' is no window"),
+    ],
+)
+def test_numbers_of_windows_without_windows_are_refused(command, rule):
+    with pytest.raises(InputError, match=rule):
+        named_refine(parse(command))
 
 
 def test_options_are_parsed_into_objects():

@@ -10,12 +10,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flashvideo_core.cli.attention_options import named_refine
 from flashvideo_core.cli.components import find_components
 from flashvideo_core.cli.from_record import add_record, recorded_kernel
 from flashvideo_core.cli.jobs import ClipOptions, list_jobs
 from flashvideo_core.cli.options import (
     DRAFT,
-    REFINE,
     ComponentOptions,
     OutputOptions,
     PromptOptions,
@@ -36,10 +36,10 @@ def ignore(text: str) -> None:
     pass
 
 
-def read_options(words: list[str]) -> ClipOptions:
+def read_options(words: list[str], is_windowed: bool = False) -> ClipOptions:
     """As cli/generate.py reads them."""
     args = build_parser().parse_args(["generate", *words])
-    draft, refine = named_settings(args, DRAFT), named_settings(args, REFINE)
+    draft, refine = named_settings(args, DRAFT), named_refine(args, is_windowed)
     refine = {"negative": draft["negative"]} | refine if "negative" in draft else refine
     own = (parse_options(cls, args) for cls in (PromptOptions, ComponentOptions, OutputOptions))
     prompts, components, output = own
@@ -71,7 +71,7 @@ OPTIONS = {
     "--shift": st.floats(0.01, 100),
     "--noise-step": st.integers(0, 999),
     "--crf": st.floats(0, 51),
-    "--attention": st.sampled_from(["auto", "fused", "chunked"]),
+    "--attention": st.sampled_from(["auto", "fused", "chunked", "windows"]),
 }
 CHOSEN = st.fixed_dictionaries({}, optional=OPTIONS)
 SPLITS = st.none() | st.integers(1, 10**6) | st.tuples(st.integers(4, 90), st.integers(4, 90))
@@ -93,7 +93,8 @@ def test_every_combination_of_options_is_made_again(tiny, chosen, anew, draft_pl
     assert read == record and (read.draft_plan, read.refine_plan) == (draft_plan, refine_plan)
     again = first_job(add_record(read_options(["--from=clip.json"]), read), tiny, read)
     assert again == record and (again.draft_plan, again.refine_plan) == (draft_plan, refine_plan)
-    changed = first_job(add_record(read_options(["--from=clip.json", *as_words(anew)]), read), tiny, read)
+    renamed = read_options(["--from=clip.json", *as_words(anew)], is_windowed=bool(read.refine.window))
+    changed = first_job(add_record(renamed, read), tiny, read)
     assert stored == before and read == record  # nobody wrote into it
     for option, field in {"--steps": "steps", "--cfg": "cfg", "--frames": "frames", "--seed": "seed"}.items():
         expected = anew.get(option, getattr(record.draft, field))
@@ -109,7 +110,7 @@ def test_refining_a_draft_leaves_its_record_alone_and_is_made_again(tiny, chosen
     args = build_parser().parse_args(["refine", "draft.safetensors", *as_words(named)])
     own = parse_options(ComponentOptions, args), parse_options(OutputOptions, args)
     path = Path("draft.safetensors")
-    options = RefineOptions((path,), None, None, named_settings(args, REFINE), *own)
+    options = RefineOptions((path,), None, None, named_refine(args), *own)
     source = Source(path, made.draft.size, made.prompt, made.fps, draft=SavedDraft(None, made))
     if made.attention is not None:  # another choice than the draft's makes the record name the draft's file
         options = replace(options, components=replace(options.components, attention=made.attention))
@@ -119,6 +120,27 @@ def test_refining_a_draft_leaves_its_record_alone_and_is_made_again(tiny, chosen
     again = first_job(add_record(read_options(["--from=clip.json"]), read), tiny, read)
     assert again.draft == made.draft and again.refine == record.refine
     assert record.refine.negative == named.get("--negative", made.draft.negative)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], (16, 24, 1)),
+        (["--attention", "windows"], (16, 24, 1)),
+        (["--window", "8x8"], (8, 8, 1)),
+        (["--dense-evaluations", "0"], (16, 24, 0)),
+        (["--attention", "auto"], (0, 0, 0)),
+    ],
+)
+def test_windows_of_attention_are_made_again_unless_others_or_a_kernel_are_named(tiny, words, expected):
+    named = ["--attention", "windows", "--window", "16x24", "--dense-evaluations", "1"]
+    record = first_job(read_options(["a red ball", *named]), tiny)
+    assert record.attention is None and record.kernel == "torch"
+    read = Record.from_json(json.loads(json.dumps(record.to_json())))
+    again = first_job(add_record(read_options(["--from=clip.json", *words], is_windowed=True), read), tiny, read)
+    refine = again.refine
+    assert (refine.window_height, refine.window_width, refine.dense_evaluations) == expected
+    assert again.of_draft() == replace(record.of_draft(), attention=again.attention)
 
 
 def test_the_attention_kernel_of_a_clip_is_taken_again(tiny, monkeypatch):

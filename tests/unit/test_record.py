@@ -109,7 +109,14 @@ def test_every_field_of_the_settings_stands_in_the_record():
         assert always | {"tiles"} == set(record[stage])
 
 
-@pytest.mark.parametrize(("stage", "asked"), [("stage1", {"cfg_epsilon": 0.05}), ("stage2", {"guided_evaluations": 1})])
+@pytest.mark.parametrize(
+    ("stage", "asked"),
+    [
+        ("stage1", {"cfg_epsilon": 0.05}),
+        ("stage2", {"guided_evaluations": 1}),
+        ("stage2", {"window_height": 24, "window_width": 40, "dense_evaluations": 1}),
+    ],
+)
 def test_what_is_asked_for_stands_in_the_record(stage, asked):
     record = Record.from_json(CLIP | {stage: CLIP[stage] | asked})
     assert as_json(record)[stage].items() >= asked.items()
