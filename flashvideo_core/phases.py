@@ -16,6 +16,7 @@ from .config import TransformerConfig
 from .device import on_device
 from .dit import Transformer
 from .errors import InputError
+from .faithful import Drift, match_draft
 from .fp8 import has_fp8
 from .memory import free_memory, plan_branches
 from .memory.exhausted import name_phase
@@ -47,7 +48,10 @@ class Draft:
 
 @dataclass(frozen=True)
 class Clip:
-    """Stage 2's result beside its draft. frames float32 [F, H, W, 3] in 0..1; latent in VAE units."""
+    """Stage 2's result beside its draft. frames float32 [F, H, W, 3] in 0..1; latent in VAE units.
+
+    drift: of the frames from the draft's, after what they were to take from it (`RefineSettings.match`).
+    """
 
     draft: Draft
     frames: Tensor
@@ -55,6 +59,7 @@ class Clip:
     fps: float | Fraction
     settings: RefineSettings
     plan: RefinePlan
+    drift: Drift | None = None
 
 
 def sample_draft(
@@ -172,10 +177,11 @@ def decode_clip(
     *,
     callback: ProgressCallback | None = None,
 ) -> Clip:
-    """latent -> the refined frames, at 1080 rows where they are 1088."""
+    """latent -> the refined frames, with what they are to take from the draft, at 1080 rows where they are 1088."""
     with name_phase("decode"):
-        frames = crop_to_1080(decode(pipe, latent, "decode", callback, plan.decode))
-    return Clip(d, frames, latent, d.fps, settings, plan)
+        frames = decode(pipe, latent, "decode", callback, plan.decode)
+    drift = match_draft(frames, d.frames, settings.match)
+    return Clip(d, crop_to_1080(frames), latent, d.fps, settings, plan, drift)
 
 
 def embed(

@@ -16,6 +16,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from .config import SamplingDefaults
 from .errors import InputError, check_text
+from .faithful import MATCHES
 from .guidance import COND, UNCOND, find_cfg_schedule
 from .memory import VAESplit
 from .schedule import check_noise_step, stage1_schedule, stage2_times
@@ -130,6 +131,7 @@ class RefineSettings(Settings):
 
     The first guided_evaluations have guidance, 0: all. window_height and window_width: tokens of 16 pixels that
     attention sees (windows.py), 0: all of them; the first dense_evaluations see all in any case.
+    match: what the frames take from the draft's (faithful.py).
     """
 
     height: int
@@ -144,6 +146,7 @@ class RefineSettings(Settings):
     window_height: int = opt_in(0)
     window_width: int = opt_in(0)
     dense_evaluations: int = opt_in(0)
+    match: str = opt_in("none")
 
     def __post_init__(self) -> None:
         _check_size(self.size)
@@ -160,6 +163,8 @@ class RefineSettings(Settings):
         if self.dense_evaluations < 0 or (window is None and self.dense_evaluations):
             rule = "at least 0, and 0 where all evaluations are dense (without a window)"
             raise InputError(f"dense_evaluations is {self.dense_evaluations}; it must be {rule}")
+        if self.match not in MATCHES:
+            raise InputError(f"match is {self.match!r}; choose one of {', '.join(MATCHES)}")
 
     @property
     def window(self) -> Window | None:

@@ -36,6 +36,7 @@ from .record import Record
 from .work import Made
 
 DEFAULT_FOLDER = "clips"
+ADVICE = "away from the draft (--match-color takes its colours back, a lower --noise-step keeps more of it)"
 
 MadeFields = dict[str, str | int | bool]
 """What `--json` says of a clip: prompt, seed, path, skipped."""
@@ -181,7 +182,9 @@ def make_refined(
     write_refined(job.files, latent, record)
     with keeping(f"the refined latent is kept in {job.files.refined}, and the same command goes on from it"):
         clip = decode_clip(pipe, d, latent, record.refine, plan, callback=reporter.progress)
-        write_clip(job.files, clip, record, paths, audio, reporter.progress)
+        if clip.drift.is_large:
+            reporter.note(f"{ADVICE}: by {clip.drift}, in levels of 255")
+        write_clip(job.files, clip, replace(record, drift=clip.drift), paths, audio, reporter.progress)
 
 
 def make_draft(pipe: Pipeline, job: Job, reporter: Reporter) -> Draft:

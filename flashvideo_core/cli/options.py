@@ -111,6 +111,8 @@ def add_refine_options(parser: argparse.ArgumentParser) -> None:
     add_setting(parser, "--noise-step", "refine.ref_step", type=int, help="noise that stage 2 starts from, 0..999")
     help = "first evaluations of stage 2 with guidance (default: all)"
     add_setting(parser, "--guided-evaluations", "refine.guided_evaluations", type=int, help=help, metavar="N")
+    help = "take the mean colour back from the draft, or all low frequencies (default: none)"
+    add_setting(parser, "--match-color", "refine.match", choices=("none", "color", "low"), help=help)
 
 
 @dataclass(frozen=True)

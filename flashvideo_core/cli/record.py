@@ -17,6 +17,7 @@ from typing import Any, TypedDict, TypeVar
 import torch
 
 from ..errors import InputError
+from ..faithful import Drift
 from ..media.video_reader import read_video
 from ..media.video_writer import check_fps
 from ..settings import DraftPlan, DraftSettings, Passes, RefinePlan, RefineSettings
@@ -80,13 +81,15 @@ class Record:
     source: SourceFile | None = None
     draft_plan: DraftPlan | None = field(default=None, compare=False)
     refine_plan: RefinePlan | None = field(default=None, compare=False)
+    drift: Drift | None = field(default=None, compare=False)  # of the finished clip
     software: Software = field(default_factory=this_software, compare=False)
     paths: dict[str, str] | None = field(default=None, compare=False)  # by component; in the sidecar alone
 
     def of_draft(self) -> "Record":
         """The half that tells how the draft was made."""
         weights = {name: self.weights[name] for name in DRAFT_COMPONENTS}
-        return replace(self, refine=None, weights=weights, crf=None, source=None, refine_plan=None, paths=None)
+        others = {"refine": None, "crf": None, "source": None, "refine_plan": None, "drift": None, "paths": None}
+        return replace(self, weights=weights, **others)
 
     def to_json(self) -> dict[str, Any]:
         """Stage 2's negative prompt is left out where it is the draft's."""
@@ -100,7 +103,7 @@ class Record:
             stages["stage2"] = stage2 | plan_to_json(self.refine_plan)
         fps = self.fps.numerator if self.fps.denominator == 1 else str(self.fps)
         optional = {"crf": self.crf, "attention": self.attention, "kernel": self.kernel, "software": self.software}
-        optional |= {"source": self.source, "paths": self.paths}
+        optional |= {"source": self.source, "drift": self.drift and asdict(self.drift), "paths": self.paths}
         run = {"dtype": self.dtype, "device": self.device, "fps": fps}
         run |= {name: value for name, value in optional.items() if value is not None}
         return {"prompt": self.prompt, **stages, "weights": self.weights, **run}
@@ -133,6 +136,7 @@ class Record:
             source=values.get("source"),
             draft_plan=draft_plan,
             refine_plan=refine_plan,
+            drift=Drift(**values["drift"]) if "drift" in values else None,
             software=this_software() | software,
             paths=values.get("paths"),
         )

@@ -5,11 +5,12 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import Any
 
 from ..errors import InputError
+from ..faithful import Drift
 from ..media.video_writer import MAX_FPS
 from .options import MAX_CRF
 
@@ -80,6 +81,12 @@ def is_passes(value: object) -> bool:
     return is_table(value) and value.keys() == {"cond", "uncond"} and all(map(is_whole, value.values()))
 
 
+def is_drift(value: object) -> bool:
+    """Drift as JSON."""
+    names = {field.name for field in fields(Drift)}
+    return is_table(value) and value.keys() == names and all(map(is_number, value.values()))
+
+
 RECORD = {
     "prompt": Rule("a text", is_text, False),
     "stage1": Rule("a table of settings", is_table, False),
@@ -92,6 +99,7 @@ RECORD = {
     "attention": Rule("a text", is_text),
     "kernel": Rule("a text", is_text),
     "source": Rule("a table with the name of a file", lambda value: is_table(value) and is_text(value.get("file"))),
+    "drift": Rule(f"a table of numbers: {', '.join(field.name for field in fields(Drift))}", is_drift),
     "software": Rule("a table", is_table),
     "paths": Rule("a table of texts", is_table_of_texts),
 }

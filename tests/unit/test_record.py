@@ -8,6 +8,7 @@ import pytest
 
 from flashvideo_core.cli.record import Record, read_record
 from flashvideo_core.errors import InputError
+from flashvideo_core.faithful import Drift
 from flashvideo_core.settings import OPT_IN, DraftPlan, DraftSettings, Passes, RefinePlan, RefineSettings
 
 HASHES = {name: {"file": "embedded", "sha256": 64 * digit} for name, digit in (("stage1", "1"), ("text", "2"))}
@@ -115,12 +116,24 @@ def test_every_field_of_the_settings_stands_in_the_record():
         ("stage1", {"cfg_epsilon": 0.05}),
         ("stage2", {"guided_evaluations": 1}),
         ("stage2", {"window_height": 24, "window_width": 40, "dense_evaluations": 1}),
+        ("stage2", {"match": "low"}),
     ],
 )
 def test_what_is_asked_for_stands_in_the_record(stage, asked):
     record = Record.from_json(CLIP | {stage: CLIP[stage] | asked})
     assert as_json(record)[stage].items() >= asked.items()
     assert Record.from_json(as_json(record)) == record != Record.from_json(CLIP)
+
+
+def test_the_drift_is_kept_and_makes_no_other_clip():
+    drift = {"color": 0.5, "worst_color": 1, "low": 2.5, "worst_low": 3.25, "worst_frame": 3}
+    record = Record.from_json(CLIP | {"drift": drift})
+    assert as_json(record) == CLIP | {"drift": drift}
+    assert record.drift == Drift(0.5, 1, 2.5, 3.25, 3) and record == Record.from_json(CLIP)
+    assert record.of_draft().drift is None
+    for damaged in ({"color": 0.5}, drift | {"low": "much"}, drift | {"hue": 1}, 0.5):
+        with pytest.raises(InputError, match=r"drift is .*; it must be a table of numbers: color, worst_color, low"):
+            Record.from_json(CLIP | {"drift": damaged})
 
 
 def test_what_was_evaluated_is_kept_and_makes_no_other_clip():

@@ -56,6 +56,7 @@ def test_a_name_that_no_field_has_is_a_mistake_of_the_program():
         (REFINE, {"dense_evaluations": -1}, "dense_evaluations is -1; it must be at least 0"),
         (REFINE, {"cfg": math.inf}, "cfg is inf; it must be a finite number"),
         (REFINE, {"guided_evaluations": -1}, "guided_evaluations is -1; it must be at least 0"),
+        (REFINE, {"match": "hue"}, "match is 'hue'; choose one of none, color, low"),
         (DRAFT, {"cfg_epsilon": -0.1}, "cfg_epsilon is -0.1; it must be at least 0 and below 1"),
         (DRAFT, {"cfg_epsilon": math.nan}, "cfg_epsilon is nan"),
     ],
