@@ -92,6 +92,7 @@ def sample_draft(
             attention=pipe.attention,
             sequential=plan.branches == 1,
             cfg_epsilon=settings.cfg_epsilon,
+            cache=settings.cache,
             on_pass=evaluated.update,
         ).cpu()
     return latent, replace(plan, passes=Passes.count(evaluated))

@@ -19,6 +19,7 @@ from .schedule import (
     zero_snr_sqrt_alphas,
 )
 from .solvers import dpmpp_2m_sde, euler_flow
+from .step_cache import cache_steps
 from .types import AttentionFn, DrawNoise, GuidedModel, Model, OnBlock, OnPass, OnStep, ProgressCallback
 from .windows import Grid, Window, bind_window
 
@@ -38,6 +39,7 @@ def sample_stage1(
     on_block: OnBlock | None = None,
     sequential: bool = False,
     cfg_epsilon: float = 0.0,
+    cache: float = 0.0,
     on_pass: OnPass | None = None,
 ) -> Tensor:
     """Makes a draft: noise [B, 16, T, H, W] -> clean latent in VAE units, float32.
@@ -45,14 +47,15 @@ def sample_stage1(
     txt and negative [B, L, text_dim]; negative None means zeros, as released. `draw_noise(x)` returns
     noise like x, called in the order of the released sampler. guidance: "released" or "constant".
     `attention` and `on_block` go to every call of the network; sequential evaluates the two branches of guidance one
-    after the other, in half the memory. A scale within cfg_epsilon of 1 is taken as 1, which needs one branch. on_pass
-    follows every evaluation. Raises InputError for bad steps, guidance or weights.
+    after the other, in half the memory. A scale within cfg_epsilon of 1 is taken as 1, which needs one branch. Up to a
+    relative change of `cache` evaluations are saved (step_cache.py; 0: none). on_pass follows those that are made.
+    Raises InputError for bad steps, guidance or weights.
     """
     timesteps, sqrt_alphas = stage1_schedule(steps)
     cfg_schedule = find_cfg_schedule(guidance)
     model = bind_options(dit, None, attention, on_block)
     branches = make_branches(model, txt, expand_negative(txt, negative), sequential, on_pass)
-    evaluate = make_cond_uncond(branches)
+    evaluate = make_cond_uncond(cache_steps(branches, cache) if cache else branches)
 
     def denoise(x: Tensor, i: int) -> Tensor:
         a = round_to_table_alpha(float(sqrt_alphas[i]))

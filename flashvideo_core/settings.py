@@ -107,6 +107,7 @@ class DraftSettings(Settings):
     seed: int = 0  # below 2**64
     negative: str | None = None  # prompt in place of the zeros of the unconditional branch
     cfg_epsilon: float = opt_in(0.0)  # scales within it of 1 are taken as 1, which needs no unconditional branch
+    cache: float = opt_in(0.0)  # relative change up to which an evaluation is saved (step_cache.py), 0: none is
 
     def __post_init__(self) -> None:
         check_frame_count(self.frames)
@@ -118,6 +119,8 @@ class DraftSettings(Settings):
         check_text("the negative prompt", self.negative or "")
         if not 0 <= self.cfg_epsilon < 1:
             raise InputError(f"cfg_epsilon is {self.cfg_epsilon}; it must be at least 0 and below 1")
+        if not 0 <= self.cache < math.inf:
+            raise InputError(f"cache is {self.cache}; it must be at least 0 (off) and finite")
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:

@@ -100,6 +100,8 @@ def add_draft_options(parser: argparse.ArgumentParser) -> None:
     add_setting(parser, "--guidance", "draft.guidance", choices=scales, help="how the scale goes over the steps")
     help = "take scales so near to 1 as 1, which needs half the work (default: 0)"
     add_setting(parser, "--cfg-epsilon", "draft.cfg_epsilon", type=float, help=help, metavar="X")
+    help = "relative change up to which stage 1 saves an evaluation, e.g. 0.1 (default: 0, none)"
+    add_setting(parser, "--cache", "draft.cache", type=float, help=help, metavar="X")
 
 
 def add_refine_options(parser: argparse.ArgumentParser) -> None:

@@ -38,11 +38,11 @@ def test_what_is_not_named_is_left_to_the_weights():
 def test_numbers_are_named_by_the_fields_of_the_settings():
     first = "--seed 3 --negative blurry --frames 5 --steps 9 --cfg 4 --guidance constant --height 32"
     second = "--size 64x96 --refine-seed 4 --refine-steps 2 --refine-cfg 5 --shift 3 --noise-step 7"
-    first, second = f"{first} --cfg-epsilon 0.05", f"{second} --guided-evaluations 1 --match-color low"
+    first, second = f"{first} --cfg-epsilon 0.05 --cache 0.1", f"{second} --guided-evaluations 1 --match-color low"
     args = parse(f"generate x {first} {second}")
     draft = {"seed": 3, "negative": "blurry", "frames": 5, "steps": 9, "cfg": 4.0, "guidance": "constant", "height": 32}
     refine = {"size": (64, 96), "seed": 4, "steps": 2, "cfg": 5.0, "shift": 3.0, "ref_step": 7}
-    draft, refine = draft | {"cfg_epsilon": 0.05}, refine | {"guided_evaluations": 1, "match": "low"}
+    draft, refine = draft | {"cfg_epsilon": 0.05, "cache": 0.1}, refine | {"guided_evaluations": 1, "match": "low"}
     assert named_settings(args, DRAFT) == draft
     assert named_settings(args, REFINE) == refine
 

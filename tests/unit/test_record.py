@@ -113,7 +113,7 @@ def test_every_field_of_the_settings_stands_in_the_record():
 @pytest.mark.parametrize(
     ("stage", "asked"),
     [
-        ("stage1", {"cfg_epsilon": 0.05}),
+        ("stage1", {"cfg_epsilon": 0.05, "cache": 0.1}),
         ("stage2", {"guided_evaluations": 1}),
         ("stage2", {"window_height": 24, "window_width": 40, "dense_evaluations": 1}),
         ("stage2", {"match": "low"}),

@@ -59,6 +59,8 @@ def test_a_name_that_no_field_has_is_a_mistake_of_the_program():
         (REFINE, {"match": "hue"}, "match is 'hue'; choose one of none, color, low"),
         (DRAFT, {"cfg_epsilon": -0.1}, "cfg_epsilon is -0.1; it must be at least 0 and below 1"),
         (DRAFT, {"cfg_epsilon": math.nan}, "cfg_epsilon is nan"),
+        (DRAFT, {"cache": -0.1}, "cache is -0.1; it must be at least 0"),
+        (DRAFT, {"cache": math.inf}, "cache is inf"),
     ],
 )
 def test_settings_that_exist_are_valid(settings, change, rule):
