@@ -20,8 +20,9 @@ from .faithful import Drift, match_draft
 from .fp8 import has_fp8
 from .memory import free_memory, plan_branches
 from .memory.exhausted import name_phase
+from .plans import DraftPlan, Passes, RefinePlan
 from .sampling import make_draw_noise, sample_stage1, sample_stage2
-from .settings import DraftPlan, DraftSettings, Passes, RefinePlan, RefineSettings
+from .settings import DraftSettings, RefineSettings
 from .sizes import floor_frame_count
 from .text import add_motion
 from .types import OnPass, ProgressCallback

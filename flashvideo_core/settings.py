@@ -1,8 +1,7 @@
 """Every number of a run, once: the same object in pipeline, command line, record and nodes.
 
 A settings object that exists is valid: InputError names the value and the rule before anything is sampled, so that a
-wrong refinement is not found after a long draft. Beside them what the machine's memory made of a run (DraftPlan,
-RefinePlan), which a repeated run takes over, since a seam elsewhere would change bits.
+wrong refinement is not found after a long draft. What the machine's memory made of a run is in plans.py.
 
 A new number of a run is a field here, its default in config.SamplingDefaults (or here, where weights have no say), an
 option in cli/options.py and an input in nodes/stages.py.
@@ -17,8 +16,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from .config import SamplingDefaults
 from .errors import InputError, check_text
 from .faithful import MATCHES
-from .guidance import COND, UNCOND, find_cfg_schedule
-from .memory import VAESplit
+from .guidance import find_cfg_schedule
 from .schedule import check_noise_step, stage1_schedule, stage2_times
 from .sizes import MULTIPLE, check_frame_count, floor_size, latent_size
 from .windows import Window
@@ -27,12 +25,10 @@ MAX_STAGE2_STEPS = 1000
 SEEDS = 2**64  # as many as torch's generators have
 MAX_SHOWN = 60  # characters of a value in a message
 OPT_IN = "opt_in"  # a mark on fields
-COUNTED = "passes"  # the field of a plan that is no plan: what the run counted
 _WORDS = {int: "a whole number", float: "a number", str: "a text"}
 
 Value = int | float | str | None
 S = TypeVar("S", bound="Settings")
-P = TypeVar("P", bound="SavedPlan")
 
 
 def opt_in(default: int | float | str) -> Any:
@@ -174,56 +170,6 @@ class RefineSettings(Settings):
         """What attention sees; None: everything. Raises InputError."""
         sides = self.window_height, self.window_width
         return Window(*sides) if any(sides) else None
-
-
-@dataclass(frozen=True)
-class Passes:
-    """How often a sampling evaluated the network for each branch of guidance."""
-
-    cond: int
-    uncond: int
-
-    @classmethod
-    def count(cls, evaluated: Mapping[str, int]) -> "Passes":
-        """From the number of evaluations by the branch's name; a branch that is not there had none."""
-        return cls(evaluated.get(COND, 0), evaluated.get(UNCOND, 0))
-
-
-class SavedPlan:
-    """What both plans have in common: their form in a record."""
-
-    @classmethod
-    def from_json(cls: type[P], values: Mapping[str, int | list[int] | None]) -> P:
-        """What `to_json` gave, from JSON too, which has lists for tuples. Raises InputError as Settings.from_json."""
-        if unknown := values.keys() - {field.name for field in fields(cls) if field.name != COUNTED}:
-            raise InputError(f"has a memory plan that is unknown here: {', '.join(sorted(unknown))}")
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-
-    def to_json(self) -> dict[str, int | tuple[int, int] | None]:
-        """Without what a run has counted."""
-        return {name: value for name, value in asdict(self).items() if name != COUNTED}
-
-
-@dataclass(frozen=True)
-class DraftPlan(SavedPlan):
-    """How the VAE's pass is split, and how many branches of guidance are evaluated in one batch (memory/).
-
-    branches is None until the network is on its device, since what is free then decides; passes until it has sampled.
-    """
-
-    decode: VAESplit = None
-    branches: int | None = None
-    passes: Passes | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True)
-class RefinePlan(SavedPlan):
-    """As DraftPlan, with the encoding of the hand-off."""
-
-    encode: VAESplit = None
-    decode: VAESplit = None
-    branches: int | None = None
-    passes: Passes | None = field(default=None, compare=False)
 
 
 def _check_size(size: tuple[int, int]) -> None:

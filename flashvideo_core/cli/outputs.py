@@ -20,7 +20,7 @@ from ..media.audio import Audio
 from ..media.draft_file import load_draft, save_draft
 from ..media.video_writer import put_side_by_side, write_video
 from ..pipeline import Clip, Draft
-from ..settings import RefinePlan
+from ..plans import RefinePlan
 from ..types import ProgressCallback
 from ..weights.atomic import MAX_NAME, atomic_write
 from .record import METADATA_KEY, Record, read_record

@@ -20,7 +20,8 @@ from ..errors import InputError
 from ..faithful import Drift
 from ..media.video_reader import read_video
 from ..media.video_writer import check_fps
-from ..settings import DraftPlan, DraftSettings, Passes, RefinePlan, RefineSettings
+from ..plans import DraftPlan, Passes, RefinePlan
+from ..settings import DraftSettings, RefineSettings
 from .record_schema import check_record
 
 METADATA_KEY = "flashvideo"  # of the record in a video's metadata

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..media.draft_file import load_draft, load_draft_record
 from ..pipeline import Draft, Pipeline
-from ..settings import DraftPlan
+from ..plans import DraftPlan
 from ..sizes import clip_size
 from ..types import ProgressCallback
 from ..vae_passes import decode, plan_split

@@ -29,7 +29,7 @@ from flashvideo_core.cli.refine import RefineOptions, make_record
 from flashvideo_core.cli.refine_source import Source
 from flashvideo_core.cli.saved_draft import SavedDraft
 from flashvideo_core.components import COMPONENTS
-from flashvideo_core.settings import DraftPlan, RefinePlan
+from flashvideo_core.plans import DraftPlan, RefinePlan
 
 
 def ignore(text: str) -> None:

@@ -10,8 +10,8 @@ from support.golden import CHECKPOINTS, SAMPLING, error, load_golden
 from flashvideo_core.attention import chunked_attention
 from flashvideo_core.components import Pipeline, component_files
 from flashvideo_core.pipeline import Draft, draft, generate, load_pipeline, refine, run_refine
+from flashvideo_core.plans import DraftPlan, RefinePlan
 from flashvideo_core.sampling import make_draw_noise, sample_stage1, sample_stage2
-from flashvideo_core.settings import DraftPlan, RefinePlan
 from flashvideo_core.vae_passes import crop_to_1080, decode, encode
 
 SMALL = {"frames": 5, "height": 32, "width": 48, "steps": 3}

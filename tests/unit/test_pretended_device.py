@@ -22,8 +22,9 @@ from flashvideo_core.fp8 import keep_all_fp8
 from flashvideo_core.handoff import prepare_reference
 from flashvideo_core.memory import tile_overlap
 from flashvideo_core.pipeline import run_draft, run_refine
+from flashvideo_core.plans import DraftPlan, RefinePlan
 from flashvideo_core.sampling import make_draw_noise, sample_stage1
-from flashvideo_core.settings import DraftPlan, DraftSettings, RefinePlan, RefineSettings
+from flashvideo_core.settings import DraftSettings, RefineSettings
 from flashvideo_core.tiling import decode_released_strips, split_axis
 from flashvideo_core.vae import VAE
 

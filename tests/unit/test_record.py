@@ -9,7 +9,8 @@ import pytest
 from flashvideo_core.cli.record import Record, read_record
 from flashvideo_core.errors import InputError
 from flashvideo_core.faithful import Drift
-from flashvideo_core.settings import OPT_IN, DraftPlan, DraftSettings, Passes, RefinePlan, RefineSettings
+from flashvideo_core.plans import DraftPlan, Passes, RefinePlan
+from flashvideo_core.settings import OPT_IN, DraftSettings, RefineSettings
 
 HASHES = {name: {"file": "embedded", "sha256": 64 * digit} for name, digit in (("stage1", "1"), ("text", "2"))}
 SOFTWARE = {"flashvideo": "0.1.0", "torch": "2.13.0+cpu", "threads": 2}

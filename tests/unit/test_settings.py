@@ -8,7 +8,8 @@ import pytest
 
 from flashvideo_core.config import STAGE1_DEFAULTS, STAGE2_DEFAULTS
 from flashvideo_core.errors import InputError
-from flashvideo_core.settings import DraftPlan, DraftSettings, RefinePlan, RefineSettings
+from flashvideo_core.plans import DraftPlan, RefinePlan
+from flashvideo_core.settings import DraftSettings, RefineSettings
 
 DRAFT = DraftSettings(49, 256, 480, 51, 8.0, "released")
 REFINE = RefineSettings(1072, 1920, 4, 13.0, 2.5, 675)
