@@ -134,8 +134,7 @@ def bind_options(
     def model(x: Tensor, timestep: Tensor, txt: Tensor) -> Tensor:
         attend = attention
         if window is not None:
-            t, h, w = x.shape[2], x.shape[3] // dit.config.patch, x.shape[4] // dit.config.patch
-            attend = bind_window(attention, Grid(t, h, w, txt.shape[1]), window, x.device)
+            attend = bind_window(attention, Grid.of(x, txt, dit.config.patch), window, x.device)
         out = dit(x.to(dtype), timestep, txt, ref_step, attention=attend, on_block=on_block).float()
         check_finite(out, dtype)
         return out

@@ -44,6 +44,11 @@ class Grid:
     w: int
     text: int
 
+    @classmethod
+    def of(cls, x: Tensor, txt: Tensor, patch: int) -> "Grid":
+        """Of a latent x [B, 16, T, H, W] in patches of so many rows and columns, and text [B, l, text_dim]."""
+        return cls(x.shape[2], x.shape[3] // patch, x.shape[4] // patch, txt.shape[1])
+
     @property
     def tokens(self) -> int:
         return self.text + self.t * self.h * self.w

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from ..packages import require_package
 from ..weights.atomic import atomic_write
 from .growth import AXES, GrowthResult
-from .sizes import NETWORKS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,12 +36,12 @@ def plot_growth(path: Path, result: GrowthResult) -> None:
 
 
 def _plot_panel(axes: Axes, result: GrowthResult, quantity: str, axis: str) -> None:
-    """All networks' points and lines of a quantity along an axis."""
+    """All curves' points and lines of a quantity along an axis."""
     unit = AXES[axis]
-    for network in NETWORKS:
-        points = [p for p in result["points"] if (p["part"], p["axis"]) == (network, axis)]
+    for curve, exponents in result["exponents"].items():
+        points = [p for p in result["points"] if (p["part"], p["axis"]) == (curve, axis)]
         pairs = [(p[unit], p[quantity]) for p in points]
-        _plot_power_law(axes, network, pairs, result["exponents"][network][axis][quantity], quantity == "peak")
+        _plot_power_law(axes, curve, pairs, exponents[axis][quantity], quantity == "peak")
     ticks = sorted({p[unit] for p in result["points"] if p["axis"] == axis})
     axes.set(xscale="log", yscale="log", xlabel=unit)
     axes.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks], rotation=45)
@@ -53,13 +52,13 @@ def _plot_panel(axes: Axes, result: GrowthResult, quantity: str, axis: str) -> N
 
 
 def _plot_power_law(
-    axes: Axes, network: str, pairs: list[tuple[float, float | None]], exponent: float | None, in_megabytes: bool
+    axes: Axes, curve: str, pairs: list[tuple[float, float | None]], exponent: float | None, in_megabytes: bool
 ) -> None:
     """The measured points and, through their middle, the fitted power law; nothing where it is not measured."""
     if exponent is None:
         return
     x, y = zip(*sorted(pairs), strict=True)
     scale = 1e-6 if in_megabytes else 1
-    (points,) = axes.plot(x, [scale * value for value in y], "o", label=f"{network}: exponent {exponent:.2f}")
+    (points,) = axes.plot(x, [scale * value for value in y], "o", label=f"{curve}: exponent {exponent:.2f}")
     level = math.exp(sum(math.log(b) - exponent * math.log(a) for a, b in pairs) / len(pairs))
     axes.plot(x, [scale * level * a**exponent for a in x], linewidth=1, color=points.get_color())

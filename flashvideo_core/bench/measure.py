@@ -16,17 +16,20 @@ from ..memory import free_memory, plan_run, transformer_peak, vae_peak
 from ..sizes import clip_size
 from ..types import ProgressCallback
 from .operations import count_operations
-from .process import PEERS, BenchJob, Worker, start_memory_worker, start_worker
+from .process import PEERS, WINDOWS, BenchJob, Worker, start_memory_worker, start_worker
 from .sizes import NETWORKS, Size
+from .timing import CallTime
 
-Rounds = list[dict[str, float]]
-"""Seconds by implementation, a round each."""
+Rounds = list[dict[str, CallTime]]
+"""Times by implementation, a round each."""
 
 
 class Figures(TypedDict):
-    """Of one implementation: median seconds, operations a second in 10^9, peak bytes."""
+    """Of one implementation: median seconds by the clock and (on a CPU) of the processor, operations a second in 10^9,
+    peak bytes."""
 
     seconds: float
+    processor_seconds: float | None
     gflops: float
     peak: int | None
 
@@ -66,12 +69,13 @@ class BenchResult(Machine, total=False):
     ours: Figures
     diffusers: PeerFigures
     comfyui: PeerFigures
+    windows: PeerFigures
 
 
 def bench(
     job: BenchJob, peers: tuple[str, ...] = (), repeats: int = 3, callback: ProgressCallback | None = None
 ) -> BenchResult:
-    """Measures a job; peers are "diffusers" and "comfyui".
+    """Measures a job; peers are "diffusers" and "comfyui", and of the part dit "windows": itself, over windows.
 
     Each round runs every implementation once, in turn; times, rates and ratios are medians over the rounds. Raises
     InputError for peers of a workload that has none and for what is not installed.
@@ -89,14 +93,17 @@ def bench(
     if job.workload not in NETWORKS:
         result["steps"] = list(size.steps)
     result |= {"operations": count, "matmul_gflops": median(rates) / 1e9}
-    result["share_of_matmul"] = median(count / r["ours"] / rate for r, rate in zip(rounds, rates, strict=True))
+    result["share_of_matmul"] = median(
+        count / r["ours"]["seconds"] / rate for r, rate in zip(rounds, rates, strict=True)
+    )
     planned = plan_peak(job.workload, size, DTYPES[job.dtype], torch.device(job.device))
     result |= {"planned_peak": planned, "plan_error": planned / peaks["ours"] - 1 if peaks["ours"] else None}
     for name in names:
-        seconds = median(r[name] for r in rounds)
-        result[name] = {"seconds": seconds, "gflops": count / seconds / 1e9, "peak": peaks[name]}
+        seconds, on_processor = (median_time([r[name] for r in rounds], key) for key in CallTime.__annotations__)
+        result[name] = {"seconds": seconds, "processor_seconds": on_processor}
+        result[name] |= {"gflops": count / seconds / 1e9, "peak": peaks[name]}
     for name in peers:
-        ratios = {"time_ratio": median(r["ours"] / r[name] for r in rounds)}
+        ratios = {"time_ratio": median(r["ours"]["seconds"] / r[name]["seconds"] for r in rounds)}
         ratios["peak_ratio"] = peaks["ours"] / peaks[name] if peaks["ours"] and peaks[name] else None
         result[name] |= differences[name] | ratios
     return result
@@ -107,7 +114,9 @@ def _check(job: BenchJob, peers: tuple[str, ...], repeats: int) -> None:
         raise InputError(f"repeats is {repeats}; it must be at least 1")
     if peers and job.workload not in NETWORKS:
         raise InputError(f"{job.workload} has no peers; they are measured in {', '.join(NETWORKS)}")
-    if peers and not PEERS.is_file():
+    if WINDOWS in peers and job.workload != "dit":
+        raise InputError(f"windows are of attention: they are measured in the part dit, not in {job.workload}")
+    if set(peers) - {WINDOWS} and not PEERS.is_file():
         raise InputError(f"peers are measured from a checkout of the repository, which has benchmarks/{PEERS.name}")
 
 
@@ -124,10 +133,16 @@ def _measure_rounds(
     for i in range(repeats):
         first = i % len(names)
         rates.append(workers["ours"].measure_matmul())
-        rounds.append({name: workers[name].measure_time()["seconds"] for name in names[first:] + names[:first]})
+        rounds.append({name: workers[name].measure_time() for name in names[first:] + names[:first]})
         if callback is not None:
             callback(f"{job.workload} {job.size_name}", i + 1, repeats, None)
     return rounds, rates
+
+
+def median_time(times: list[CallTime], key: str) -> float | None:
+    """None where it was not measured, on a GPU."""
+    found = [time[key] for time in times if time[key] is not None]
+    return median(found) if found else None
 
 
 def _measure_differences(workers: dict[str, Worker]) -> dict[str, dict[str, float | None]]:

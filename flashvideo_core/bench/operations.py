@@ -5,20 +5,21 @@ norm's 1x1x1 convolutions after the resize, 3x3 after the enlargement. Work that
 """
 
 from ..config import TransformerConfig, VAEConfig
+from ..windows import Window
 from .sizes import Latent, Size
 
 RGB = 3
 
 
-def count_operations(workload: str, size: Size) -> int:
-    """Of one run of a workload. The samplers evaluate two branches of guidance a step."""
+def count_operations(workload: str, size: Size, window: Window | None = None) -> int:
+    """Of one run of a workload. The samplers evaluate two branches of guidance a step. window: of "dit"."""
     clip, draft = size.clip_latent, size.draft_latent
     if workload == "vae-decode":
         return count_decode(size.vae, size.vae_latent)
     if workload == "vae-encode":
         return count_encode(size.vae, size.vae_latent)
     if workload == "dit":
-        return count_transformer(size.transformer, clip)
+        return count_transformer(size.transformer, clip, window)
     stage1 = 2 * size.steps[0] * count_transformer(size.stage1, draft)
     stage2 = 2 * size.steps[1] * count_transformer(size.stage2, clip)
     if workload in ("stage1", "stage2"):
@@ -64,12 +65,13 @@ def _count_res_block(cin: int, cout: int, modulation: int = 0) -> int:
     return 27 * (cin + cout) * cout + skip + 2 * modulation * (cin + cout)
 
 
-def count_transformer(config: TransformerConfig, latent: Latent) -> int:
-    """Of one evaluation of one branch."""
+def count_transformer(config: TransformerConfig, latent: Latent, window: Window | None = None) -> int:
+    """Of one evaluation of one branch; with a window a query of the video has a window's keys and the text's."""
     d, e, patch = config.hidden, config.time_dim, config.latent_channels * config.patch**2
-    video = latent[0] * (latent[1] // config.patch) * (latent[2] // config.patch)
-    tokens = config.text_length + video
-    block = 12 * d * d * tokens + 2 * tokens * tokens * d + 12 * d * e
+    t, h, w = latent[0], latent[1] // config.patch, latent[2] // config.patch
+    video, seen = t * h * w, t * (min(h, window.height) * min(w, window.width) if window else h * w)
+    tokens, text = config.text_length + video, config.text_length
+    block = 12 * d * d * tokens + 2 * (text * tokens + video * (text + seen)) * d + 12 * d * e
     embeds = 3 if config.reference else 1
     outside = 2 * patch * d * video + config.text_dim * d * config.text_length + 2 * e * d + embeds * (d * e + e * e)
     return 2 * (config.layers * block + outside)

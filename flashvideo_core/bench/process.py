@@ -17,6 +17,7 @@ from .sizes import Latent, Size, find_size, format_latent
 from .timing import CallTime
 
 PACKAGE_PARENT = Path(__file__).parents[2]
+OURS, WINDOWS = "ours", "windows"  # of the package itself; "windows": attention over the size's window
 PEERS = PACKAGE_PARENT / "benchmarks" / "peers.py"  # apart, because the package imports none of them
 
 
@@ -87,7 +88,7 @@ def start_worker(
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT), **(environment or {})}
     if job.threads is not None:
         environment |= {"OMP_NUM_THREADS": str(job.threads), "MKL_NUM_THREADS": str(job.threads)}
-    program = ("-m", f"{__package__}.worker") if implementation == "ours" else (str(PEERS),)
+    program = ("-m", f"{__package__}.worker") if implementation in (OURS, WINDOWS) else (str(PEERS),)
     arguments = (job.workload, job.size_name, format_latent(job.run_latent), implementation, job.device, job.dtype)
     with tempfile.TemporaryFile("w+") as log:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log, "text": True}

@@ -2,14 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from ..attention import attention
 from ..components import Pipeline
+from ..dit import Transformer
 from ..pipeline import generate
 from ..sampling import make_draw_noise, sample_stage1, sample_stage2
+from ..windows import Grid, Window, bind_window
 from .networks import build_network, cut_corner, cut_one_group, make_inputs, make_text
+from .process import WINDOWS
 from .sizes import NETWORKS, Latent, Size, frame_size
 
 Forward = Callable[..., Tensor]
@@ -47,10 +52,19 @@ def prepare_run(
     if workload not in NETWORKS:
         return _prepare_sampler(workload, size, device, dtype)
     network = build_network(workload, size).to(device, dtype)
-    forward, forward_group = find_forward(workload, network, implementation)
+    if implementation == WINDOWS:
+        forward = forward_group = partial(forward_windows, network, size.window)
+    else:
+        forward, forward_group = find_forward(workload, network, implementation)
     inputs = tuple(x.to(device, dtype) for x in make_inputs(workload, size))
     forward(*cut_corner(workload, inputs))
     return Run(forward, inputs, lambda: forward_group(*cut_one_group(workload, inputs)))
+
+
+def forward_windows(network: Transformer, window: Window, x: Tensor, timestep: Tensor, txt: Tensor) -> Tensor:
+    """A pass with attention over windows, whose grid is that of the inputs."""
+    grid = Grid.of(x, txt, network.config.patch)
+    return network(x, timestep, txt, attention=bind_window(attention, grid, window, x.device))
 
 
 def _prepare_sampler(workload: str, size: Size, device: torch.device, dtype: torch.dtype) -> Run:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from ..config import STAGE1, STAGE2, VAE, TransformerConfig, VAEConfig
 from ..errors import InputError
+from ..windows import Window
 
 Latent = tuple[int, int, int]
 """Latent frames, height and width."""
@@ -27,7 +28,8 @@ class Size:
     """Networks, and the latents (T, H, W) that they are given; an encode takes the frames of its latent.
 
     `transformer` runs alone, in the layout of stage 1, which other implementations have too; the samplers have networks
-    of their own. A whole clip goes from `draft_latent` to `clip_latent`. `steps`: evaluations of the two samplers.
+    of their own. A whole clip goes from `draft_latent` to `clip_latent`. `window`: of attention, where it has one.
+    `steps`: evaluations of the two samplers.
     """
 
     vae: VAEConfig
@@ -37,6 +39,7 @@ class Size:
     stage2: TransformerConfig
     draft_latent: Latent
     clip_latent: Latent
+    window: Window
     steps: tuple[int, int] = (3, 2)
 
     def latent_of(self, workload: str) -> Latent:
@@ -44,17 +47,20 @@ class Size:
         return getattr(self, LATENT_FIELD[workload])
 
 
-def _make_size(vae: VAEConfig, vae_latent: Latent, widths: dict[str, int], draft: Latent, clip: Latent) -> Size:
+def _make_size(
+    vae: VAEConfig, vae_latent: Latent, widths: dict[str, int], draft: Latent, clip: Latent, window: Window
+) -> Size:
     stage1, stage2 = replace(STAGE1, **widths), replace(STAGE2, **widths)
-    return Size(vae, vae_latent, stage1, stage1, stage2, draft, clip)
+    return Size(vae, vae_latent, stage1, stage1, stage2, draft, clip, window)
 
 
 _ONE_BLOCK = {"tiny": replace(VAE, channels=32, blocks=1), "narrow": replace(VAE, channels=64, blocks=1)}
+_NARROW = {"layers": 2, "hidden": 768}
 SIZES = {
-    "tiny": _make_size(_ONE_BLOCK["tiny"], (3, 4, 6), _TINY_WIDTHS, (3, 4, 6), (3, 8, 12)),
-    "narrow": _make_size(_ONE_BLOCK["narrow"], (3, 16, 24), {"layers": 2, "hidden": 768}, (3, 12, 18), (3, 24, 36)),
-    "small": _make_size(VAE, (3, 8, 12), _TWO_LAYERS, (3, 8, 12), (3, 16, 24)),
-    "medium": _make_size(VAE, (5, 16, 24), _TWO_LAYERS, (5, 16, 24), (5, 32, 48)),
+    "tiny": _make_size(_ONE_BLOCK["tiny"], (3, 4, 6), _TINY_WIDTHS, (3, 4, 6), (3, 8, 12), Window(2, 3)),
+    "narrow": _make_size(_ONE_BLOCK["narrow"], (3, 16, 24), _NARROW, (3, 12, 18), (3, 24, 36), Window(12, 16)),
+    "small": _make_size(VAE, (3, 8, 12), _TWO_LAYERS, (3, 8, 12), (3, 16, 24), Window(4, 6)),
+    "medium": _make_size(VAE, (5, 16, 24), _TWO_LAYERS, (5, 16, 24), (5, 32, 48), Window(8, 12)),
     "released": Size(
         vae=VAE,
         vae_latent=(13, 134, 240),
@@ -63,6 +69,7 @@ SIZES = {
         stage2=STAGE2,
         draft_latent=(13, 32, 60),
         clip_latent=(13, 134, 240),
+        window=Window(24, 40),
         steps=(51, 4),
     ),
 }

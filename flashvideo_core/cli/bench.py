@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from ..bench.gpu_report import write_gpu_report
-from ..bench.growth import GrowthResult, measure_growth
+from ..bench.growth import ATTENTION_CURVES, ATTENTION_SIDES, GrowthResult, measure_growth
 from ..bench.growth_plot import check_can_plot, plot_growth
 from ..bench.measure import BenchResult, PeerFigures, bench
 from ..bench.process import BenchJob
@@ -36,7 +36,8 @@ def run(args: argparse.Namespace, reporter: Reporter) -> None:
     if args.growth:
         check_can_plot()
         check_target(Path(args.growth))
-        result = measure_growth(args.size, str(device), dtype, args.threads, reporter.progress)
+        axes = {"curves": ATTENTION_CURVES, "sides": ATTENTION_SIDES} if args.part == "dit" else {}
+        result = measure_growth(args.size, str(device), dtype, args.threads, reporter.progress, **axes)
         plot_growth(Path(args.growth), result)
         lines = describe_growth(result)
     else:
@@ -59,7 +60,7 @@ def describe_result(result: BenchResult) -> list[str]:
     head = f"{result['part']} of a {format_latent(result['latent'])} latent"
     head += f", {result['operations'] / 1e9:.4g} GFLOP in the released graph"
     lines = [f"{head}; matmul {result['matmul_gflops']:.4g} GFLOP/s, ours {result['share_of_matmul']:.0%} of it"]
-    for name in ("ours", "diffusers", "comfyui"):
+    for name in ("ours", "diffusers", "comfyui", "windows"):
         if name in result:
             lines.append(f"{name}: {describe_figures(result[name])}")
     error = result["plan_error"]
@@ -69,7 +70,10 @@ def describe_result(result: BenchResult) -> list[str]:
 
 def describe_figures(figures: PeerFigures) -> str:
     """A line; what compares with ours is there for peers alone."""
-    text = f"{figures['seconds']:.4g} s, {figures['gflops']:.4g} GFLOP/s, peak {format_megabytes(figures['peak'])}"
+    on_processor = figures["processor_seconds"]
+    text = f"{figures['seconds']:.4g} s"
+    text += "" if on_processor is None else f" ({on_processor:.4g} s of the processor)"
+    text += f", {figures['gflops']:.4g} GFLOP/s, peak {format_megabytes(figures['peak'])}"
     if "time_ratio" in figures:
         ratio = f"{figures['peak_ratio']:.2f}" if figures["peak_ratio"] else "unknown"
         text += f"; ours takes {figures['time_ratio']:.2f} of its time and {ratio} of its memory"

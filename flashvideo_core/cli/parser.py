@@ -123,12 +123,13 @@ def add_bench_options(parser: argparse.ArgumentParser) -> None:
     sizes = ("tiny", "narrow", "small", "medium", "released")
     add("--size", choices=sizes, default="small", help="see flashvideo_core/bench/sizes.py")
     add("--latent", metavar="TxHxW", help="in place of the one that the size gives to the part")
-    growth = "measure every network's growth with frames and resolution instead, and draw it (use --size narrow)"
+    growth = "measure every network's growth with frames and resolution instead, and draw it (use --size narrow); with "
+    growth += "--part dit that of dense attention and of attention over windows"
     add("--growth", type=parse_path, metavar="PNG", help=growth)
     gpu_report = "measure every phase on this device instead and write the table; goes on where it was stopped"
     add("--gpu-report", type=parse_path, metavar="FILE.md", help=f"{gpu_report} (use --size released)")
-    peers = ("diffusers", "comfyui")
-    add("--peer", choices=peers, action="append", default=[], help="measured alternately with ours")
+    peers, help = ("diffusers", "comfyui", "windows"), "measured alternately with ours; windows: ours over windows"
+    add("--peer", choices=peers, action="append", default=[], help=help)
     add("--repeats", type=int, default=3, metavar="N", help="rounds, of which the medians (default: 3)")
     add("--threads", type=int, metavar="N", help="of the CPU (default: torch's)")
     add("--device", help="cpu, cuda (default: the best there is)")

@@ -96,6 +96,10 @@ def test_relative_error_sees_a_difference():
         ({"workload": "vae"}, "vae is no part"),
         ({"latent": (3, 8, 9)}, "latent 3x8x9"),
         ({"workload": "end-to-end", "peers": ("diffusers",)}, "end-to-end has no peers"),
+        (
+            {"workload": "vae-decode", "peers": ("windows",)},
+            "windows are of attention: they are measured in the part dit",
+        ),
         ({"size_name": "huge"}, "huge is no size"),
         ({"repeats": 0}, "repeats is 0"),
         ({"peers": ("comfyui",)}, "COMFYUI_PATH"),

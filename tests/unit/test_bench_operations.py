@@ -12,6 +12,7 @@ from flashvideo_core.bench.networks import build_network, make_inputs
 from flashvideo_core.bench.operations import count_decode, count_encode, count_operations, count_transformer
 from flashvideo_core.bench.sizes import SIZES
 from flashvideo_core.sampling import sample_stage1, sample_stage2
+from flashvideo_core.windows import Grid, Window, bind_window
 
 TINY = SIZES["tiny"]
 
@@ -41,6 +42,25 @@ def test_operations_of_the_transformer():
     assert count_transformer(TINY.transformer, TINY.clip_latent) == count_with_torch(
         lambda: network(*inputs, attention=plain_attention)
     )
+
+
+@pytest.mark.parametrize("window", [Window(2, 3), Window(3, 9), Window(9, 9)])
+def test_operations_of_the_transformer_over_windows(window):
+    network = build_network("dit", TINY)
+    x, timestep, txt = make_inputs("dit", TINY)
+    attend = bind_window(plain_attention, Grid.of(x, txt, 2), window)
+    counted = count_with_torch(lambda: network(x, timestep, txt, attention=attend))
+    assert count_transformer(TINY.transformer, TINY.clip_latent, window) == counted
+
+
+def test_operations_of_the_released_pass():
+    """2.81 PFLOP, and 4.8 times fewer over windows."""
+    released = SIZES["released"]
+    dense, windows = (
+        count_transformer(released.stage2, released.clip_latent, window) for window in (None, released.window)
+    )
+    assert dense == pytest.approx(2.81e15, rel=0.005) and windows == pytest.approx(0.59e15, rel=0.005)
+    assert dense / windows == pytest.approx(4.8, abs=0.05)
 
 
 def test_operations_of_the_samplers():
