@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from ..errors import InputError
-from .attention_options import add_attention_options, add_kernel_option
+from .attention_options import add_attention_options, add_kernel_option, parse_window
 from .many_options import add_chosen_options, add_many_options, add_shard_option
 from .options import (
     COMPONENT_EPILOG,
@@ -114,6 +114,8 @@ def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
     add("--prompts", type=int, default=60, metavar="N", help="drafts to judge (default: 60)")
     add("--clips", type=int, default=12, metavar="N", help="clips to refine (default: 12)")
     add("--ablation", metavar="FOLDER", help="that of train ablation: its rows too")
+    help = "refine rendered clips over these windows of attention instead, and compare with dense attention"
+    add("--windows", nargs="+", type=parse_window, metavar="HEIGHTxWIDTH", help=help)
 
 
 def add_bench_options(parser: argparse.ArgumentParser) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
+from torch import Tensor
+
 from ..components import Pipeline, require_component
 from ..types import ProgressCallback
 from ..vae_passes import decode, encode
@@ -10,6 +12,7 @@ from .evaluate_drafts import enumerate_with_progress, get_refine_settings, refin
 from .held_out import HeldOutPrompt
 from .quality import measure_sharpness
 from .results import HeldOutResult, QualityRow, Scores
+from .scene import Scene
 from .scores import average_scores, downsample, render_frames, score_against, upsample
 
 EVALUATIONS = (1, 2, 3, 4, 6, 8)  # arXiv 2502.05179: 1 to 8
@@ -64,15 +67,12 @@ def score_rendered(
 ) -> tuple[dict[str, Scores], dict[Stage2Setting, Scores]]:
     """Scores of one clip: by name for what stands beside stage 2, and by setting for what stage 2 makes of its draft.
 
-    The draft is the original reduced by area averaging, through the VAE as every draft is. Bilinear upsampling and
-    stage 2 get the same; and once more the clean frames that the VAE has not touched, as a video to refine.
+    Bilinear upsampling and stage 2 get the same draft; and once more the clean frames that the VAE has not touched, as
+    a video to refine.
     """
     stored = get_refine_settings(pipe, seed=seed)
-    size, draft_size = stored.size, require_component(pipe, "stage1").config.defaults.size
-    original = render_frames(prompt.scene, size, require_component(pipe, "stage2").config.defaults.frames)
-    clean = downsample(original, draft_size)
-    seen = decode(pipe, encode(pipe, clean, draft_size), "draft_decode")
-    n = count_compared_frames(pipe)
+    size, n = stored.size, count_compared_frames(pipe)
+    original, clean, seen = render_draft(pipe, prompt.scene)
     clips = {
         "bilinear": upsample(seen[:n], size),
         f"bilinear{CLEAN}": upsample(clean[:n], size),
@@ -87,6 +87,17 @@ def score_rendered(
         clip = refine_latent(pipe, z_ref, prompt.prompt, chosen, LATENT_FRAMES)
         found[setting] = score_against(original, clip)
     return scores, found
+
+
+def render_draft(pipe: Pipeline, scene: Scene) -> tuple[Tensor, Tensor, Tensor]:
+    """(original, draft without the VAE, draft) of a scene, each [F, H, W, 3].
+
+    The draft is the original reduced by area averaging, through the VAE as every draft is.
+    """
+    size, draft_size = (require_component(pipe, stage).config.defaults.size for stage in ("stage2", "stage1"))
+    original = render_frames(scene, size, require_component(pipe, "stage2").config.defaults.frames)
+    clean = downsample(original, draft_size)
+    return original, clean, decode(pipe, encode(pipe, clean, draft_size), "draft_decode")
 
 
 def count_compared_frames(pipe: Pipeline) -> int:

@@ -4,7 +4,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from ..markdown import format_percent, format_table
-from .results import AblationResult, DraftScores, EvaluationResult, HeldOutResult, QualityRow, RefinedResult, Verdict
+from .results import (
+    AblationResult,
+    DraftScores,
+    EvaluationResult,
+    HeldOutResult,
+    QualityRow,
+    RefinedResult,
+    Verdict,
+    WindowsResult,
+)
 from .verdicts import WANTED
 
 
@@ -18,6 +27,17 @@ def report(result: EvaluationResult) -> str:
 def report_ablation(result: AblationResult) -> str:
     """The same of the ablation alone."""
     return "\n\n".join([_format_refined(result["refined"]), _format_verdicts(result["verdicts"])]) + "\n"
+
+
+def report_windows(result: WindowsResult) -> str:
+    """Windows of attention beside dense attention."""
+    rows = []
+    for row in result["rows"]:
+        drift = f"{row['drift']:.1f}" if "drift" in row else ""
+        rows.append([row["window"], row["dense_evaluations"], f"{row['edges']:.3f}", f"{row['psnr']:.2f}", drift])
+    head = ["window", "dense evaluations", "edge sharpness", "PSNR (dB)", "PSNR to the dense clip (dB)"]
+    clips = f"first {result['frames']} frames of {result['count']}, {result['steps']} evaluations"
+    return f"Windows of attention, held-out rendered clips ({clips})\n\n{format_table(head, rows)}\n"
 
 
 def _format_verdicts(verdicts: Sequence[Verdict]) -> str:

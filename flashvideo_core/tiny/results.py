@@ -75,6 +75,25 @@ class HeldOutResult(TypedDict):
     noise_steps: list[QualityRow]
 
 
+class WindowRow(TypedDict, total=False):
+    """Means over rendered clips, as attention over a window ("8x12" tokens, or "dense") refined them."""
+
+    window: str
+    dense_evaluations: int
+    psnr: float
+    edges: float
+    drift: float  # PSNR against the dense clip, which has none
+
+
+class WindowsResult(TypedDict):
+    """Of `evaluate_windows`."""
+
+    count: int
+    frames: int  # of each clip that are compared
+    steps: int
+    rows: list[WindowRow]
+
+
 class Verdict(TypedDict):
     """What was claimed before anything was measured, what was found, and whether it holds; None: not measured."""
 

@@ -18,9 +18,10 @@ from flashvideo_core.tiny.captions import build_vocabulary
 from flashvideo_core.tiny.evaluate import evaluate, evaluate_ablation
 from flashvideo_core.tiny.evaluate_drafts import Stage2Variant, get_refine_settings, refine_latent, refine_with_all
 from flashvideo_core.tiny.evaluate_rendered import EVALUATIONS, NOISE_STEPS, score_rendered
+from flashvideo_core.tiny.evaluate_windows import evaluate_windows
 from flashvideo_core.tiny.held_out import sample_held_out
 from flashvideo_core.tiny.quality import compute_psnr, match_low_frequencies, measure_sharpness
-from flashvideo_core.tiny.report import report, report_ablation
+from flashvideo_core.tiny.report import report, report_ablation, report_windows
 from flashvideo_core.tiny.scores import (
     downsample,
     render_frames,
@@ -29,6 +30,7 @@ from flashvideo_core.tiny.scores import (
     upsample,
 )
 from flashvideo_core.vae import VAE
+from flashvideo_core.windows import Window
 
 SMALL, FULL = (16, 32), (32, 64)
 
@@ -192,3 +194,14 @@ def test_the_report_of_a_real_result_names_every_row(result):
         assert f"| {row['name']} |" in text
     for verdict in result["verdicts"]:
         assert verdict["claim"] in text and verdict["found"] in text
+
+
+def test_windows_of_attention_are_measured_beside_dense_attention(pipe):
+    """One that holds all 2x4 tokens drifts by rounding alone."""
+    result = evaluate_windows(pipe, [Window(2, 4), Window(1, 2)], clips=1)
+    rows = [(row["window"], row["dense_evaluations"]) for row in result["rows"]]
+    assert rows == [("dense", 0), ("2x4", 0), ("2x4", 1), ("1x2", 0), ("1x2", 1)]
+    dense, *windows = result["rows"]
+    drifts = [row["drift"] for row in windows]
+    assert "drift" not in dense and min(drifts[:2]) > 100 > drifts[3] > drifts[2]
+    assert report_windows(result).count("| 1x2 |") == 2 and json.loads(json.dumps(result)) == result
