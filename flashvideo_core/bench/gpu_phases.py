@@ -7,6 +7,7 @@ import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypedDict
 
 import torch
@@ -24,6 +25,7 @@ from ..pipeline import generate
 from ..types import AttentionFn
 from ..vae import VAE
 from ..vae_chunks import ChunkSize
+from ..windows import Grid, Window, bind_window
 from .memory import read_cuda_peak, start_cuda_peak
 from .operations import count_decode, count_encode, count_transformer
 from .sizes import Latent, Size
@@ -84,13 +86,18 @@ def measure_stage2(case: Case) -> list[Row]:
     return measure_transformer(case, "stage 2", case.size.stage2, case.size.clip_latent)
 
 
+def measure_windows(case: Case) -> list[Row]:
+    name, window = f"stage 2 over windows of {case.size.window}", case.size.window
+    return measure_transformer(case, name, case.size.stage2, case.size.clip_latent, window=window)
+
+
 def measure_fp8(case: Case) -> list[Row]:
     """Stage 1 with its linear layers in fp8, whose weights are made whole at each use."""
     return measure_transformer(case, "stage 1 in fp8", case.size.stage1, case.size.draft_latent, fp8=True)
 
 
 def measure_transformer(
-    case: Case, name: str, config: TransformerConfig, latent: Latent, fp8: bool = False
+    case: Case, name: str, config: TransformerConfig, latent: Latent, fp8: bool = False, window: Window | None = None
 ) -> list[Row]:
     """One evaluation of one branch, and of both branches of guidance in one batch."""
     dit, rows = make_random(Transformer, config, case), []
@@ -101,8 +108,11 @@ def measure_transformer(
         txt = torch.randn(batch, config.text_length, config.text_dim, device=case.device, dtype=case.dtype)
         timestep = torch.full((batch,), 500.0, device=case.device)
         planned = transformer_peak(config, batch, latent, case.dtype.itemsize, fp8)
-        call = lambda x=x, t=timestep, txt=txt: dit(x, t, txt, attention=case.attention)  # noqa: E731
-        rows.append(measure(case, f"{name}, {said}", call, batch * count_transformer(config, latent), planned=planned))
+        grid, attend = Grid.of(x, txt, config.patch), case.attention
+        attend = attend if window is None else bind_window(attend, grid, window, case.device)
+        call = partial(dit, x, timestep, txt, attention=attend)
+        operations = batch * count_transformer(config, latent, window)
+        rows.append(measure(case, f"{name}, {said}", call, operations, planned=planned))
     return rows
 
 
@@ -177,6 +187,7 @@ PHASES: dict[str, Phase] = {
     "attention": measure_attention,
     "stage1": measure_stage1,
     "stage2": measure_stage2,
+    "windows": measure_windows,
     "fp8": measure_fp8,
     "vae": measure_vae,
     "compile": measure_compile,
@@ -207,12 +218,7 @@ def quantise_layers(network: nn.Module) -> None:
 
 
 def measure(
-    case: Case,
-    what: str,
-    call: Callable[[], Tensor],
-    operations: float,
-    note: str = "",
-    planned: int | None = None,
+    case: Case, what: str, call: Callable[[], Tensor], operations: float, note: str = "", planned: int | None = None
 ) -> Row:
     """The lower time of two calls, and the peak of the last, after one that warms up. Out of memory is a result."""
     try:

@@ -19,6 +19,7 @@ def test_every_phase_is_a_row_of_the_table(tmp_path):
         "stage 1, one branch",
         "stage 1 in fp8, one branch",
         "stage 2, both branches",
+        "stage 2 over windows of 2x3, both branches",
         "VAE decode, whole",
         "clip: stage2",
     } <= set(named)
