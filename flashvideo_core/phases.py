@@ -18,6 +18,7 @@ from .dit import Transformer
 from .errors import InputError
 from .faithful import Drift, match_draft
 from .fp8 import has_fp8
+from .latent_windows import LatentWindows, draw_in_blocks
 from .memory import free_memory, plan_branches
 from .memory.exhausted import name_phase
 from .plans import DraftPlan, Passes, RefinePlan
@@ -131,7 +132,7 @@ def sample_refine(
     with name_phase("handoff"):
         z_ref = encode(pipe, d.frames, settings.size, callback, plan.encode)
     with name_phase("stage2"), on_device(pipe.stage2, pipe.device) as dit:
-        plan, evaluated = plan_guidance(pipe, dit, z_ref.shape, plan), Counter()
+        plan, evaluated = plan_guidance(pipe, dit, z_ref.shape, plan, settings.latent_windows), Counter()
         run = {"negative": negative, "callback": callback, "sequential": plan.branches == 1}
         latent = refine_reference(pipe, dit, z_ref, txt, settings, **run, on_pass=evaluated.update)
     return latent, replace(plan, passes=Passes.count(evaluated))
@@ -149,12 +150,18 @@ def refine_reference(
     sequential: bool = False,
     on_pass: OnPass | None = None,
 ) -> Tensor:
-    """Stage 2 from a reference latent [1, 16, T, H, W], on a network that is on its device: the latent, on the CPU."""
+    """Stage 2 from a reference latent [1, 16, T, H, W], on a network that is on its device: the latent, on the CPU.
+
+    With latent windows the state of the clip is on the CPU, too, and the network's device holds a window.
+    """
+    windows = settings.latent_windows
+    if windows is not None and windows.count(tuple(z_ref.shape[2:])) > 1:
+        z_ref = z_ref.cpu()
     return sample_stage2(
         dit,
         z_ref,
         txt,
-        noise=make_draw_noise(settings.seed)(z_ref),
+        noise=draw_start_noise(z_ref, settings),
         steps=settings.steps,
         cfg=settings.cfg,
         shift=settings.shift,
@@ -167,7 +174,15 @@ def refine_reference(
         on_pass=on_pass,
         window=settings.window,
         dense_evaluations=settings.dense_evaluations,
+        latent_windows=windows,
     ).cpu()
+
+
+def draw_start_noise(z_ref: Tensor, settings: RefineSettings) -> Tensor:
+    """Stage 2's noise like z_ref [1, 16, T, H, W]; with windows over time each frame's, however long the clip is."""
+    draw_noise, windows = make_draw_noise(settings.seed), settings.latent_windows
+    block = None if windows is None else windows.size[0]
+    return draw_noise(z_ref) if block is None else draw_in_blocks(draw_noise, z_ref, block)
 
 
 def decode_clip(
@@ -221,10 +236,13 @@ def plan_refine(pipe: Pipeline, frames: int, settings: RefineSettings) -> Refine
     return RefinePlan(plan_split(pipe, "encode", clip), plan_split(pipe, "decode", clip))
 
 
-def plan_guidance(pipe: Pipeline, dit: Transformer, shape: tuple[int, ...], plan: Plan) -> Plan:
+def plan_guidance(
+    pipe: Pipeline, dit: Transformer, shape: tuple[int, ...], plan: Plan, windows: LatentWindows | None = None
+) -> Plan:
     """The plan with the branches of guidance to evaluate at once, for a network that is on its device already."""
     if plan.branches is not None:
         return plan
     free = free_memory(pipe.device)
     latent, fp8 = tuple(shape[2:]), has_fp8(dit)
+    latent = latent if windows is None else windows.fit(latent)
     return replace(plan, branches=plan_branches(dit.config, latent, pipe.dtype.itemsize, free, fp8))

@@ -12,7 +12,8 @@ settings, as the command line and the nodes have them. Each of those is two halv
 from .components import Pipeline, load_pipeline, require_component
 from .phases import Clip, Draft, decode_clip, decode_draft, sample_draft, sample_refine
 from .plans import DraftPlan, RefinePlan
-from .settings import SEEDS, DraftSettings, RefineSettings
+from .setting_rules import SEEDS
+from .settings import DraftSettings, RefineSettings
 from .types import ProgressCallback
 
 __all__ = [

@@ -18,7 +18,7 @@ P = TypeVar("P", bound="SavedPlan")
 
 @dataclass(frozen=True)
 class Passes:
-    """How often a sampling evaluated the network for each branch of guidance."""
+    """How often a sampling evaluated the network for each branch of guidance; each window of a latent counts."""
 
     cond: int
     uncond: int

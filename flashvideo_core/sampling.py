@@ -10,6 +10,7 @@ from .attention import attention
 from .dit import Transformer
 from .errors import InputError
 from .guidance import apply_cfg, find_cfg_schedule, make_branches, make_cond_uncond, round_cfg
+from .latent_windows import LatentWindows, bind_latent_windows
 from .schedule import (
     add_noise,
     check_noise_step,
@@ -89,13 +90,16 @@ def sample_stage2(
     on_pass: OnPass | None = None,
     window: Window | None = None,
     dense_evaluations: int = 0,
+    latent_windows: LatentWindows | None = None,
 ) -> Tensor:
     """Refines: reference latent [B, 16, T, H, W] in VAE units -> latent in VAE units, float32.
 
     The start is the reference mixed with noise at ref_step (0..999) of the zero-SNR table; from there the
     network's velocity leads to the clean latent in `steps` evaluations. Of these the first guided_evaluations (0: all)
     have guidance, the others the conditional branch alone; with a window all but the first dense_evaluations have
-    attention over windows (windows.py). Raises InputError for bad steps, shift, ref_step or weights.
+    attention over windows (windows.py). latent_windows: what the network sees at once; where there are several, z_ref
+    may be on the host while txt and the network are on a device. Raises InputError for bad steps, shift, ref_step or
+    weights.
     """
     check_noise_step(ref_step)
     times = stage2_times(steps, shift)
@@ -115,7 +119,10 @@ def sample_stage2(
         evaluate = dense if t < dense_until else windowed
         return apply_cfg(*evaluate(x, 1000 - 1000 * t, cfg_now), cfg_now)
 
-    return euler_flow(velocity, x, times, report_steps("stage2", steps, scale, callback)) / scale
+    count = 1 if latent_windows is None else latent_windows.count(tuple(x.shape[2:]))
+    if count > 1:
+        velocity = bind_latent_windows(velocity, times, latent_windows, txt.device, callback)
+    return euler_flow(velocity, x, times, report_steps("stage2", steps, scale, callback, count)) / scale
 
 
 def bind_options(
@@ -164,11 +171,13 @@ def round_to_table_alpha(a: float) -> float:
     return float(table[(table - a).abs().argmin()])
 
 
-def report_steps(phase: str, steps: int, scale: float, callback: ProgressCallback | None) -> OnStep | None:
-    """The callback as on_step of a sampler; the preview is the denoised latent in VAE units."""
+def report_steps(
+    phase: str, steps: int, scale: float, callback: ProgressCallback | None, windows: int = 1
+) -> OnStep | None:
+    """The callback as on_step of a sampler; the preview is the denoised latent in VAE units. Each window is a step."""
     if callback is None:
         return None
-    return lambda i, denoised: callback(phase, i + 1, steps, lambda: denoised / scale)
+    return lambda i, denoised: callback(phase, windows * (i + 1), windows * steps, lambda: denoised / scale)
 
 
 def make_draw_noise(seed: int, count: int = 1) -> DrawNoise:

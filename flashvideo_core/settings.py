@@ -7,25 +7,22 @@ A new number of a run is a field here, its default in config.SamplingDefaults (o
 option in cli/options.py and an input in nodes/stages.py.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from types import UnionType
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from .config import SamplingDefaults
 from .errors import InputError, check_text
 from .faithful import MATCHES
 from .guidance import find_cfg_schedule
+from .latent_windows import LatentWindows
 from .schedule import check_noise_step, stage1_schedule, stage2_times
-from .sizes import MULTIPLE, check_frame_count, floor_size, latent_size
+from .setting_rules import AXES, check_cache, check_cfg, check_seed, check_size, check_type, check_windows
+from .sizes import check_frame_count, floor_size, latent_size
 from .windows import Window
 
 MAX_STAGE2_STEPS = 1000
-SEEDS = 2**64  # as many as torch's generators have
-MAX_SHOWN = 60  # characters of a value in a message
 OPT_IN = "opt_in"  # a mark on fields
-_WORDS = {int: "a whole number", float: "a number", str: "a text"}
 
 Value = int | float | str | None
 S = TypeVar("S", bound="Settings")
@@ -74,7 +71,7 @@ class Settings:
         types = get_type_hints(cls)
         try:
             for name, value in values.items():
-                _check_type(name, value, types[name])
+                check_type(name, value, types[name])
             return cls(**values)
         except InputError as error:
             raise InputError(f"has settings that cannot be used: {error}") from None
@@ -107,16 +104,15 @@ class DraftSettings(Settings):
 
     def __post_init__(self) -> None:
         check_frame_count(self.frames)
-        _check_size(self.size)
+        check_size(self.size)
         stage1_schedule(self.steps)
         find_cfg_schedule(self.guidance)
-        _check_cfg(self.cfg)
-        _check_seed(self.seed)
+        check_cfg(self.cfg)
+        check_seed(self.seed)
         check_text("the negative prompt", self.negative or "")
         if not 0 <= self.cfg_epsilon < 1:
             raise InputError(f"cfg_epsilon is {self.cfg_epsilon}; it must be at least 0 and below 1")
-        if not 0 <= self.cache < math.inf:
-            raise InputError(f"cache is {self.cache}; it must be at least 0 (off) and finite")
+        check_cache(self.cache)
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -129,8 +125,10 @@ class RefineSettings(Settings):
     """Stage 2. Pixels in multiples of 16; 1 to 1000 steps; shift above 0; ref_step, the noise step, 0 to 999.
 
     The first guided_evaluations have guidance, 0: all. window_height and window_width: tokens of 16 pixels that
-    attention sees (windows.py), 0: all of them; the first dense_evaluations see all in any case.
-    match: what the frames take from the draft's (faithful.py).
+    attention sees (windows.py), 0: all of them; the first dense_evaluations see all in any case. match: what the frames
+    take from the draft's (faithful.py). windows: along which axes the network sees the latent in overlapping windows
+    (latent_windows.py), a name of setting_rules.py; time_window and time_overlap in latent frames, the space window and
+    its overlap in pixels, multiples of 16.
     """
 
     height: int
@@ -146,15 +144,21 @@ class RefineSettings(Settings):
     window_width: int = opt_in(0)
     dense_evaluations: int = opt_in(0)
     match: str = opt_in("none")
+    windows: str = opt_in("off")
+    time_window: int = opt_in(13)  # 49 frames, which is what stage 2 was trained on, and so is the size in space
+    time_overlap: int = opt_in(4)
+    space_window_height: int = opt_in(544)
+    space_window_width: int = opt_in(960)
+    space_overlap: int = opt_in(128)
 
     def __post_init__(self) -> None:
-        _check_size(self.size)
+        check_size(self.size)
         if self.steps > MAX_STAGE2_STEPS:
             raise InputError(f"steps is {self.steps}; stage 2 needs 1 to {MAX_STAGE2_STEPS}")
         stage2_times(self.steps, self.shift)
         check_noise_step(self.ref_step)
-        _check_cfg(self.cfg)
-        _check_seed(self.seed)
+        check_cfg(self.cfg)
+        check_seed(self.seed)
         check_text("the negative prompt", self.negative or "")
         if self.guided_evaluations < 0:
             raise InputError(f"guided_evaluations is {self.guided_evaluations}; it must be at least 0, which means all")
@@ -164,6 +168,8 @@ class RefineSettings(Settings):
             raise InputError(f"dense_evaluations is {self.dense_evaluations}; it must be {rule}")
         if self.match not in MATCHES:
             raise InputError(f"match is {self.match!r}; choose one of {', '.join(MATCHES)}")
+        numbers = {field.name: (getattr(self, field.name), field.default) for field in fields(self)}
+        check_windows(self.windows, {name: number for name, number in numbers.items() if name.startswith(AXES)})
 
     @property
     def window(self) -> Window | None:
@@ -171,31 +177,15 @@ class RefineSettings(Settings):
         sides = self.window_height, self.window_width
         return Window(*sides) if any(sides) else None
 
-
-def _check_size(size: tuple[int, int]) -> None:
-    floored = floor_size(size)
-    for name, side, whole in zip(("height", "width"), size, floored, strict=True):
-        if side != whole:
-            raise InputError(f"{name} is {side}; it must be a multiple of {MULTIPLE}")
-
-
-def _check_type(name: str, value: object, annotation: type | UnionType) -> None:
-    """A whole number is a float, too; true and false are no numbers."""
-    types = get_args(annotation) or (annotation,)
-    if isinstance(value, bool) or not isinstance(value, types + (int,) * (float in types)):
-        text = ascii(value)
-        text = text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "..."
-        raise InputError(f"{name} is {text}; it must be {_WORDS[types[0]]}")
-
-
-def _check_seed(seed: int) -> None:
-    if not 0 <= seed < SEEDS:
-        raise InputError(f"seed is {seed}; it must be 0 to {SEEDS - 1}")
-
-
-def _check_cfg(cfg: float) -> None:
-    if not math.isfinite(cfg):
-        raise InputError(f"cfg is {cfg}; it must be a finite number")
+    @property
+    def latent_windows(self) -> LatentWindows | None:
+        """What the network sees at once; None: everything."""
+        if self.windows == "off":
+            return None
+        frames = self.time_window if "time" in self.windows else None
+        sides = (self.space_window_height // 8, self.space_window_width // 8)
+        rows, columns = sides if "space" in self.windows else (None, None)
+        return LatentWindows((frames, rows, columns), (self.time_overlap, *2 * (self.space_overlap // 8,)))
 
 
 def check_choice(choice: int, drafts: int) -> None:

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from .types import DrawNoise, OnStep
+from .types import DrawNoise, OnStep, Velocity
 
 
 def dpmpp_2m_sde(
@@ -52,7 +52,7 @@ def _half_log_snr(a: float) -> float:
 
 
 def euler_flow(
-    velocity: Callable[[Tensor, float], Tensor],
+    velocity: Velocity,
     x: Tensor,
     times: Tensor,
     on_step: OnStep | None = None,

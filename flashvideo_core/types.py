@@ -29,6 +29,9 @@ OnPass = Callable[[Sequence[str]], None]
 OnStep = Callable[[int, Tensor], None]
 """on_step(i, denoised) is called after evaluation i of a sampler with its estimate of the clean latent."""
 
+Velocity = Callable[[Tensor, float], Tensor]
+"""velocity(x, t) -> dx/dt like the state x [B, 16, T, H, W] at time t, 0 (noised reference) to 1 (clean)."""
+
 OnTile = Callable[[int, int], None]
 """on_tile(done, total) is called after each spatial tile."""
 

@@ -8,6 +8,7 @@ import torch
 
 from ..components import TINY
 from ..errors import InputError
+from ..setting_rules import AXES
 from ..types import Notify
 from .components import EMBEDDED
 from .jobs import ClipOptions
@@ -29,7 +30,7 @@ def add_record(options: ClipOptions, record: Record) -> ClipOptions:
         options,
         prompts=replace(options.prompts, prompt=options.prompts.prompt or record.prompt),
         draft=record.draft.to_json() | options.draft,
-        refine=refine_settings(record, options.draft) | options.refine,
+        refine=refine_settings(record, options.draft, options.refine) | options.refine,
         components=replace(
             components,
             device=components.device or record.device,
@@ -40,13 +41,17 @@ def add_record(options: ClipOptions, record: Record) -> ClipOptions:
     )
 
 
-def refine_settings(record: Record, named: NamedSettings) -> NamedSettings:
-    """Stage 2's numbers of the record, without seed and negative prompt where they are to follow the draft's."""
+def refine_settings(record: Record, of_draft: NamedSettings, of_refine: NamedSettings) -> NamedSettings:
+    """Stage 2's numbers of the record, without seed and negative prompt where they are to follow the draft's, and
+    without numbers of windows that are named to be off."""
     settings = record.refine.to_json()
     if record.refine.seed == record.draft.seed:
         del settings["seed"]
-    if record.refine.negative == record.draft.negative or "negative" in named:
+    if record.refine.negative == record.draft.negative or "negative" in of_draft:
         del settings["negative"]
+    windows = of_refine.get("windows", record.refine.windows)
+    for name in [name for name in settings if name.startswith(AXES) and name.split("_")[0] not in windows]:
+        del settings[name]
     return settings
 
 

@@ -58,7 +58,8 @@ def plan_memory(options: PlanOptions) -> Facts:
     free = free_memory(device)
     stages = {name: path for name, path in files.items() if name != "vae"}
     fp8 = [name for name, path in stages.items() if holds_fp8(open_weights(path, "transformer"))]
-    plan = plan_run(configs, (draft.frames, *draft.size), refine.size, dtype, device, free, fp8)
+    clip = (draft.frames, *draft.size)
+    plan = plan_run(configs, clip, refine.size, dtype, device, free, fp8, refine.latent_windows)
     phases = [phase.to_json() for phase in plan]
     return {"device": str(device), "dtype": str(dtype).removeprefix("torch."), "free": free, "phases": phases}
 
@@ -68,6 +69,11 @@ def plan_lines(plan: Facts) -> Iterable[str]:
     for phase in plan["phases"]:
         size = f"{phase['frames']}x{phase['height']}x{phase['width']}"
         peak = f"{format_bytes(phase['weights'])} weights + {format_bytes(phase['work'])} work"
-        is_stage = "tokens" in phase
-        split = describe_guidance(phase["tokens"], phase["branches"]) if is_stage else describe_split(phase["cut"])
-        yield f"  {phase['phase']:<13}{size:<15}{peak:<36}{split}"
+        yield f"  {phase['phase']:<13}{size:<15}{peak:<36}{describe_phase(phase)}"
+
+
+def describe_phase(phase: Facts) -> str:
+    """What goes through at once."""
+    if "tokens" not in phase:
+        return describe_split(phase["cut"])
+    return describe_guidance(phase["tokens"], phase["branches"], phase.get("windows", 1))

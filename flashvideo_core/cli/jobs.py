@@ -11,7 +11,8 @@ from ..media.video_writer import check_fps
 from ..memory.exhausted import PhaseOutOfMemoryError, is_out_of_memory, name_phase
 from ..phases import decode_clip, decode_draft, sample_draft, sample_refine
 from ..pipeline import Draft, Pipeline
-from ..settings import SEEDS, DraftSettings, RefineSettings
+from ..setting_rules import SEEDS
+from ..settings import DraftSettings, RefineSettings
 from ..text import suggest_longer
 from ..types import Notify
 from ..weights.atomic import check_writable

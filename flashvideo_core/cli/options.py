@@ -7,6 +7,7 @@ imports torch, so that --help is immediate.
 """
 
 import argparse
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -115,6 +116,19 @@ def add_refine_options(parser: argparse.ArgumentParser) -> None:
     add_setting(parser, "--guided-evaluations", "refine.guided_evaluations", type=int, help=help, metavar="N")
     help = "take the mean colour back from the draft, or all low frequencies (default: none)"
     add_setting(parser, "--match-color", "refine.match", choices=("none", "color", "low"), help=help)
+    add_window_options(parser)
+
+
+def add_window_options(parser: argparse.ArgumentParser) -> None:
+    """Of the latent windows of stage 2 (latent_windows.py)."""
+    add = functools.partial(add_setting, parser, type=int)
+    help = "stage 2 sees overlapping windows of long or large clips (default: off)"
+    add_setting(parser, "--windows", "refine.windows", choices=("off", "time", "space", "time+space"), help=help)
+    add("--time-window", "refine.time_window", help="latent frames, of four frames each (default: 13)", metavar="N")
+    add("--time-overlap", "refine.time_overlap", help="latent frames that windows share (default: 4)", metavar="N")
+    add("--space-window-height", "refine.space_window_height", help="(default: 544)", metavar="PIXELS")
+    add("--space-window-width", "refine.space_window_width", help="(default: 960)", metavar="PIXELS")
+    add("--space-overlap", "refine.space_overlap", help="that windows share (default: 128)", metavar="PIXELS")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from .options import (
     add_prompt_options,
     add_refine_options,
     add_setting,
+    add_window_options,
     parse_path,
     parse_size,
 )
@@ -107,6 +108,7 @@ def add_info_options(parser: argparse.ArgumentParser) -> None:
         add_setting(parser, f"--{name}", f"draft.{name}", type=int, help="of the draft, for --plan")
     help = "of the refined clip, for --plan"
     add_setting(parser, "--size", "refine.size", type=parse_size, help=help, metavar="HEIGHTxWIDTH")
+    add_window_options(parser)
 
 
 def add_evaluate_options(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, check_text, one_line
-from ..settings import SEEDS
+from ..setting_rules import SEEDS
 from ..text import add_motion
 from .options import MAX_SAMPLES, PromptOptions
 

@@ -12,7 +12,7 @@ from typing import TypedDict
 from urllib.parse import quote
 
 from ..errors import InputError
-from ..settings import SEEDS
+from ..setting_rules import SEEDS
 from ..types import Notify
 from ..weights.atomic import atomic_write
 from .clip_lock import wait_for_lock

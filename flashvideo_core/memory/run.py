@@ -9,6 +9,7 @@ from torch import nn
 from ..config import Config, TransformerConfig, VAEConfig
 from ..dit import Transformer
 from ..fp8 import keep_all_fp8
+from ..latent_windows import LatentWindows
 from ..sizes import latent_size
 from ..vae import VAE
 from .transformer import plan_branches, transformer_peak
@@ -26,13 +27,16 @@ class PhasePlan:
     clip: ClipSize
     weights: int
     work: int
-    tokens: int | None = None  # of a stage: text and video
+    tokens: int | None = None  # of a stage: text and video, of one window
     branches: int | None = None  # of a stage: of guidance, in one batch
+    windows: int = 1  # of a stage: over which an evaluation goes, one at a time
     split: VAESplit = None  # of a VAE pass
 
     def describe(self) -> str:
         """For people: what goes through at once."""
-        return describe_split(self.split) if self.tokens is None else describe_guidance(self.tokens, self.branches)
+        if self.tokens is None:
+            return describe_split(self.split)
+        return describe_guidance(self.tokens, self.branches, self.windows)
 
     def to_json(self) -> dict[str, str | int | tuple[int, int] | None]:
         """As `info --plan --json` shows it."""
@@ -40,7 +44,8 @@ class PhasePlan:
         shared = {"phase": self.phase, **sizes, "weights": self.weights, "work": self.work}
         if self.tokens is None:
             return shared | {"cut": self.split}
-        return shared | {"tokens": self.tokens, "branches": self.branches}
+        windows = {} if self.windows == 1 else {"windows": self.windows}
+        return shared | {"tokens": self.tokens, "branches": self.branches} | windows
 
 
 def plan_run(
@@ -51,17 +56,19 @@ def plan_run(
     device: torch.device,
     free: int,
     fp8: Collection[str] = (),
+    windows: LatentWindows | None = None,
 ) -> list[PhasePlan]:
     """All phases of a draft and its refinement to `size` (height, width), with `free` bytes.
 
-    configs of the components stage1, stage2 and vae; fp8: the stages whose linear layers are kept in it.
+    configs of the components stage1, stage2 and vae; fp8: the stages whose linear layers are kept in it; windows: of
+    stage 2.
     """
     clip, machine = (draft[0], *size), (dtype, device, free)
     return [
         plan_stage("stage1", configs["stage1"], draft, dtype, free, "stage1" in fp8),
         plan_pass("draft_decode", configs["vae"], "decode", draft, *machine),
         plan_pass("handoff", configs["vae"], "encode", clip, *machine),
-        plan_stage("stage2", configs["stage2"], clip, dtype, free, "stage2" in fp8),
+        plan_stage("stage2", configs["stage2"], clip, dtype, free, "stage2" in fp8, windows=windows),
         plan_pass("decode", configs["vae"], "decode", clip, *machine),
     ]
 
@@ -74,14 +81,17 @@ def plan_stage(
     free: int,
     fp8: bool = False,
     weights: int | None = None,
+    windows: LatentWindows | None = None,
 ) -> PhasePlan:
-    """A stage's evaluations in dtype. weights: their bytes, where they are not those of dtype (and fp8)."""
-    latent = latent_size(*clip)
+    """A stage's evaluations in dtype. weights: their bytes, where they are not those of dtype (and fp8). windows: what
+    the network sees at once; the state of the whole clip is on the host then, and not counted."""
+    whole = latent_size(*clip)
+    latent, count = (whole, 1) if windows is None else (windows.fit(whole), windows.count(whole))
     weights = weight_bytes(Transformer, config, dtype, fp8) if weights is None else weights
     branches = plan_branches(config, latent, dtype.itemsize, free - weights, fp8)
     work = transformer_peak(config, branches, latent, dtype.itemsize, fp8)
     tokens = config.text_length + latent[0] * (latent[1] // config.patch) * (latent[2] // config.patch)
-    return PhasePlan(phase, clip, weights, work, tokens=tokens, branches=branches)
+    return PhasePlan(phase, clip, weights, work, tokens=tokens, branches=branches, windows=count)
 
 
 def plan_pass(
@@ -98,9 +108,10 @@ def plan_pass(
     return PhasePlan(phase, clip, weight_bytes(VAE, config, dtype), plan.peak, split=plan.split)
 
 
-def describe_guidance(tokens: int, branches: int) -> str:
-    """For people."""
-    return f"{tokens} tokens, guidance in {'one batch' if branches == 2 else 'two passes'}"
+def describe_guidance(tokens: int, branches: int, windows: int = 1) -> str:
+    """For people; tokens of one window."""
+    of_windows = "" if windows == 1 else f" in each of {windows} windows"
+    return f"{tokens} tokens{of_windows}, guidance in {'one batch' if branches == 2 else 'two passes'}"
 
 
 def weight_bytes(model: type[nn.Module], config: Config, dtype: torch.dtype, fp8: bool = False) -> int:

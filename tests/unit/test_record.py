@@ -118,6 +118,8 @@ def test_every_field_of_the_settings_stands_in_the_record():
         ("stage2", {"guided_evaluations": 1}),
         ("stage2", {"window_height": 24, "window_width": 40, "dense_evaluations": 1}),
         ("stage2", {"match": "low"}),
+        ("stage2", {"windows": "time", "time_window": 5, "time_overlap": 2}),
+        ("stage2", {"windows": "space", "space_window_height": 64, "space_window_width": 96, "space_overlap": 16}),
     ],
 )
 def test_what_is_asked_for_stands_in_the_record(stage, asked):

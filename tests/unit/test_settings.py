@@ -8,6 +8,7 @@ import pytest
 
 from flashvideo_core.config import STAGE1_DEFAULTS, STAGE2_DEFAULTS
 from flashvideo_core.errors import InputError
+from flashvideo_core.latent_windows import LatentWindows
 from flashvideo_core.plans import DraftPlan, RefinePlan
 from flashvideo_core.settings import DraftSettings, RefineSettings
 
@@ -62,6 +63,17 @@ def test_a_name_that_no_field_has_is_a_mistake_of_the_program():
         (DRAFT, {"cfg_epsilon": math.nan}, "cfg_epsilon is nan"),
         (DRAFT, {"cache": -0.1}, "cache is -0.1; it must be at least 0"),
         (DRAFT, {"cache": math.inf}, "cache is inf"),
+        (REFINE, {"windows": "both"}, "windows is 'both'; choose one of off, time, space, time.space"),
+        (REFINE, {"time_window": 9}, "time_window is 9, but windows is 'off': there are none in time"),
+        (REFINE, {"windows": "time", "space_overlap": 64}, "space_overlap is 64, but windows is 'time'"),
+        (
+            REFINE,
+            {"windows": "time", "time_window": 4},
+            "time_overlap is 4; it must be 0 or more, and less than the window .4",
+        ),
+        (REFINE, {"windows": "time", "time_overlap": -1}, "time_overlap is -1; it must be 0 or more"),
+        (REFINE, {"windows": "space", "space_window_height": 100}, "space_window_height is 100; .* multiple of 16"),
+        (REFINE, {"windows": "space", "space_window_width": 96}, "space_overlap is 128; .* less than the window .96"),
     ],
 )
 def test_settings_that_exist_are_valid(settings, change, rule):
@@ -69,9 +81,20 @@ def test_settings_that_exist_are_valid(settings, change, rule):
         dataclasses.replace(settings, **change)
 
 
-@pytest.mark.parametrize("settings", [DRAFT, REFINE, dataclasses.replace(REFINE, seed=2**64 - 1, negative="x")])
+@pytest.mark.parametrize(
+    "settings",
+    [DRAFT, REFINE, dataclasses.replace(REFINE, seed=2**64 - 1, negative="x", windows="time+space", time_overlap=2)],
+)
 def test_settings_come_back_from_json(settings):
     assert type(settings).from_json(json.loads(json.dumps(settings.to_json()))) == settings
+
+
+def test_windows_are_in_units_of_the_latent():
+    assert REFINE.latent_windows is None
+    both = dataclasses.replace(REFINE, windows="time+space").latent_windows
+    assert both == LatentWindows((13, 68, 120), (4, 16, 16))
+    assert dataclasses.replace(REFINE, windows="time").latent_windows.size == (13, None, None)
+    assert dataclasses.replace(REFINE, windows="space").latent_windows.size == (None, 68, 120)
 
 
 def test_the_order_in_a_record():
