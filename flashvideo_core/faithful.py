@@ -6,7 +6,7 @@ smooth over the cells. Both work on a few frames at a time and need nothing of t
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +54,21 @@ class Drift:
         return (self.color, self.low), (self.worst_color, self.worst_low)
 
 
+@dataclass
+class AddedColor:
+    """The colour that "color" adds to a frame: the mean of what the first frames lacked; from SETTLED of them on the
+    newest counts 1 / SETTLED."""
+
+    color: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
+    count: int = 0
+
+    def follow(self, lacking: Tensor) -> Tensor:
+        """With a frame that lacks this colour [3], float64."""
+        self.count = min(self.count + 1, SETTLED)
+        self.color = self.color + (lacking - self.color) / self.count
+        return self.color
+
+
 def match_draft(frames: Tensor, draft: Tensor, match: str) -> Drift:
     """Takes colour or low frequencies of frames [F, H, W, 3] from a draft [>=F, h, w, 3], in place, both in 0..1.
 
@@ -68,23 +83,22 @@ def match_draft(frames: Tensor, draft: Tensor, match: str) -> Drift:
     return Drift.summarize(torch.cat(measured))
 
 
-def match_chunks(pairs: Iterable[tuple[Tensor, Tensor]], match: str) -> Iterator[tuple[Tensor, Tensor]]:
+def match_chunks(
+    pairs: Iterable[tuple[Tensor, Tensor]], match: str, added: AddedColor | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Some frames [f, H, W, 3] after the other, each with the draft's [f, h, w, 3], both in 0..1 -> (matched frames,
-    their drift [f, 2]: colour and low frequencies in levels). How the clip is cut into chunks changes no bit.
+    their drift [f, 2]: colour and low frequencies in levels). How the clip is cut into chunks changes no bit, nor does
+    going on from the colour that was `added` to the frames before (None: there are none), which follows these.
     """
-    color, count = torch.zeros(3, dtype=torch.float64), 0
+    added = added or AddedColor()
     for frames, draft in pairs:
         grid = choose_grid(frames)
         lacking = average_cells(draft, grid) - average_cells(frames, grid)
         if match == "low":
             frames = (frames + enlarge(lacking, frames)).clamp_(0, 1)
         elif match == "color":
-            added = torch.empty(len(frames), 3)
-            for i, wanted in enumerate(lacking.double().mean((2, 3))):
-                count = min(count + 1, SETTLED)
-                color = color + (wanted - color) / count
-                added[i] = color
-            frames = (frames + added[:, None, None]).clamp_(0, 1)
+            colors = torch.stack([added.follow(color) for color in lacking.double().mean((2, 3))]).float()
+            frames = (frames + colors[:, None, None]).clamp_(0, 1)
         if match != "none":
             lacking = average_cells(draft, grid) - average_cells(frames, grid)
         yield frames, measure_drift(lacking)

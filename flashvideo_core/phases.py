@@ -1,12 +1,10 @@
 """The phases of a run, each half of it by itself: sampling gives a latent, decoding gives the frames.
 
-Between the two a latent can be kept (cli/jobs.py), so that no work is lost with a decoding that fails.
+Between the two a latent can be kept (cli/making.py), so that no work is lost with a decoding that fails.
 """
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -17,30 +15,28 @@ from .device import on_device
 from .dit import Transformer
 from .errors import InputError
 from .faithful import Drift, match_draft
-from .fp8 import has_fp8
-from .latent_windows import LatentWindows, draw_in_blocks
-from .memory import free_memory, plan_branches
+from .latent_windows import draw_in_blocks
 from .memory.exhausted import name_phase
+from .planning import plan_guidance, plan_refine
 from .plans import DraftPlan, Passes, RefinePlan
 from .sampling import make_draw_noise, sample_stage1, sample_stage2
+from .sampling_state import OnSampling, SamplingState, bind_state, count_passes
 from .settings import DraftSettings, RefineSettings
-from .sizes import floor_frame_count
+from .solvers import OnState, SolverState
 from .text import add_motion
-from .types import OnPass, ProgressCallback
+from .types import Frames, OnPass, ProgressCallback
 from .vae_passes import crop_to_1080, decode, encode, plan_split
-
-Plan = TypeVar("Plan", DraftPlan, RefinePlan)
 
 
 @dataclass(frozen=True)
 class Draft:
     """Stage 1's result, or any clip to refine. frames float32 [F, H, W, 3] in 0..1; latent in VAE units.
 
-    A clip that stage 1 did not make has no latent, settings or plan.
+    A clip that stage 1 did not make has no latent, settings or plan, and its frames may be read where they lie.
     """
 
     prompt: str
-    frames: Tensor
+    frames: Frames
     latent: Tensor | None = None
     seed: int = 0
     fps: float | Fraction = 8
@@ -71,14 +67,20 @@ def sample_draft(
     *,
     plan: DraftPlan | None = None,
     callback: ProgressCallback | None = None,
+    resume: SamplingState | None = None,
+    on_state: OnSampling | None = None,
 ) -> tuple[Tensor, DraftPlan]:
-    """prompt -> text embeddings -> stage 1 -> the draft's latent [1, 16, T, H, W] in VAE units, on the CPU."""
+    """prompt -> text embeddings -> stage 1 -> the draft's latent [1, 16, T, H, W] in VAE units, on the CPU.
+
+    From a state that on_state got in an earlier run the same bits follow; with a step cache there are no states.
+    """
     require_component(pipe, "stage1")
     with name_phase("text"):
         txt, negative = embed(pipe, prompt, settings.negative, 1, callback)
+    plan = resume.plan if resume else plan
     plan = plan or DraftPlan(decode=plan_split(pipe, "decode", (settings.frames, *settings.size)))
     shape = (1, pipe.stage1.config.latent_channels, *settings.latent_shape)
-    draw_noise, evaluated = make_draw_noise(settings.seed), Counter()
+    draw_noise, evaluated = make_draw_noise(settings.seed), count_passes(resume)
     with name_phase("stage1"), on_device(pipe.stage1, pipe.device) as dit:
         plan = plan_guidance(pipe, dit, shape, plan)
         latent = sample_stage1(
@@ -96,6 +98,7 @@ def sample_draft(
             cfg_epsilon=settings.cfg_epsilon,
             cache=settings.cache,
             on_pass=evaluated.update,
+            **bind_state(pipe, resume, on_state if settings.cache == 0 else None, plan, evaluated),
         ).cpu()
     return latent, replace(plan, passes=Passes.count(evaluated))
 
@@ -123,17 +126,24 @@ def sample_refine(
     *,
     plan: RefinePlan | None = None,
     callback: ProgressCallback | None = None,
+    resume: SamplingState | None = None,
+    on_state: OnSampling | None = None,
 ) -> tuple[Tensor, RefinePlan]:
-    """Draft frames -> hand-off -> reference latent -> stage 2 -> latent [1, 16, T, H, W] in VAE units, on the CPU."""
+    """Draft frames -> hand-off -> reference latent -> stage 2 -> latent [1, 16, T, H, W] in VAE units, on the CPU.
+
+    From a state that on_state got in an earlier run the same bits follow, without the hand-off.
+    """
     require_component(pipe, "stage2")
-    plan = plan or plan_refine(pipe, len(d.frames), settings)
+    plan = resume.plan if resume else plan or plan_refine(pipe, len(d.frames), settings)
     with name_phase("text"):
         txt, negative = embed(pipe, d.prompt, settings.negative, 2, callback)
     with name_phase("handoff"):
-        z_ref = encode(pipe, d.frames, settings.size, callback, plan.encode)
+        z_ref = None if resume else encode(pipe, d.frames, settings.size, callback, plan.encode)
     with name_phase("stage2"), on_device(pipe.stage2, pipe.device) as dit:
-        plan, evaluated = plan_guidance(pipe, dit, z_ref.shape, plan, settings.latent_windows), Counter()
+        shape, evaluated = (resume.solver.x if resume else z_ref).shape, count_passes(resume)
+        plan = plan_guidance(pipe, dit, shape, plan, settings.latent_windows)
         run = {"negative": negative, "callback": callback, "sequential": plan.branches == 1}
+        run |= bind_state(pipe, resume, on_state, plan, evaluated)
         latent = refine_reference(pipe, dit, z_ref, txt, settings, **run, on_pass=evaluated.update)
     return latent, replace(plan, passes=Passes.count(evaluated))
 
@@ -141,7 +151,7 @@ def sample_refine(
 def refine_reference(
     pipe: Pipeline,
     dit: Transformer,
-    z_ref: Tensor,
+    z_ref: Tensor | None,
     txt: Tensor,
     settings: RefineSettings,
     *,
@@ -149,19 +159,22 @@ def refine_reference(
     callback: ProgressCallback | None = None,
     sequential: bool = False,
     on_pass: OnPass | None = None,
+    resume: SolverState | None = None,
+    on_state: OnState | None = None,
 ) -> Tensor:
-    """Stage 2 from a reference latent [1, 16, T, H, W], on a network that is on its device: the latent, on the CPU.
+    """Stage 2 from a reference latent [1, 16, T, H, W] (or from `resume`, as `sample_stage2`), on a network that is on
+    its device: the latent, on the CPU.
 
     With latent windows the state of the clip is on the CPU, too, and the network's device holds a window.
     """
-    windows = settings.latent_windows
-    if windows is not None and windows.count(tuple(z_ref.shape[2:])) > 1:
-        z_ref = z_ref.cpu()
+    windows, start = settings.latent_windows, resume.x if resume else z_ref
+    if windows is not None and windows.count(tuple(start.shape[2:])) > 1:
+        z_ref, resume = (start.cpu(), None) if resume is None else (None, resume.to(torch.device("cpu")))
     return sample_stage2(
         dit,
         z_ref,
         txt,
-        noise=draw_start_noise(z_ref, settings),
+        noise=None if resume else draw_start_noise(z_ref, settings),
         steps=settings.steps,
         cfg=settings.cfg,
         shift=settings.shift,
@@ -175,6 +188,8 @@ def refine_reference(
         window=settings.window,
         dense_evaluations=settings.dense_evaluations,
         latent_windows=windows,
+        resume=resume,
+        on_state=on_state,
     ).cpu()
 
 
@@ -228,21 +243,3 @@ def embed(
 def list_texts(config: TransformerConfig, prompt: str, negative: str | None) -> list[str]:
     """What a stage has encoded: its prompt and any negative one. Raises InputError for an empty prompt."""
     return [add_motion(prompt, config.defaults.motion)] + ([negative] if negative else [])
-
-
-def plan_refine(pipe: Pipeline, frames: int, settings: RefineSettings) -> RefinePlan:
-    """Both VAE passes over the refined clip, with the memory now free. frames: of the draft, before trimming."""
-    clip = (floor_frame_count(frames), *settings.size)
-    return RefinePlan(plan_split(pipe, "encode", clip), plan_split(pipe, "decode", clip))
-
-
-def plan_guidance(
-    pipe: Pipeline, dit: Transformer, shape: tuple[int, ...], plan: Plan, windows: LatentWindows | None = None
-) -> Plan:
-    """The plan with the branches of guidance to evaluate at once, for a network that is on its device already."""
-    if plan.branches is not None:
-        return plan
-    free = free_memory(pipe.device)
-    latent, fp8 = tuple(shape[2:]), has_fp8(dit)
-    latent = latent if windows is None else windows.fit(latent)
-    return replace(plan, branches=plan_branches(dit.config, latent, pipe.dtype.itemsize, free, fp8))

@@ -19,7 +19,7 @@ from .schedule import (
     velocity_to_denoised,
     zero_snr_sqrt_alphas,
 )
-from .solvers import dpmpp_2m_sde, euler_flow
+from .solvers import OnState, SolverState, dpmpp_2m_sde, euler_flow
 from .step_cache import cache_steps
 from .types import AttentionFn, DrawNoise, GuidedModel, Model, OnBlock, OnPass, OnStep, ProgressCallback
 from .windows import Grid, Window, bind_window
@@ -42,6 +42,8 @@ def sample_stage1(
     cfg_epsilon: float = 0.0,
     cache: float = 0.0,
     on_pass: OnPass | None = None,
+    resume: SolverState | None = None,
+    on_state: OnState | None = None,
 ) -> Tensor:
     """Makes a draft: noise [B, 16, T, H, W] -> clean latent in VAE units, float32.
 
@@ -50,7 +52,8 @@ def sample_stage1(
     `attention` and `on_block` go to every call of the network; sequential evaluates the two branches of guidance one
     after the other, in half the memory. A scale within cfg_epsilon of 1 is taken as 1, which needs one branch. Up to a
     relative change of `cache` evaluations are saved (step_cache.py; 0: none). on_pass follows those that are made.
-    Raises InputError for bad steps, guidance or weights.
+    resume and on_state: as of solvers.py; what the cache holds is not in a state. Raises InputError for bad steps,
+    guidance or weights.
     """
     timesteps, sqrt_alphas = stage1_schedule(steps)
     cfg_schedule = find_cfg_schedule(guidance)
@@ -67,16 +70,16 @@ def sample_stage1(
 
     scale = dit.config.latent_scale
     on_step = report_steps("stage1", steps, scale, callback)
-    return dpmpp_2m_sde(denoise, noise.float(), sqrt_alphas, draw_noise, on_step) / scale
+    return dpmpp_2m_sde(denoise, noise.float(), sqrt_alphas, draw_noise, on_step, resume, on_state) / scale
 
 
 @torch.no_grad()
 def sample_stage2(
     dit: Transformer,
-    z_ref: Tensor,
+    z_ref: Tensor | None,
     txt: Tensor,
     *,
-    noise: Tensor,
+    noise: Tensor | None,
     steps: int = 4,
     cfg: float = 13.0,
     shift: float = 2.5,
@@ -91,6 +94,8 @@ def sample_stage2(
     window: Window | None = None,
     dense_evaluations: int = 0,
     latent_windows: LatentWindows | None = None,
+    resume: SolverState | None = None,
+    on_state: OnState | None = None,
 ) -> Tensor:
     """Refines: reference latent [B, 16, T, H, W] in VAE units -> latent in VAE units, float32.
 
@@ -98,15 +103,17 @@ def sample_stage2(
     network's velocity leads to the clean latent in `steps` evaluations. Of these the first guided_evaluations (0: all)
     have guidance, the others the conditional branch alone; with a window all but the first dense_evaluations have
     attention over windows (windows.py). latent_windows: what the network sees at once; where there are several, z_ref
-    may be on the host while txt and the network are on a device. Raises InputError for bad steps, shift, ref_step or
-    weights.
+    may be on the host while txt and the network are on a device. resume and on_state: as of solvers.py; with a state to
+    resume z_ref and noise are not needed. Raises InputError for bad steps, shift, ref_step or weights.
     """
     check_noise_step(ref_step)
     times = stage2_times(steps, shift)
     scale = dit.config.latent_scale
     guided_until = float(times[min(guided_evaluations or steps, steps)])
     dense_until = float(times[min(dense_evaluations, steps)])
-    x = add_noise(scale * z_ref.float(), noise.float(), float(zero_snr_sqrt_alphas()[ref_step]))
+    if resume is None:
+        x = add_noise(scale * z_ref.float(), noise.float(), float(zero_snr_sqrt_alphas()[ref_step]))
+        resume = SolverState(0, x)
 
     def bind(window: Window | None) -> GuidedModel:
         model = bind_options(dit, ref_step, attention, on_block, window)
@@ -119,10 +126,11 @@ def sample_stage2(
         evaluate = dense if t < dense_until else windowed
         return apply_cfg(*evaluate(x, 1000 - 1000 * t, cfg_now), cfg_now)
 
-    count = 1 if latent_windows is None else latent_windows.count(tuple(x.shape[2:]))
+    count = 1 if latent_windows is None else latent_windows.count(tuple(resume.x.shape[2:]))
     if count > 1:
         velocity = bind_latent_windows(velocity, times, latent_windows, txt.device, callback)
-    return euler_flow(velocity, x, times, report_steps("stage2", steps, scale, callback, count)) / scale
+    on_step = report_steps("stage2", steps, scale, callback, count)
+    return euler_flow(velocity, resume.x, times, on_step, resume, on_state) / scale
 
 
 def bind_options(

@@ -4,7 +4,7 @@ from .errors import InputError
 
 MULTIPLE = 16  # released: sizes are floored to multiples of 16
 MAX_SIDE = 8192
-MAX_FRAMES = 1025
+MAX_FRAMES = 1025  # of a draft
 MAX_STRETCH = 1.05  # of the proportions, before it is said; released: 480x256 becomes 1920x1072, a stretch of 1.047
 
 
@@ -35,10 +35,11 @@ def describe_floor(wanted: tuple[int, int], size: tuple[int, int]) -> str | None
     return f"{wanted[1]}x{wanted[0]} is floored to {size[1]}x{size[0]} (multiples of {MULTIPLE})"
 
 
-def check_frame_count(frames: int) -> None:
-    """Raises InputError unless frames is 4n+1, from 1 to 1025."""
-    if not 1 <= frames <= MAX_FRAMES or frames % 4 != 1:
-        raise InputError(f"frames is {frames}; it must be 4n+1 (1, 5, 9, ..., 49, ..., {MAX_FRAMES})")
+def check_frame_count(frames: int, most: int | None = MAX_FRAMES) -> None:
+    """Raises InputError unless frames is 4n+1, from 1 to `most` (None: any)."""
+    if not 1 <= frames <= (most or frames) or frames % 4 != 1:
+        last = f", {most}" if most else ""
+        raise InputError(f"frames is {frames}; it must be 4n+1 (1, 5, 9, ..., 49, ...{last})")
 
 
 def floor_frame_count(frames: int) -> int:
@@ -51,6 +52,11 @@ def floor_frame_count(frames: int) -> int:
 def clip_size(t: int, h: int, w: int) -> tuple[int, int, int]:
     """(frames, height, width) of the clip that a latent of t x h x w decodes to."""
     return 4 * t - 3, 8 * h, 8 * w
+
+
+def frame_range(start: int, stop: int) -> tuple[int, int]:
+    """The frames of a clip that its latent frames [start, stop) stand for: the first for one, the others for four."""
+    return max(0, 4 * start - 3), 4 * stop - 3
 
 
 def latent_size(frames: int, height: int, width: int) -> tuple[int, int, int]:

@@ -81,6 +81,12 @@ def split_axis(size: int, tile: int, overlap: int, unit: int = 1) -> list[tuple[
     return [(start * unit, (start + tile) * unit) for start in starts]
 
 
+def count_tiles(size: tuple[int, int], tile: tuple[int, int], overlap: int, unit: int = 1) -> int:
+    """How many tiles cover size (height, width); arguments as of `split_axis`."""
+    rows, columns = (len(split_axis(*sides, overlap, unit)) for sides in zip(size, tile, strict=True))
+    return rows * columns
+
+
 def blend_weights(size: int, overlap: int, fade_in: bool, fade_out: bool) -> Tensor:
     """Weights [size]: 1 inside, rising from and falling to the edges that another tile covers."""
     weights = torch.ones(size)

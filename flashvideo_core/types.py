@@ -3,7 +3,7 @@
 Names for type checkers and readers only; nothing here runs. Axes: B batch, n heads, L tokens, T latent frames.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -46,6 +46,23 @@ Clock = Callable[[], float]
 
 Notify = Callable[[str], None]
 """notify(text) says one line to the user."""
+
+
+class FrameReader(Protocol):
+    """The frames of a clip that are not in memory: read as often as they are needed, some at a time."""
+
+    size: tuple[int, int]
+    """(height, width)."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def read(self, ranges: Iterable[tuple[int, int]], /) -> Iterator[Tensor]:
+        """[n, H, W, 3] in 0..1 for each of the ranges [start, stop) of frames, which are ascending and apart."""
+
+
+Frames = Tensor | FrameReader
+"""The frames of a clip: [F, H, W, 3] in 0..1, or where they can be read."""
 
 
 class ProgressCallback(Protocol):

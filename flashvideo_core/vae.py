@@ -147,9 +147,8 @@ class VAE(nn.Module):
         cache, out = {}, []
         groups = encode_groups(frames.shape[2])
         for i, (start, stop) in enumerate(groups):
-            group, last = self.cast_input(frames[:, :, start:stop]), stop == frames.shape[2]
-            moments = self.encoder(group, cache, last, chunk_size).float()
-            out.append(sample_posterior(moments, draw_noise).to(frames.device))
+            last = stop == frames.shape[2]
+            out.append(self.encode_group(frames[:, :, start:stop], cache, last, draw_noise, chunk_size))
             if callback is not None:
                 callback(phase, i + 1, len(groups), None)
         return torch.cat(out, dim=2)
@@ -172,12 +171,32 @@ class VAE(nn.Module):
             out = torch.empty(z.shape[0], 3, *clip_size(*z.shape[2:]), device=z.device)
         groups, done, cache = decode_groups(t), 0, {}
         for i, (start, stop) in enumerate(groups):
-            frames = self.decoder(self.cast_input(z[:, :, start:stop]), cache, i == 0, stop == t, chunk_size)
-            out[:, :, done : done + frames.shape[2]] = frames.clamp_(-1, 1)
+            frames = self.decode_group(z[:, :, start:stop], cache, i == 0, stop == t, chunk_size)
+            out[:, :, done : done + frames.shape[2]] = frames
             done += frames.shape[2]
             if callback is not None:
                 callback(phase, i + 1, len(groups), None)
         return out
+
+    def encode_group(
+        self,
+        frames: Tensor,
+        cache: Cache,
+        last: bool,
+        draw_noise: DrawNoise | None = None,
+        chunk_size: ChunkSize = AUTO,
+    ) -> Tensor:
+        """The group of `encode_groups` that follows those whose past is in `cache` ({} before the first): frames
+        [B, 3, F, 8H, 8W] -> latent [B, 16, T, H, W], float32, where the frames are. last: no group follows.
+        """
+        moments = self.encoder(self.cast_input(frames), cache, last, chunk_size).float()
+        return sample_posterior(moments, draw_noise).to(frames.device)
+
+    def decode_group(self, z: Tensor, cache: Cache, first: bool, last: bool, chunk_size: ChunkSize = AUTO) -> Tensor:
+        """The group of `decode_groups` that follows those whose past is in `cache`: latent [B, 16, T, H, W] -> frames
+        [B, 3, F, 8H, 8W] in -1..1, in the network's dtype, on its device. first, last: of the clip.
+        """
+        return self.decoder(self.cast_input(z), cache, first, last, chunk_size).clamp_(-1, 1)
 
     def cast_input(self, x: Tensor) -> Tensor:
         """x on the device and in the dtype of the network. ComfyUI, which moves weights about, overrides it."""

@@ -1,17 +1,19 @@
 """Frames <-> latents with a pipeline's VAE, whole or split as memory asks (memory/)."""
 
+from collections.abc import Iterable, Iterator
+
 import torch
 from torch import Tensor
 
 from .components import Pipeline, require_component
 from .device import on_device
-from .handoff import resize_to_target
-from .memory import VAESplit, free_memory, is_tiled, plan_vae_split, tile_overlap
+from .handoff import resize_frames
+from .mapped import allocate
+from .memory import VAESplit, free_memory, is_tiled, plan_vae_split
 from .sampling import check_finite
-from .sizes import clip_size
-from .tiling import map_tiles
-from .types import OnTile, ProgressCallback
-from .vae_chunks import ChunkSize
+from .sizes import clip_size, floor_frame_count, floor_size, latent_size
+from .types import Frames, OnTile, ProgressCallback
+from .vae_stream import encode_spans, stream_decode, stream_encode
 
 
 def plan_split(pipe: Pipeline, kind: str, clip: tuple[int, int, int]) -> VAESplit:
@@ -27,23 +29,36 @@ def decode(
 
     phase names the pass in the callback: draft_decode or decode. Raises InputError for frames that are not finite.
     """
+    frames, done = allocate((1, 3, *clip_size(*z.shape[2:]))), 0
     with on_device(require_component(pipe, "vae"), pipe.device) as vae:
-        if is_tiled(split):
-            on_tile = count_tiles(phase, callback)
-            frames = map_tiles(
-                lambda tile: vae.decode(tile.to(pipe.device)), z.cpu(), split, tile_overlap(split), (8, 1), on_tile
-            )
-        else:
-            frames = torch.empty(1, 3, *clip_size(*z.shape[2:]))  # on the host, group by group
-            vae.decode(z.to(pipe.device), callback, phase, frames, ChunkSize(split))
-        frames = to_image_range(frames)
+        z = z if is_tiled(split) else z.to(pipe.device)
+        for span in stream_decode(vae, z, split, pipe.device, report_steps(phase, callback)):
+            frames[:, :, done : done + span.shape[2]] = span
+            done += span.shape[2]
+    frames = to_image_range(frames)
     check_finite(frames.sum(), pipe.dtype)  # of the sum, which needs no mask as large as the clip
     return frames
 
 
+def stream_frames(
+    pipe: Pipeline,
+    z: Tensor,
+    phase: str,
+    callback: ProgressCallback | None = None,
+    split: VAESplit = None,
+    start: int = 0,
+) -> Iterator[Tensor]:
+    """`decode` span by span (vae_stream.py) from number `start` on: frames [f, H, W, 3] in 0..1 on the CPU."""
+    with on_device(require_component(pipe, "vae"), pipe.device) as vae:
+        for span in stream_decode(vae, z, split, pipe.device, report_steps(phase, callback), start):
+            frames = to_image_range(span)
+            check_finite(frames.sum(), pipe.dtype)
+            yield frames
+
+
 def encode(
     pipe: Pipeline,
-    frames: Tensor,
+    frames: Frames,
     size: tuple[int, int],
     callback: ProgressCallback | None = None,
     split: VAESplit = None,
@@ -53,25 +68,29 @@ def encode(
     size is (H, W); frames at the end that do not make 4n+1 are left out. Raises InputError for a latent that is not
     finite.
     """
-    frames = to_model_range(frames)
+    count, size, done = floor_frame_count(len(frames)), floor_size(size), 0
+    device = torch.device("cpu") if is_tiled(split) else pipe.device  # of the resized frames
+    ranges = ((groups[0][0], groups[-1][1]) for groups in encode_spans(count, split))
+    large = (resize_frames(to_model_range(some).to(device), size) for some in read_ranges(frames, ranges))
     with on_device(require_component(pipe, "vae"), pipe.device) as vae:
-        if is_tiled(split):
-            on_tile = count_tiles("handoff", callback)
-            tile, overlap = (8 * split[0], 8 * split[1]), 8 * tile_overlap(split)
-            large = resize_to_target(frames, size)
-            z = map_tiles(lambda tile: vae.encode(tile.to(pipe.device)), large, tile, overlap, (1, 8), on_tile)
-        else:
-            z = vae.encode(
-                resize_to_target(frames.to(pipe.device), size), callback=callback, chunk_size=ChunkSize(split)
-            )
-        z = z.to(pipe.device)
+        z = allocate((1, vae.config.latent_channels, *latent_size(count, *size)), pipe.device)
+        for latent in stream_encode(vae, large, count, size, split, pipe.device, report_steps("handoff", callback)):
+            z[:, :, done : done + latent.shape[2]] = latent
+            done += latent.shape[2]
     check_finite(z, pipe.dtype)
     return z
 
 
-def count_tiles(phase: str, callback: ProgressCallback | None) -> OnTile | None:
-    """The tiles of a pass as steps of its phase."""
-    return None if callback is None else lambda done, total: callback(phase, done, total, None)
+def report_steps(phase: str, callback: ProgressCallback | None) -> OnTile:
+    """The groups or tiles of a pass as steps of its phase."""
+    return lambda done, total: None if callback is None else callback(phase, done, total, None)
+
+
+def read_ranges(frames: Frames, ranges: Iterable[tuple[int, int]]) -> Iterator[Tensor]:
+    """Some frames [n, H, W, 3] of a clip after the other, as `FrameReader.read` gives them."""
+    if isinstance(frames, Tensor):
+        return (frames[start:stop] for start, stop in ranges)
+    return frames.read(ranges)
 
 
 def to_model_range(frames: Tensor) -> Tensor:

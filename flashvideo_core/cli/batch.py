@@ -8,7 +8,8 @@ from ..phases import list_texts
 from ..pipeline import Pipeline
 from ..t5 import encode_ahead
 from .components import Components
-from .jobs import Job, MadeFields, check_files, make_clip, make_draft, report_made, resume_draft
+from .jobs import Job, MadeFields, check_files, report_made
+from .making import make_clip, make_draft, resume_draft
 from .outputs import find_draft, is_finished
 from .progress import Reporter
 from .record import Record

@@ -1,16 +1,11 @@
-"""The clips of `generate` and `draft`: what is asked for, every clip with all its numbers, and its making."""
+"""The clips of `generate` and `draft`: what is asked for, and every clip with all its numbers."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..errors import InputError, WriteError, one_line
-from ..media.audio import Audio
+from ..errors import InputError
 from ..media.video_writer import check_fps
-from ..memory.exhausted import PhaseOutOfMemoryError, is_out_of_memory, name_phase
-from ..phases import decode_clip, decode_draft, sample_draft, sample_refine
-from ..pipeline import Draft, Pipeline
 from ..setting_rules import SEEDS
 from ..settings import DraftSettings, RefineSettings
 from ..text import suggest_longer
@@ -19,25 +14,13 @@ from ..weights.atomic import check_writable
 from .components import Components
 from .many_options import ManyOptions
 from .options import ComponentOptions, NamedSettings, OutputOptions, PromptOptions
-from .outputs import (
-    ClipFiles,
-    clip_name,
-    find_draft,
-    find_refined,
-    folder_files,
-    vbench_files,
-    write_clip,
-    write_draft,
-    write_draft_video,
-    write_refined,
-)
+from .outputs import ClipFiles, clip_name, folder_files, vbench_files
 from .progress import Reporter
 from .prompts import SeededPrompt
 from .record import Record
 from .work import Made
 
 DEFAULT_FOLDER = "clips"
-ADVICE = "away from the draft (--match-color takes its colours back, a lower --noise-step keeps more of it)"
 
 MadeFields = dict[str, str | int | bool]
 """What `--json` says of a clip: prompt, seed, path, skipped."""
@@ -58,10 +41,14 @@ class ClipOptions:
 
 @dataclass(frozen=True)
 class Job:
-    """One clip to make: its record as far as it is known before, plans of an earlier run among it, and its files."""
+    """One clip to make: its record as far as it is known before, plans of an earlier run among it, and its files.
+
+    resume: a run that was stopped is gone on with, and this one leaves what is needed for that.
+    """
 
     record: Record
     files: ClipFiles
+    resume: bool = True
 
     @property
     def is_draft(self) -> bool:
@@ -90,7 +77,7 @@ def list_jobs(
             refine = record.refine and replace(record.refine, seed=(record.refine.seed + index) % SEEDS)
             made = replace(record, prompt=prompt.text, draft=draft, refine=refine)
             files = choose_files(options, prompt.text, draft.seed, index)
-            jobs.setdefault(files, Job(made, files))  # the same line twice is the same clip
+            jobs.setdefault(files, Job(made, files, options.output.resume))  # the same line twice is the same clip
     return list(jobs.values())
 
 
@@ -161,71 +148,6 @@ def check_files(jobs: Iterable[Job]) -> None:
         check_writable(folder)
     for path in (path for job in jobs for path in job.files.visible() if path.is_dir()):
         raise InputError(f"{path} is a folder; a file is written there, so choose another --output")
-
-
-def make_clip(pipe: Pipeline, job: Job, paths: dict[str, str], reporter: Reporter) -> None:
-    """The draft is on disk before stage 2 begins; Ctrl-C then leaves it there for the next run."""
-    d = resume_draft(pipe, job, reporter) or make_draft(pipe, job, reporter)
-    with keeping(f"the finished draft is kept in {job.files.draft}"):
-        make_refined(pipe, d, replace(job, record=replace(job.record, draft_plan=d.plan)), paths, reporter)
-
-
-def make_refined(
-    pipe: Pipeline, d: Draft, job: Job, paths: dict[str, str], reporter: Reporter, audio: Audio | None = None
-) -> None:
-    """Stage 2 and all that is written of a clip. Its latent is on disk before it is decoded."""
-    record = job.record
-    found = find_refined(job.files, record)
-    if found is not None:
-        reporter.note(f"going on from the refined latent {job.files.refined}")
-    latent, plan = found or sample_refine(pipe, d, record.refine, plan=record.refine_plan, callback=reporter.progress)
-    record = replace(record, refine_plan=plan)
-    write_refined(job.files, latent, record)
-    with keeping(f"the refined latent is kept in {job.files.refined}, and the same command goes on from it"):
-        clip = decode_clip(pipe, d, latent, record.refine, plan, callback=reporter.progress)
-        if clip.drift.is_large:
-            reporter.note(f"{ADVICE}: by {clip.drift}, in levels of 255")
-        write_clip(job.files, clip, replace(record, drift=clip.drift), paths, audio, reporter.progress)
-
-
-def make_draft(pipe: Pipeline, job: Job, reporter: Reporter) -> Draft:
-    """The latent is on disk before it is decoded."""
-    record = job.record
-    latent, plan = sample_draft(pipe, record.prompt, record.draft, plan=record.draft_plan, callback=reporter.progress)
-    record = replace(record, draft_plan=plan)
-    write_draft(job.files, latent, record)
-    with keeping(f"the finished draft is kept in {job.files.draft}"):
-        d = decode_draft(pipe, record.prompt, latent, record.draft, plan, callback=reporter.progress)
-        write_draft_video(job.files, d, record)
-    return d
-
-
-@contextmanager
-def keeping(what: str) -> Iterator[None]:
-    """Ctrl-C, out of memory and a full disk in here say what is on disk; of several that are nested, the innermost."""
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(str(stop) or what) from None
-    except WriteError as error:
-        raise error if error.kept else WriteError(one_line(error), what) from None
-    except Exception as error:
-        if not is_out_of_memory(error) or getattr(error, "kept", ""):
-            raise
-        raise PhaseOutOfMemoryError(one_line(error), what) from error
-
-
-def resume_draft(pipe: Pipeline, job: Job, reporter: Reporter) -> Draft | None:
-    """This very draft from an earlier run that was stopped before its end."""
-    saved = find_draft(job.files, job.record)
-    if saved is None:
-        return None
-    reporter.note(f"going on from the finished draft {job.files.draft}")
-    with keeping(f"the finished draft is kept in {job.files.draft}"), name_phase("draft_decode"):
-        d = saved.decode(pipe, reporter.progress)
-        if job.files.draft_video is not None and not job.files.draft_video.is_file():
-            write_draft_video(job.files, d, replace(job.record, draft_plan=d.plan))
-    return d
 
 
 def report_made(made: Made, reporter: Reporter) -> MadeFields:

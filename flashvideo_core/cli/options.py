@@ -176,6 +176,7 @@ class OutputOptions:
 
     output: str | None
     crf: float | None
+    resume: bool = True  # go on with clips that were stopped, and leave what is needed for that
 
     def checked_crf(self) -> float:
         """The quality to encode with. Raises InputError."""
@@ -189,3 +190,5 @@ def add_output_options(parser: argparse.ArgumentParser, is_required: bool = Fals
     help = "where to write" if is_required else "where to write (default: a folder in clips/)"
     parser.add_argument("--output", type=parse_path, required=is_required, metavar="FOLDER", help=help)
     parser.add_argument("--crf", type=float, help="H.264 quality, 0 (lossless) to 51 (default: 17)")
+    help = "begin clips that were stopped anew, and keep nothing to go on from"
+    parser.add_argument("--no-resume", dest="resume", action="store_false", help=help)

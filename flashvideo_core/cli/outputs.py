@@ -5,23 +5,22 @@ layout is one folder of `{prompt}-{index}.mp4` and nothing else: the record is i
 lies in .drafts/ only until its clip is finished.
 """
 
+import glob
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from ..errors import InputError
-from ..media.audio import Audio
 from ..media.draft_file import load_draft, save_draft
-from ..media.video_writer import put_side_by_side, write_video
-from ..pipeline import Clip, Draft
+from ..media.video_writer import write_video
+from ..pipeline import Draft
 from ..plans import RefinePlan
-from ..types import ProgressCallback
 from ..weights.atomic import MAX_NAME, atomic_write
 from .record import METADATA_KEY, Record, read_record
 from .saved_draft import SavedDraft
@@ -37,6 +36,7 @@ class ClipFiles:
     final: Path
     refined: Path  # stage 2's latent, there until the clip is finished
     lock: Path
+    state: Path  # of a stage between two evaluations
     draft_video: Path | None = None
     side_by_side: Path | None = None
     sidecar: Path | None = None
@@ -45,6 +45,20 @@ class ClipFiles:
         """Those to write into. Not .drafts, which comes and goes with the clips of every process."""
         return {self.final.parent} if self.sidecar is None else {self.draft.parent, self.final.parent}
 
+    def segment(self, video: str, number: int) -> Path:
+        """A part of a video that is not finished: there, as `refined` is, until the clip is."""
+        return self.refined.with_name(f"{self.refined.stem}.{video}-{number:04}.mp4")
+
+    def segment_state(self, number: int) -> Path:
+        """What says that a part is there, and what the one after it has to know."""
+        return self.refined.with_name(f"{self.refined.stem}.part-{number:04}.safetensors")
+
+    def temporary(self) -> list[Path]:
+        """All that is there of a clip only until it is finished, and what killed processes left of writing it."""
+        name, state = glob.escape(self.refined.stem), glob.escape(self.state.name)
+        patterns = (f"{name}.*", f".{name}.*.part", state, f".{state}.*.part")
+        return [path for pattern in patterns for path in self.refined.parent.glob(pattern)]
+
     def visible(self) -> list[Path]:
         """Those that are there when the clip is finished, clip.json last."""
         paths = (self.draft, self.final, self.draft_video, self.side_by_side, self.sidecar)
@@ -52,7 +66,7 @@ class ClipFiles:
 
 
 def folder_files(folder: Path) -> ClipFiles:
-    names = ("draft.safetensors", "final.mp4", ".refined.safetensors", ".flashvideo.lock")
+    names = ("draft.safetensors", "final.mp4", ".refined.safetensors", ".flashvideo.lock", ".sampling.safetensors")
     names += ("draft.mp4", "side_by_side.mp4", "clip.json")
     return ClipFiles(*(folder / name for name in names))
 
@@ -63,9 +77,9 @@ def vbench_files(folder: Path, prompt: str, index: int) -> ClipFiles:
     if "/" in prompt or "\\" in prompt or "\0" in prompt or len(name.encode()) > MAX_NAME:
         raise InputError(f"this prompt cannot be a file name, which --layout vbench needs: {prompt[:60]!r}")
     hidden, own = folder / ".drafts", clip_name(prompt, index)
-    drafts = (hidden / f"{own}{suffix}" for suffix in (".safetensors", ".refined.safetensors", ".lock"))
-    draft, refined, lock = drafts
-    return ClipFiles(draft, folder / name, refined, lock)
+    suffixes = (".safetensors", ".refined.safetensors", ".lock", ".sampling.safetensors")
+    draft, refined, lock, state = (hidden / f"{own}{suffix}" for suffix in suffixes)
+    return ClipFiles(draft, folder / name, refined, lock, state)
 
 
 def vbench_name(prompt: str, index: int) -> str:
@@ -128,30 +142,6 @@ def write_draft_video(files: ClipFiles, d: Draft, record: Record) -> None:
         write_video(files.draft_video, d.frames, d.fps, crf=record.crf, metadata=video_metadata(record.of_draft()))
 
 
-def write_clip(
-    files: ClipFiles,
-    clip: Clip,
-    record: Record,
-    paths: dict[str, str],
-    audio: Audio | None = None,
-    callback: ProgressCallback | None = None,
-) -> None:
-    """Writes the refined video, the comparison and, last, the sidecar that says that all is there.
-
-    paths: of the components, for the sidecar alone.
-    """
-    video = {"fps": clip.fps, "crf": record.crf, "metadata": video_metadata(record), "audio": audio}
-    write_video(files.final, count_frames(clip.frames, callback), **video)
-    if files.side_by_side is not None:
-        pairs = zip(clip.draft.frames.split(1), clip.frames.split(1), strict=True)
-        write_video(files.side_by_side, (put_side_by_side(left, right) for left, right in pairs), **video)
-    if files.sidecar is not None:
-        write_json(files.sidecar, replace(record, paths=paths).to_json())
-    else:
-        files.draft.unlink(missing_ok=True)
-    files.refined.unlink(missing_ok=True)
-
-
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     with atomic_write(path) as partial:
         partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")
@@ -160,11 +150,3 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 def video_metadata(record: Record) -> dict[str, str]:
     """The record, and the prompt where players show it."""
     return {METADATA_KEY: json.dumps(record.to_json()), "comment": record.prompt}
-
-
-def count_frames(frames: Tensor, callback: ProgressCallback | None) -> Iterator[Tensor]:
-    """The frames [F, H, W, 3] one by one, each reported as a step of the phase "write"."""
-    for i, frame in enumerate(frames.split(1), 1):
-        yield frame
-        if callback is not None:
-            callback("write", i, len(frames), None)

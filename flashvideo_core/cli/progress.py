@@ -49,14 +49,15 @@ class Reporter:
         self.out, self.err, self.as_json, self.clock = out, err, as_json, clock
         self.shows_bars = has_bars and not as_json and err.isatty()
         self.is_bar_open = False
+        self.phase, self.first = "", 1  # the phase, and its first step in this run: not 1 where an earlier one began it
         self.phase_start = self.last_report = self.last_line = clock()
 
     def progress(self, phase: str, step: int, total: int, preview: Preview | None = None) -> None:
         """Called after each step of a phase (types.ProgressCallback). A phase begins where the one before ended."""
         now = self.clock()
-        if step == 1:
-            self.phase_start = self.last_report
-        left = (now - self.phase_start) / step * (total - step)
+        if step == 1 or phase != self.phase:
+            self.phase, self.first, self.phase_start = phase, step, self.last_report
+        left = (now - self.phase_start) / (step - self.first + 1) * (total - step)
         if self.as_json:
             self._emit("progress", phase=phase, step=step, total=total, seconds_left=round(left, 1))
         elif self.shows_bars:

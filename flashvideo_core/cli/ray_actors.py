@@ -3,7 +3,7 @@
 Ray's ActorPool.map_unordered is not used: it ties a clip to its actor. With Ray's own retries the clip of a lost actor
 waits until that actor is back, for ever if its machine is gone; without them the first lost actor ends the iterator.
 Here the clip goes back to the list, whoever is free takes it, and the actor gets clips again when Ray has restarted it.
-What was finished of the clip is on disk and is gone on from (jobs.py).
+What was finished of the clip is on disk and is gone on from (making.py).
 """
 
 import collections

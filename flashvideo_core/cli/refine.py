@@ -16,8 +16,9 @@ from ..weights.reader import file_sha256
 from .attention_options import named_refine
 from .chosen import choose_drafts
 from .components import Components
-from .jobs import DEFAULT_FOLDER, Job, check_files, make_refined, report_made, resolve_refine
+from .jobs import DEFAULT_FOLDER, Job, check_files, report_made, resolve_refine
 from .makers import open_makers
+from .making import make_refined
 from .many_options import ManyOptions
 from .options import ComponentOptions, NamedSettings, OutputOptions, parse_options
 from .outputs import ClipFiles, folder_files, is_finished
@@ -69,7 +70,8 @@ class RefineWork:
             with open_files(files, record, reporter.note) as work:
                 pipe = next(pipes)
                 d = open_draft(pipe, source, record, reporter)
-                make_refined(pipe, d, Job(record, work), components.paths, reporter, source.audio)
+                job = Job(record, work, self.options.output.resume)
+                make_refined(pipe, d, job, components.paths, reporter, source.audio)
         return Made(record.prompt, record.refine.seed, files.final, skipped)
 
 

@@ -2,16 +2,15 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from torch import Tensor
-
 from ..errors import InputError
 from ..media.audio import Audio
-from ..media.video_reader import probe_video, read_video
-from ..sizes import MAX_FRAMES, check_frame_count, floor_frame_count
+from ..media.video_frames import VideoFrames
+from ..media.video_reader import probe_video, survey_video
+from ..sizes import check_frame_count, floor_frame_count
 from ..types import Notify
 from .record import METADATA_KEY, Record
 from .record_schema import is_text
@@ -20,14 +19,14 @@ from .saved_draft import SavedDraft
 
 @dataclass(frozen=True)
 class Source:
-    """Either a saved draft, or frames [F, H, W, 3] in 0..1 of a video. size is (height, width) of its frames."""
+    """Either a saved draft, or a video, whose frames are read where they lie. size is (height, width) of its frames."""
 
     path: Path
     size: tuple[int, int]
     prompt: str  # "" where it does not tell
     fps: Fraction | None = None
     draft: SavedDraft | None = None
-    frames: Tensor | None = None
+    frames: VideoFrames | None = None
     audio: Audio | None = None
 
     @property
@@ -55,20 +54,20 @@ def find_source(path: Path) -> Path:
 
 
 def open_video(path: Path, frames: int | None, notify: Notify) -> Source:
-    """The first `frames` of a video (all up to MAX_FRAMES when None), cut at the end to 4n+1."""
+    """The first `frames` of a video (None: all), cut at the end to 4n+1. They are read when they are needed."""
     if frames is not None:
-        check_frame_count(frames)
-    total, most = probe_video(path).frames, MAX_FRAMES if frames is None else frames
-    video = read_video(path, max_frames=most if most < total else None)
+        check_frame_count(frames, most=None)
+    total = probe_video(path).frames
+    video = survey_video(path, max_frames=frames if frames and frames < total else None)
     for text in video.notes:
         notify(f"{path.name}: {text}")
-    total = max(total, len(video.frames))  # more than stored where some stand in for others
-    count = floor_frame_count(min(most, len(video.frames)))
+    found = video.frames
+    total = max(total, len(found))  # more than stored where some stand in for others
+    count = floor_frame_count(min(frames or len(found), len(found)))
     if count < total:
-        notify(f"{path.name}: {count} of its {total} frames are used (4n+1, at most {MAX_FRAMES})")
-    size = (video.frames.shape[1], video.frames.shape[2])
-    prompt = read_prompt(video.metadata)
-    return Source(path, size, prompt, video.fps, frames=video.frames[:count], audio=video.audio)
+        notify(f"{path.name}: {count} of its {total} frames are used (4n+1)")
+    shown = replace(found, order=found.order[:count])
+    return Source(path, found.size, read_prompt(video.metadata), video.fps, frames=shown, audio=video.audio)
 
 
 def read_prompt(metadata: Mapping[str, str]) -> str:

@@ -28,7 +28,7 @@ def open_files(files: ClipFiles, record: Record, notify: Notify) -> Iterator[Cli
     try:
         with lock_clip(files.lock):
             complete_replacement(files.final.parent)
-            remove_leftovers([*files.visible(), files.refined])
+            remove_leftovers([*files.visible(), files.refined, files.state])
             work = choose_work_files(files, record, notify)
             yield work
             if work.final != files.final:
@@ -54,7 +54,7 @@ def choose_work_files(files: ClipFiles, record: Record, notify: Notify) -> ClipF
     notify(f"{files.final.parent} holds {found}; it is replaced when this one is finished")
     pending = folder_files(files.final.parent / PENDING)
     pending.final.parent.mkdir(exist_ok=True)
-    remove_leftovers([*pending.visible(), pending.refined])
+    remove_leftovers([*pending.visible(), pending.refined, pending.state])
     if files.draft_video is None or find_draft(files, record) is not None:  # the draft in place is this clip's
         return replace(pending, draft=files.draft, draft_video=files.draft_video, lock=files.lock)
     return replace(pending, lock=files.lock)

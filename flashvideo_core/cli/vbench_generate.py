@@ -89,5 +89,5 @@ def list_suite_jobs(
     for clip in clips:
         draft, refine = replace(first.draft, seed=clip.seed), replace(first.refine, seed=clip.seed)
         record = replace(first, prompt=clip.shown, draft=draft, refine=refine)
-        jobs.append(Job(record, vbench_files(folder, clip.prompt, clip.index)))
+        jobs.append(Job(record, vbench_files(folder, clip.prompt, clip.index), options.output.resume))
     return jobs

@@ -10,7 +10,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..errors import InputError
-from ..weights.atomic import atomic_write
+from ..weights.atomic import save_weights
 from ..weights.reader import WeightFile, open_safetensors
 
 LATENT = "latent_tensor"  # by this name ComfyUI's Load Latent finds it
@@ -25,15 +25,17 @@ def save_draft(path: str | Path, latent: Tensor, record: Mapping[str, Any]) -> N
 
 def save_latent(path: str | Path, latent: Tensor, metadata: Mapping[str, str]) -> None:
     """Writes latent [1, 16, T, H, W] (VAE units) for ComfyUI's Load Latent, whole or not at all."""
-    with atomic_write(Path(path)) as partial:
-        partial.write_bytes(pack_latent(latent, metadata))
+    save_weights(Path(path), name_tensors(latent), metadata)
 
 
 def pack_latent(latent: Tensor, metadata: Mapping[str, str]) -> bytes:
     """The file of a latent [B, 16, T, H, W] (VAE units), as ComfyUI's Load Latent reads it."""
-    # the empty tensor is how ComfyUI knows that the latent is stored unscaled
-    tensors = {LATENT: latent.contiguous().cpu(), "latent_format_version_0": torch.tensor([])}
-    return save(tensors, metadata=dict(metadata))
+    return save(name_tensors(latent), metadata=dict(metadata))
+
+
+def name_tensors(latent: Tensor) -> dict[str, Tensor]:
+    """What the file holds. By the empty tensor ComfyUI knows that the latent is stored unscaled."""
+    return {LATENT: latent.contiguous().cpu(), "latent_format_version_0": torch.tensor([])}
 
 
 def load_draft(path: str | Path) -> tuple[Tensor, dict[str, Any]]:

@@ -23,6 +23,7 @@ from .orientation import (
     describe_aspect,
     frame_orientation,
     scale_to_square,
+    square_size,
 )
 from .picture_files import count_tiff_pages, read_exif_orientation
 from .timing import declared_rates
@@ -48,6 +49,11 @@ class Film:
     def show(self, frame: VideoFrame) -> torch.Tensor:
         """[H, W, 3] in 0..1, upright, with square pixels."""
         return self._orientation(frame).turn(scale_to_square(frame_to_rgb(frame), self.aspect))
+
+    def shown_size(self, frame: VideoFrame) -> tuple[int, int]:
+        """(height, width) of what `show` gives."""
+        height, width = square_size(frame.height, frame.width, self.aspect)
+        return (width, height) if self._orientation(frame).quarters % 2 else (height, width)
 
     def describe(self, frame: VideoFrame) -> list[str]:
         """What a user should know about the file that this frame is from."""
@@ -83,10 +89,10 @@ def open_film(path: str | Path) -> Iterator[Film]:
 def index_frames(film: Film) -> tuple[int, list[int]]:
     """How many frames a film has by its packets, and their ascending times in units of its time base; [] where these
     tell no order (none stored; joined files whose times start anew). Leaves the container at its end."""
-    packets = [packet for packet in read_packets(film.container, film.stream) if is_shown(packet)]
-    decoding = [packet.dts for packet in packets if packet.dts is not None]
-    pts = [packet.pts for packet in packets]
+    times = [(packet.dts, packet.pts) for packet in read_packets(film.container, film.stream) if is_shown(packet)]
+    decoding = [dts for dts, _ in times if dts is not None]
+    pts = [pts for _, pts in times]
     start_anew = any(later < earlier for earlier, later in pairwise(decoding))
     if start_anew or None in pts or len(set(pts)) < len(pts):
-        return len(packets), []
-    return len(packets), sorted(pts)
+        return len(times), []
+    return len(times), sorted(pts)

@@ -6,7 +6,7 @@ said in `Video.notes`; a file that cannot be read is an InputError of one line t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -20,6 +20,7 @@ from .audio import Audio, decode_audio
 from .demux import Decoder, open_media
 from .film import Film, index_frames, open_film
 from .timing import Timing, fit_constant_rate
+from .video_frames import VideoFrames
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,17 @@ class VideoInfo:
     times: tuple[float, ...] = (0.0,)
 
 
+@dataclass(frozen=True)
+class VideoSource:
+    """A video whose frames are read when they are needed; the rest as in `Video`."""
+
+    frames: VideoFrames
+    fps: Fraction
+    audio: Audio | None
+    metadata: dict[str, str]
+    notes: tuple[str, ...]
+
+
 def read_video(path: str | Path, *, start: int = 0, max_frames: int | None = None) -> Video:
     """Decodes the frames from number `start` on, at most `max_frames`, and the sound that goes with them.
 
@@ -53,30 +65,48 @@ def read_video(path: str | Path, *, start: int = 0, max_frames: int | None = Non
     rate are lost, the nearest stand in. Rotation and mirroring are applied, pixels that are not square scaled.
     Raises InputError for what is not a file or not a video, no frame left to return, and frames of several sizes.
     """
+    pictures: list[torch.Tensor] = []
+    source = _survey(path, start, max_frames, pictures.append)
+    frames = torch.stack([pictures[i] for i in source.frames.order])
+    return Video(frames, source.fps, source.audio, source.metadata, source.notes)
+
+
+def survey_video(path: str | Path, *, start: int = 0, max_frames: int | None = None) -> VideoSource:
+    """`read_video` that keeps no frame: all are decoded once, for their times, and again whenever they are read."""
+    return _survey(path, start, max_frames)
+
+
+def _survey(
+    path: str | Path, start: int, max_frames: int | None, keep: Callable[[torch.Tensor], None] | None = None
+) -> VideoSource:
+    """keep gets each decoded frame as it is to be shown, [H, W, 3]."""
     if start < 0 or (max_frames is not None and max_frames < 1):
         raise InputError(f"start must be at least 0 and max_frames at least 1, got {start} and {max_frames}")
-    notes: list[str] = []
-    pictures, pts = [], []
+    notes: dict[str, None] = {}
+    pts, size = [], None
     with open_film(path) as film:
         decoder = Decoder(film.container, film.stream)
         stop = None if max_frames is None else start + max_frames
         for frame in islice(decoder.frames(), start, stop):
-            notes += film.describe(frame)
-            pictures.append(film.show(frame))
+            notes |= dict.fromkeys(film.describe(frame))
             pts.append(frame.pts)
-            if pictures[-1].shape != pictures[0].shape:
+            size = size or film.shown_size(frame)
+            if film.shown_size(frame) != size:
                 raise InputError(f"{path}: its frames change size")
-        if not pictures:
+            if keep is not None:
+                keep(film.show(frame))
+        if not pts:
             raise InputError(f"{path}: no frame could be decoded" + (f" from number {start} on" if start else ""))
         timing = fit_constant_rate(pts, film.rates, film.stream.time_base)
         count, lost = start + len(pts), decoder.skipped
         if stop is None:
             lost = max(lost, _count_unread(film, decoder, count, pts[-1], timing))
-        notes += _describe_timing(timing, count, lost)
+        notes |= dict.fromkeys(_describe_timing(timing, count, lost))
         metadata, has_audio = dict(film.container.metadata), bool(film.container.streams.audio)
-    frames = torch.stack([pictures[i] for i in timing.order[:max_frames]])
-    audio = _read_audio(path, timing.begin, len(frames) / timing.fps, notes.append) if has_audio else None
-    return Video(frames, timing.fps, audio, metadata, tuple(dict.fromkeys(notes)))
+    frames = VideoFrames(Path(path), size, start, timing.order[:max_frames])
+    said: list[str] = []
+    audio = _read_audio(path, timing.begin, len(frames) / timing.fps, said.append) if has_audio else None
+    return VideoSource(frames, timing.fps, audio, metadata, tuple(notes | dict.fromkeys(said)))
 
 
 def _count_unread(film: Film, decoder: Decoder, count: int, last: int | None, timing: Timing) -> int:

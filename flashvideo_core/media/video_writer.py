@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import torch
 import torch.nn.functional as F
-from av import VideoFrame, VideoStream
+from av import AudioStream, VideoFrame, VideoStream
 from av.container import OutputContainer
 
 from ..errors import InputError
-from ..weights.atomic import atomic_write, check_writable
+from ..weights.atomic import atomic_write, check_writable, name_full_disk
 from .audio import Audio, add_audio_stream, encode_audio
 from .color import rgb_to_yuv420
 
 MAX_FPS = 1000
+MP4 = {"format": "mp4", "options": {"movflags": "use_metadata_tags+faststart"}}  # of av.open
 LIMITED_RANGE, BT709 = 1, 1  # AVCOL_RANGE_MPEG; the H.273 code of BT.709 for matrix, primaries and transfer alike
 
 
@@ -38,15 +41,73 @@ def write_video(
     frames, sizes that are odd or change (yuv420p needs even ones), fps or crf out of range, and a folder that cannot be
     written.
     """
+    with open_video_writer(path, fps, crf=crf, metadata=metadata, audio=audio) as writer:
+        for chunk in [frames] if isinstance(frames, torch.Tensor) else frames:
+            writer.write(chunk)
+    return writer.count
+
+
+@contextmanager
+def open_video_writer(
+    path: str | Path,
+    fps: Fraction | float,
+    *,
+    crf: float = 17,
+    metadata: dict[str, str] | None = None,
+    audio: Audio | None = None,
+) -> Iterator[VideoWriter]:
+    """`write_video` for frames that come by and by: what is written to the writer is the file when this ends."""
     path, rate = Path(path), check_fps(fps)
     if not 0 <= crf <= 51:
         raise InputError(f"crf must be in 0..51, got {crf}")
     check_writable(path.parent)
-    chunks = [frames] if isinstance(frames, torch.Tensor) else frames
-    options = {"movflags": "use_metadata_tags+faststart"}
-    with atomic_write(path) as partial, av.open(f"file:{partial}", "w", format="mp4", options=options) as container:
+    with atomic_write(path) as partial, av.open(f"file:{partial}", "w", **MP4) as container:
         container.metadata.update(metadata or {})
-        return _encode(container, chunks, rate, crf, audio)
+        writer = VideoWriter(path, container, rate, crf, audio)
+        yield writer
+        writer.finish()
+
+
+@dataclass
+class VideoWriter:
+    """Encodes frames of one size into a container, and at the end the sound."""
+
+    path: Path
+    container: OutputContainer
+    rate: Fraction
+    crf: float
+    audio: Audio | None
+    count: int = 0  # frames so far
+    size: tuple[int, int] | None = None  # (height, width), from the first frame on, as are the streams
+    stream: VideoStream | None = None
+    sound: AudioStream | None = None
+
+    def write(self, frames: torch.Tensor) -> None:
+        """frames [F, H, W, 3] in 0..1. Raises InputError for another size than before, or an odd one."""
+        if frames.ndim != 4 or frames.shape[-1] != 3 or (self.size and frames.shape[1:3] != self.size):
+            now = f"{list(frames.shape)} (size so far: {self.size})"
+            raise InputError(f"frames must be [F, H, W, 3] of one size, got {now}")
+        with name_full_disk(self.path):
+            for rgb in frames:
+                self._begin(rgb.shape[:2])
+                frame = VideoFrame.from_ndarray(rgb_to_yuv420(rgb), "yuv420p")
+                frame.pts, frame.time_base = self.count, 1 / self.rate
+                self.container.mux(self.stream.encode(frame))
+                self.count += 1
+
+    def finish(self) -> None:
+        """Raises InputError where no frame was written."""
+        if not self.count:
+            raise InputError("a video needs at least one frame")
+        with name_full_disk(self.path):
+            self.container.mux(self.stream.encode(None))
+            if self.audio:
+                encode_audio(self.container, self.sound, self.audio, self.count / self.rate)
+
+    def _begin(self, size: tuple[int, int]) -> None:
+        if self.stream is None:
+            self.size, self.stream = size, _add_video_stream(self.container, size, self.rate, self.crf)
+            self.sound = self.audio and add_audio_stream(self.container, self.audio)
 
 
 def check_fps(fps: Fraction | float) -> Fraction:
@@ -59,30 +120,6 @@ def check_fps(fps: Fraction | float) -> Fraction:
     if isinstance(fps, Fraction) and max(fps.numerator, fps.denominator) < 2**31:
         return fps
     return Fraction(fps).limit_denominator(1001) or Fraction(1, round(1 / fps))
-
-
-def _encode(
-    container: OutputContainer, chunks: Iterable[torch.Tensor], rate: Fraction, crf: float, audio: Audio | None
-) -> int:
-    count, size, stream, sound = 0, None, None, None
-    for chunk in chunks:
-        if chunk.ndim != 4 or chunk.shape[-1] != 3 or (size and chunk.shape[1:3] != size):
-            raise InputError(f"frames must be [F, H, W, 3] of one size, got {list(chunk.shape)} (size so far: {size})")
-        for rgb in chunk:
-            if stream is None:
-                size = rgb.shape[:2]
-                stream = _add_video_stream(container, size, rate, crf)
-                sound = audio and add_audio_stream(container, audio)
-            frame = VideoFrame.from_ndarray(rgb_to_yuv420(rgb), "yuv420p")
-            frame.pts, frame.time_base = count, 1 / rate
-            container.mux(stream.encode(frame))
-            count += 1
-    if not count:
-        raise InputError("a video needs at least one frame")
-    container.mux(stream.encode(None))
-    if audio:
-        encode_audio(container, sound, audio, count / rate)
-    return count
 
 
 def _add_video_stream(container: OutputContainer, size: tuple[int, int], rate: Fraction, crf: float) -> VideoStream:

@@ -17,7 +17,7 @@ from ...flashvideo_core.config import VAEConfig
 from ...flashvideo_core.errors import InputError
 from ...flashvideo_core.memory import vae_peak
 from ...flashvideo_core.sizes import clip_size, floor_frame_count
-from ...flashvideo_core.tiling import map_tiles, split_axis
+from ...flashvideo_core.tiling import count_tiles, map_tiles
 from ...flashvideo_core.types import DrawNoise, ProgressCallback
 from ...flashvideo_core.vae import VAE
 from ...flashvideo_core.vae_chunks import AUTO, ChunkSize
@@ -105,11 +105,6 @@ class ChunkedVAE(VAE):
         return map_tiles(
             lambda tile: self.encode(tile, None, next(callbacks)), x.cpu(), (tile_y, tile_x), overlap, (1, 8)
         )
-
-
-def count_tiles(size: tuple[int, int], tile: tuple[int, int], overlap: int) -> int:
-    """How many tiles cover size (height, width)."""
-    return len(split_axis(size[0], tile[0], overlap)) * len(split_axis(size[1], tile[1], overlap))
 
 
 class FlashVideoVAE(comfy.sd.VAE):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support.cli_run import SMALL, component_options, run
 
-from flashvideo_core.cli.jobs import ADVICE
+from flashvideo_core.cli.clip_writer import ADVICE
 from flashvideo_core.media.video_reader import read_video
 
 PROMPT = "a red ball moves left"

@@ -144,9 +144,9 @@ def test_frames_that_stand_in_for_missing_ones_are_counted(tmp_path):
     encode_clip(tmp_path / "a.mkv", smooth_clip(7), pts=pts, max_b_frames=0)
     said = []
     source = open_video(tmp_path / "a.mkv", None, said.append)
-    assert source.frames.shape[0] == 9 and source.fps == 8
+    assert len(source.frames) == 9 and source.fps == 8
     assert said == [
         "a.mkv: the nearest frames in time stand in for 3 missing at its 8 fps",
-        "a.mkv: 9 of its 10 frames are used (4n+1, at most 1025)",
+        "a.mkv: 9 of its 10 frames are used (4n+1)",
     ]
-    assert open_video(tmp_path / "a.mkv", 5, said.append).frames.shape[0] == 5
+    assert len(open_video(tmp_path / "a.mkv", 5, said.append).frames) == 5

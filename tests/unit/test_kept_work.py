@@ -9,7 +9,7 @@ import pytest
 import torch
 from support.cli_run import list_files, run
 
-from flashvideo_core.cli import jobs
+from flashvideo_core.cli import making
 from flashvideo_core.cli.clip_lock import lock_clip
 from flashvideo_core.cli.outputs import folder_files, vbench_files
 from flashvideo_core.cli.replacing import COMMITTED, complete_replacement
@@ -28,8 +28,8 @@ def make(capsys, folder, *options, command="generate", prompt="a red ball moves 
 
 
 def fail_once(monkeypatch, name, error):
-    """The function of jobs.py raises the first time it is called."""
-    original, calls = getattr(jobs, name), []
+    """The function of making.py raises the first time it is called."""
+    original, calls = getattr(making, name), []
 
     def fail(*args, **kwargs):
         calls.append(name)
@@ -37,7 +37,7 @@ def fail_once(monkeypatch, name, error):
             raise error
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(jobs, name, fail)
+    monkeypatch.setattr(making, name, fail)
 
 
 def read(folder):
@@ -57,7 +57,7 @@ def test_a_draft_whose_decoding_fails_is_kept_and_gone_on_from(error, tmp_path, 
 
 
 def test_a_refined_latent_whose_decoding_fails_is_kept_and_gone_on_from(tmp_path, capsys, monkeypatch):
-    fail_once(monkeypatch, "decode_clip", NO_MEMORY)
+    fail_once(monkeypatch, "write_clip", NO_MEMORY)
     code, _, err = make(capsys, tmp_path / "a")
     assert code == 1 and "the refined latent is kept in" in err.splitlines()[-1]
     latent = load_draft(tmp_path / "a/.refined.safetensors")[0]
@@ -78,7 +78,7 @@ def test_out_of_memory_names_the_phase(tmp_path, capsys, monkeypatch):
     assert code == 1 and err.splitlines()[-1].startswith("error: out of memory in the decoding of the draft (")
 
 
-@pytest.mark.parametrize("stage", ["decode_draft", "sample_refine", "decode_clip"])
+@pytest.mark.parametrize("stage", ["decode_draft", "sample_refine", "write_clip"])
 def test_another_clip_takes_the_place_only_when_it_is_finished(stage, tmp_path, capsys, monkeypatch):
     make(capsys, tmp_path)
     before = {name: (tmp_path / name).read_bytes() for name in FOLDER}
@@ -159,7 +159,7 @@ def test_names_of_255_bytes_are_written(tmp_path):
 
 
 def test_the_latent_of_a_stopped_clip_is_used_for_no_other(tmp_path, capsys, monkeypatch):
-    fail_once(monkeypatch, "decode_clip", KeyboardInterrupt())
+    fail_once(monkeypatch, "write_clip", KeyboardInterrupt())
     make(capsys, tmp_path)
     err = make(capsys, tmp_path, "--noise-step", "40")[2]
     assert "going on from the finished draft" in err and "refined latent" not in err
