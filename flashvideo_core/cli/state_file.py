@@ -33,7 +33,6 @@ class StateFile:
     path: Path
     record: Record
     stage: str
-    seconds: float = SECONDS
     clock: Clock = time.monotonic
     written: float = field(init=False)
 
@@ -41,8 +40,8 @@ class StateFile:
         self.written = self.clock()
 
     def keep(self, state: SamplingState) -> None:
-        """Called before each evaluation; writes a state where the last one, or the start, is `seconds` ago."""
-        if self.clock() - self.written < self.seconds:
+        """Called before each evaluation; writes a state where the last one, or the start, is SECONDS ago."""
+        if self.clock() - self.written < SECONDS:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         tensors = {"x": state.solver.x, "previous": state.solver.previous}
