@@ -3,13 +3,12 @@
 The process kills itself (SIGKILL) where a state has just been written; benchmarks/kills.py kills at random moments.
 """
 
-import os
-import signal
 from fractions import Fraction
 
 import pytest
 import torch
 from support.cli_run import list_files, run
+from support.killed_run import Kill, run_killed
 
 from flashvideo_core.cli import clip_writer, segments, state_file
 from flashvideo_core.cli.main import main
@@ -45,51 +44,28 @@ def read(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def kill_after(module, name, calls, stage=None):
-    """The process that calls the module's function for the so-manieth time (in a stage) is killed after it."""
-    original, seen = getattr(module, name), []
-
-    def call(*args, **kwargs):
-        result = original(*args, **kwargs)
-        if stage is None or args[0].stage == stage:
-            seen.append(1)
-        if len(seen) == calls:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-
-    setattr(module, name, call)
-
-
-def run_killed(folder, *killer):
-    child = os.fork()
-    if not child:
-        kill_after(*killer)
-        main(["generate", PROMPT, *SIZES, "--output", str(folder)])
-        os._exit(0)
-    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
-
-
 KILLS = {
-    "stage 1": ((state_file.StateFile, "keep", 3, "stage1"), "going on from evaluation 2 of 4"),
-    "stage 2": ((state_file.StateFile, "keep", 2, "stage2"), "going on from evaluation 1 of 3"),
-    "write": ((clip_writer, "save_segment", 1), "going on after part 1 of 2"),
+    "stage 1": (Kill("stage1", 3), "going on from evaluation 2 of 4"),
+    "stage 2": (Kill("stage2", 2), "going on from evaluation 1 of 3"),
+    "write": (Kill("parts", 1), "going on after part 1 of 2"),
 }
 
 
 @pytest.mark.parametrize("phase", KILLS)
 def test_a_killed_run_is_gone_on_with_to_the_same_bytes(phase, whole, tmp_path, capsys):
-    killer, says = KILLS[phase]
-    run_killed(tmp_path, *killer)
+    kill, says = KILLS[phase]
+    command = ["generate", PROMPT, *SIZES, "--output", str(tmp_path)]
+    run_killed(command, kill)
     hidden = {name for name in list_files(tmp_path) if name.startswith(".")}
     assert hidden - {".flashvideo.lock"}
-    code, _, err = run(capsys, "generate", PROMPT, *SIZES, "--output", tmp_path)
+    code, _, err = run(capsys, *command)
     assert code == 0 and says in err, err
     assert read(tmp_path) == whole and whole.keys() == FOLDER
 
 
 @pytest.mark.parametrize("other", [["--seed", "1"], ["--cfg", "3"], ["--no-resume"]])
 def test_the_state_of_another_run_is_not_taken(other, tmp_path, capsys):
-    run_killed(tmp_path, *KILLS["stage 1"][0])
+    run_killed(["generate", PROMPT, *SIZES, "--output", str(tmp_path)], Kill("stage1", 3))
     assert ".sampling.safetensors" in list_files(tmp_path)
     _, _, err = run(capsys, "draft", PROMPT, *DRAFT, *other, "--output", tmp_path)
     assert "going on" not in err and list_files(tmp_path) == {"draft.safetensors", "draft.mp4"}

@@ -1,0 +1,49 @@
+"""A command in a process that kills itself (SIGKILL) at a chosen place."""
+
+import multiprocessing
+import os
+import signal
+from dataclasses import dataclass
+
+from flashvideo_core.cli import clip_writer, segments, state_file
+from flashvideo_core.cli.main import main
+
+FORKS = multiprocessing.get_context("forkserver")  # a forked process of one that has run torch may wait for ever
+FORKS.set_forkserver_preload([__name__])
+
+
+@dataclass(frozen=True)
+class Kill:
+    """After so many states of a stage ("stage1", "stage2") or parts of the video ("parts") are on disk."""
+
+    what: str
+    count: int
+
+
+def run_killed(command: list[str], kill: Kill) -> None:
+    """Runs the command until it is killed; every state is kept, and a part is one temporal group."""
+    process = FORKS.Process(target=_run, args=(command, kill))
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+
+
+def _run(command: list[str], kill: Kill) -> None:
+    state_file.SECONDS, segments.SEGMENT = 0.0, 1
+    keep, save, seen = state_file.StateFile.keep, clip_writer.save_segment, []
+
+    def count(what: str) -> None:
+        seen.append(what)
+        if seen.count(kill.what) == kill.count:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def keep_and_count(states, state):
+        keep(states, state)
+        count(states.stage)
+
+    def save_and_count(*args):
+        save(*args)
+        count("parts")
+
+    state_file.StateFile.keep, clip_writer.save_segment = keep_and_count, save_and_count
+    main(command)
