@@ -9,9 +9,10 @@ guidance are saved together or not at all: an old estimate beside a new one woul
 The state is that of one sampling.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from .schedule import as_factor, velocity_to_denoised, zero_snr_sqrt_alphas
@@ -29,23 +30,33 @@ class KeptBranch:
 
 @dataclass
 class StepCache:
-    """The branches by name, the last input, and the relative change of the output since the last evaluation."""
+    """The branches by name, the last input and what was decided there, the relative change since the last evaluation.
+
+    Branches are known by anything that stays theirs through a sampling.
+    """
 
     threshold: float
-    branches: dict[str, KeptBranch] = field(default_factory=dict)
+    branches: dict[Hashable, KeptBranch] = field(default_factory=dict)
     x: Tensor | None = None
+    saves: bool = False
     change: float = 0.0
 
-    def can_reuse(self, x: Tensor, names: Sequence[str]) -> bool:
-        """Whether all of these branches may keep their estimates at the next input x, whose change is counted."""
-        kept, before, self.x = [self.branches.get(name) for name in names], self.x, x
-        if before is None or any(branch is None or branch.rate is None for branch in kept):
-            return False
-        moved = mean_size(x - before)
-        self.change += float(max(branch.rate * moved / mean_size(branch.denoised) for branch in kept))
-        return self.change < self.threshold
+    def can_reuse(self, x: Tensor, names: Sequence[Hashable]) -> bool:
+        """Whether these branches may keep their estimates at x. Asked again at the same x, it answers alike."""
+        kept = [self.branches.get(name) for name in names]
+        is_known = self.x is not None and all(branch is not None and branch.rate is not None for branch in kept)
+        if self.x is None or not torch.equal(x, self.x):
+            self.saves = is_known and x.shape == self.x.shape and self.count_change(x, kept) < self.threshold
+            self.x = x
+        return self.saves and is_known
 
-    def keep(self, name: str, x: Tensor, denoised: Tensor) -> None:
+    def count_change(self, x: Tensor, kept: Sequence[KeptBranch]) -> float:
+        """Adds how much the output of the branch that changes most has changed on the way to x, relative to it."""
+        moved = mean_size(x - self.x)
+        self.change += float(max(branch.rate * moved / mean_size(branch.denoised) for branch in kept))
+        return self.change
+
+    def keep(self, name: Hashable, x: Tensor, denoised: Tensor) -> None:
         """What an evaluation of a branch gave."""
         before, self.change = self.branches.get(name), 0.0
         rate = None if before is None else mean_size(denoised - before.denoised) / mean_size(x - before.x)

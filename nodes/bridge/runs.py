@@ -17,7 +17,7 @@ def sample_drafts(
 ) -> Tensor:
     """Drafts [drafts, 16, T, H, W] in VAE units; draft i has the seed + i. negative None: zeros."""
     channels = get_config(model, stage=1).latent_channels
-    guider = Guider(model, positive, negative, settings.cfg, settings.guidance)
+    guider = Guider(model, positive, negative, settings.cfg, settings.guidance, settings.cfg_epsilon)
     start = torch.zeros(drafts, channels, *settings.latent_shape)
     return sample_each(model, guider, start, settings.seed, settings.steps)
 

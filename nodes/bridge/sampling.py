@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from ...flashvideo_core.config import TransformerConfig
 from ...flashvideo_core.errors import InputError
-from ...flashvideo_core.guidance import find_cfg_schedule
+from ...flashvideo_core.guidance import find_cfg_schedule, round_cfg
 from ...flashvideo_core.sampling import make_draw_noise, round_to_table_alpha
 from ...flashvideo_core.schedule import stage1_schedule, stage2_times, velocity_to_denoised
 from ...flashvideo_core.solvers import dpmpp_2m_sde
@@ -85,13 +85,24 @@ class ScheduledCfg(float):
 
 
 class Guider(comfy.samplers.CFGGuider):
-    """Classifier-free guidance whose scale may follow the timestep, as in released stage 1; "constant" is plain CFG."""
+    """Classifier-free guidance whose scale may follow the timestep, as in released stage 1; "constant" is plain CFG.
 
-    def __init__(self, model: Model, positive: Conditioning, negative: Conditioning | None, cfg: float, guidance: str):
+    A scale within cfg_epsilon of 1 is taken as 1, for which ComfyUI evaluates one branch.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        positive: Conditioning,
+        negative: Conditioning | None,
+        cfg: float,
+        guidance: str,
+        cfg_epsilon: float = 0.0,
+    ):
         super().__init__(model)
         self.set_conds(positive, zero_conditioning(positive) if negative is None else negative)
         self.set_cfg(cfg)
-        self.cfg_schedule = find_cfg_schedule(guidance)
+        self.cfg_schedule, self.cfg_epsilon = find_cfg_schedule(guidance), cfg_epsilon
 
     def set_cfg(self, cfg: float) -> None:
         super().set_cfg(ScheduledCfg(cfg))
@@ -100,6 +111,7 @@ class Guider(comfy.samplers.CFGGuider):
         steps = len(model_options["transformer_options"]["sample_sigmas"]) - 1
         t = float(self.inner_model.model_sampling.timestep(timestep)[0])
         scale = self.cfg_schedule(self.cfg, t, steps) if isinstance(self.cfg, ScheduledCfg) else self.cfg
+        scale = round_cfg(scale, self.cfg_epsilon)
         negative, positive = self.conds["negative"], self.conds["positive"]
         return comfy.samplers.sampling_function(
             self.inner_model, x, timestep, negative, positive, scale, model_options, seed

@@ -60,7 +60,7 @@ TABLE = {
             "frames": ("INT", 49),
             "drafts": ("INT", 1),
         },
-        {"negative": ("CONDITIONING", None)},
+        {"negative": ("CONDITIONING", None), "cfg_epsilon": ("FLOAT", 0)},
         [("latent", "LATENT")],
     ),
     "FlashVideoHandoff": (
@@ -90,6 +90,20 @@ TABLE = {
         },
         {"negative": ("CONDITIONING", None)},
         [("latent", "LATENT")],
+    ),
+    "FlashVideoSpeed": (
+        {
+            "model": ("MODEL", None),
+            "attention": ("COMBO", "dense", ["dense", "windows"]),
+            "window": ("COMBO", "24x40", ["24x40", "16x24", "32x56", "custom"]),
+            "window_width": ("INT", 40),
+            "window_height": ("INT", 24),
+            "dense_evaluations": ("INT", 0),
+            "guided_evaluations": ("INT", 0),
+            "cache": ("FLOAT", 0),
+        },
+        {},
+        [("model", "MODEL")],
     ),
     "FlashVideoDecode": (
         {

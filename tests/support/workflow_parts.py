@@ -1,6 +1,6 @@
 """What the workflows of this pack are made of: nodes with position, values, links and the way of their wires."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 RELEASED = "https://huggingface.co/FoundationVision/FlashVideo/resolve/main/"
 TEXT_ENCODERS = "https://huggingface.co/comfyanonymous/flux_text_encoders/resolve/main/"
@@ -204,3 +204,13 @@ def refine(
             via={"vae": ((GAPS[0], LANES[2]), (GAPS[2], LANES[2]))},
         ),
     }
+
+
+def speed_up(refining: Workflow, speed: Values) -> Workflow:
+    """What `refine` gives, with FlashVideo Speed between the model and stage 2, below the hand-off."""
+    stage2, model = refining["stage2"], refining["stage2"].links["model"]
+    pos = (COLUMNS[1], STAGE2_Y)
+    node = NodeSpec("FlashVideoSpeed", pos, speed, {"model": model}, size=(380, 260), group=REFINE)
+    links = stage2.links | {"model": ("speed", "model")}
+    via = {name: points for name, points in stage2.via.items() if name != "model"}
+    return {**refining, "speed": node, "stage2": replace(stage2, links=links, via=via)}

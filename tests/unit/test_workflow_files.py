@@ -14,8 +14,9 @@ IN_EDITOR_ONLY = {"MarkdownNote"}
 LOADERS = {"FlashVideoModelLoader", "FlashVideoVAELoader", "CLIPLoader"}
 
 
-def test_the_five_workflows_are_there():
+def test_the_six_workflows_are_there():
     assert NAMES == [
+        "faster-stage-2",
         "low-memory",
         "refine-a-video",
         "released-two-stage-with-review",
