@@ -20,9 +20,10 @@ from flashvideo_core.cli.options import (
 )
 from flashvideo_core.cli.parser import build_parser
 from flashvideo_core.errors import InputError
-from flashvideo_core.settings import OPT_IN, DraftSettings, RefineSettings
+from flashvideo_core.settings import DraftSettings, RefineSettings
 
 NODES = json.loads((Path(__file__).parents[1] / "data/object_info.json").read_text())
+WITHOUT_NODE = {"match"}  # of the command line alone
 SIDES = {"size": {"height", "width"}, "window": {"window_height", "window_width"}}
 
 
@@ -66,7 +67,8 @@ def test_every_number_of_a_run_has_an_option(settings, stage):
 def test_every_number_of_a_run_has_a_node_input(settings, node, renamed):
     """The negative prompt comes as conditioning, and the refined clip's size with the hand-off's latent."""
     inputs = NODES[node]["input"]["required"] | NODES[node]["input"].get("optional", {})
-    wanted = {field.name for field in fields(settings) if OPT_IN not in field.metadata}
+    inputs |= NODES["FlashVideoSpeed"]["input"]["required"]
+    wanted = {field.name for field in fields(settings)} - WITHOUT_NODE
     assert {renamed.get(name, name) for name in wanted} <= inputs.keys()
 
 
