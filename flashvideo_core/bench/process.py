@@ -18,6 +18,7 @@ from .timing import CallTime
 
 PACKAGE_PARENT = Path(__file__).parents[2]
 OURS, WINDOWS = "ours", "windows"  # of the package itself; "windows": attention over the size's window
+OTHERS = ("diffusers", "comfyui")
 PEERS = PACKAGE_PARENT / "benchmarks" / "peers.py"  # apart, because the package imports none of them
 
 
@@ -88,7 +89,7 @@ def start_worker(
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT), **(environment or {})}
     if job.threads is not None:
         environment |= {"OMP_NUM_THREADS": str(job.threads), "MKL_NUM_THREADS": str(job.threads)}
-    program = ("-m", f"{__package__}.worker") if implementation in (OURS, WINDOWS) else (str(PEERS),)
+    program = (str(PEERS),) if implementation in OTHERS else ("-m", f"{__package__}.worker")
     arguments = (job.workload, job.size_name, format_latent(job.run_latent), implementation, job.device, job.dtype)
     with tempfile.TemporaryFile("w+") as log:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log, "text": True}

@@ -14,8 +14,9 @@ from ..pipeline import generate
 from ..sampling import make_draw_noise, sample_stage1, sample_stage2
 from ..windows import Grid, Window, bind_window
 from .networks import build_network, cut_corner, cut_one_group, make_inputs, make_text
-from .process import WINDOWS
+from .process import OURS, WINDOWS
 from .sizes import NETWORKS, Latent, Size, frame_size
+from .variants import Variant
 
 Forward = Callable[..., Tensor]
 """One pass of a network; takes what `make_inputs` gives, positionally."""
@@ -50,7 +51,7 @@ def prepare_run(
     if workload == "end-to-end":
         return _prepare_clip(size, device, dtype)
     if workload not in NETWORKS:
-        return _prepare_sampler(workload, size, device, dtype)
+        return _prepare_sampler(workload, size, implementation, device, dtype)
     network = build_network(workload, size).to(device, dtype)
     if implementation == WINDOWS:
         forward = forward_group = partial(forward_windows, network, size.window)
@@ -67,8 +68,11 @@ def forward_windows(network: Transformer, window: Window, x: Tensor, timestep: T
     return network(x, timestep, txt, attention=bind_window(attention, grid, window, x.device))
 
 
-def _prepare_sampler(workload: str, size: Size, device: torch.device, dtype: torch.dtype) -> Run:
-    """stage1 or stage2 from a latent (the noise, the reference) and text to a latent; both branches in one batch."""
+def _prepare_sampler(workload: str, size: Size, implementation: str, device: torch.device, dtype: torch.dtype) -> Run:
+    """stage1 or stage2 from a latent (the noise, the reference) and text to a latent; both branches in one batch.
+
+    implementation: "ours", or of stage2 the name of a variant (variants.py).
+    """
     dit = build_network(workload, size).to(device, dtype)
     inputs = tuple(x.to(device) for x in make_inputs(workload, size))
 
@@ -78,7 +82,10 @@ def _prepare_sampler(workload: str, size: Size, device: torch.device, dtype: tor
     def stage2(z_ref: Tensor, txt: Tensor) -> Tensor:
         return sample_stage2(dit, z_ref, txt, noise=make_draw_noise(2)(z_ref), steps=size.steps[1])
 
-    sample = stage1 if workload == "stage1" else stage2
+    def variant(z_ref: Tensor, txt: Tensor) -> Tensor:
+        return Variant.parse(implementation).sample(dit, z_ref, txt, size)
+
+    sample = variant if implementation != OURS else stage1 if workload == "stage1" else stage2
     sample(*cut_corner(workload, inputs))
     return Run(sample, inputs)
 

@@ -9,8 +9,10 @@ from ..bench.gpu_report import write_gpu_report
 from ..bench.growth import ATTENTION_CURVES, ATTENTION_SIDES, GrowthResult, measure_growth
 from ..bench.growth_plot import check_can_plot, plot_growth
 from ..bench.measure import BenchResult, PeerFigures, bench
+from ..bench.options import OptionsResult, bench_options
 from ..bench.process import BenchJob
 from ..bench.sizes import format_latent, parse_latent
+from ..bench.variants import OPTIONS
 from ..device import pick_device, pick_dtype
 from ..errors import InputError
 from ..markdown import format_table
@@ -43,8 +45,12 @@ def run(args: argparse.Namespace, reporter: Reporter) -> None:
     else:
         latent = parse_latent(args.latent) if args.latent else None
         job = BenchJob(args.part, args.size, latent, str(device), dtype, args.threads)
-        result = bench(job, tuple(dict.fromkeys(args.peer)), args.repeats, reporter.progress)
-        lines = describe_result(result)
+        if args.options is None:
+            result = bench(job, tuple(dict.fromkeys(args.peer)), args.repeats, reporter.progress)
+            lines = describe_result(result)
+        else:
+            result = bench_options(job, args.options or OPTIONS, args.repeats, reporter.progress)
+            lines = describe_options(result)
     reporter.finish(result, [*lines, json.dumps(result)])
 
 
@@ -79,6 +85,19 @@ def describe_figures(figures: PeerFigures) -> str:
         text += f"; ours takes {figures['time_ratio']:.2f} of its time and {ratio} of its memory"
         text += f", outputs differ by {figures['error']:.1e}"
     return text
+
+
+def describe_options(result: OptionsResult) -> list[str]:
+    """A Markdown table, a combination a row."""
+    head = ["stage 2", "passes", "PFLOP at 49x1072x1920", "less", f"s, {format_latent(result['latent'])}"]
+    head += ["processor s", "of dense", "peak"]
+    dense, rows = result["variants"][0], []
+    for row in result["variants"]:
+        on_processor = "" if row["processor_seconds"] is None else f"{row['processor_seconds']:.3g}"
+        counted = [row["passes"], f"{row['operations'] / 1e15:.2f}", f"{dense['operations'] / row['operations']:.1f}x"]
+        measured = [f"{row['seconds']:.3g}", on_processor, f"{row['time_ratio']:.2f}", format_megabytes(row["peak"])]
+        rows.append([row["name"], *counted, *measured])
+    return format_table(head, rows).splitlines()
 
 
 def describe_growth(result: GrowthResult) -> list[str]:

@@ -127,6 +127,8 @@ def add_bench_options(parser: argparse.ArgumentParser) -> None:
     sizes = ("tiny", "narrow", "small", "medium", "released")
     add("--size", choices=sizes, default="small", help="see flashvideo_core/bench/sizes.py")
     add("--latent", metavar="TxHxW", help="in place of the one that the size gives to the part")
+    options = "of the part stage2: every combination of windows, guided and distilled (or of those named) in one table"
+    add("--options", nargs="*", metavar="OPTION", help=options)
     growth = "measure every network's growth with frames and resolution instead, and draw it (use --size narrow); with "
     growth += "--part dit that of dense attention and of attention over windows"
     add("--growth", type=parse_path, metavar="PNG", help=growth)

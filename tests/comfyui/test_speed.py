@@ -48,8 +48,10 @@ def test_the_node_makes_what_the_command_line_makes(server, prompt):
     prompt["stage1"]["inputs"] |= {**draft, "model": ["fast1", 0], "preset": "custom", "width": 48, "height": 32}
     refined = {"steps": 4, "cfg": 4.0, "shift": 2.5, "noise_step": 30, "seed": 3}
     prompt["stage2"]["inputs"] |= {**refined, "model": ["fast2", 0]}
-    found = server.saved_latents(server.complete(with_saved_latents(prompt, draft=["stage1", 0], clip=["stage2", 0])))
-    for name, wanted in zip(("draft", "clip"), make_by_command(), strict=True):
+    found = server.saved_latents(
+        server.complete(with_saved_latents(prompt, draft=["stage1", 0], refined=["stage2", 0]))
+    )
+    for name, wanted in zip(("draft", "refined"), make_by_command(), strict=True):
         error = float((found[name] - wanted).abs().max() / wanted.abs().max())
         assert error < TOLERANCE, (name, error)
 
