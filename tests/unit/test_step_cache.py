@@ -6,7 +6,7 @@ from support.golden import SAMPLING, error
 
 from flashvideo_core.sampling import make_draw_noise, sample_stage1
 from flashvideo_core.schedule import velocity_to_denoised, zero_snr_sqrt_alphas
-from flashvideo_core.step_cache import StepCache, cache_steps, denoised_to_velocity
+from flashvideo_core.step_cache import WARM_UP, StepCache, cache_steps, denoised_to_velocity
 
 BOTH = ("cond", "uncond")
 
@@ -17,7 +17,7 @@ def latent(value: float) -> torch.Tensor:
 
 def test_the_rule_by_hand():
     """Input 10 -> 9 changed the output 2 -> 2.2 (rate 0.2): each further step of 1 changes it by 0.2 / 2.2."""
-    cache = StepCache(threshold=0.25)
+    cache = StepCache(threshold=0.25, warm_up=0)
     for x, denoised in ((10.0, 2.0), (9.0, 2.2)):
         assert not cache.can_reuse(latent(x), ["cond"])
         cache.keep("cond", latent(x), latent(denoised))
@@ -29,7 +29,7 @@ def test_the_rule_by_hand():
 
 def test_both_branches_are_saved_or_none():
     """One that has not been evaluated twice, or changes more than the threshold, has both evaluated."""
-    cache = StepCache(threshold=0.15)
+    cache = StepCache(threshold=0.15, warm_up=0)
     cache.can_reuse(latent(10.0), ["cond"])
     cache.keep("cond", latent(10.0), latent(2.0))
     for x, cond, uncond in ((9.0, 2.1, 1.0), (8.0, 2.2, 1.2)):
@@ -54,9 +54,22 @@ def test_a_branch_without_change_is_evaluated():
         return [0 * x for _ in names]
 
     evaluate = cache_steps(branches, 10.0)
-    for _ in range(4):
-        evaluate(latent(0.0), 999, BOTH)
-    assert len(calls) == 4
+    for i in range(9):
+        evaluate(latent(float(i)), 999, BOTH)
+    assert len(calls) == 9
+
+
+def test_the_first_evaluations_are_never_saved():
+    calls = []
+
+    def branches(x, timestep, names):
+        calls.append(names)
+        return [x, 2 * x]
+
+    evaluate = cache_steps(branches, 1e9)
+    for i in range(9):
+        evaluate(latent(10.0 - i), 500, BOTH)
+    assert len(calls) == WARM_UP
 
 
 def run(dit, **options):
@@ -85,5 +98,5 @@ def test_a_threshold_saves_evaluations_and_leaves_no_state(stage1):
         assert torch.equal(z, again)
         errors.append(error(z, whole))
         evaluated.append(len(passes))
-    assert 12 >= evaluated[0] > evaluated[1] > evaluated[2] >= 3
+    assert 12 >= evaluated[0] > evaluated[1] > evaluated[2] >= WARM_UP
     assert errors[0] < errors[2]
