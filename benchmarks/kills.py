@@ -64,11 +64,11 @@ def finish(folder: Path) -> str:
 
 
 def find_phase(folder: Path) -> str | None:
-    """In which phase a run is, by the files that are there; None before the first and after the last."""
-    if (folder / "clip.json").exists() or not folder.exists():
-        return None
+    """In which phase a run is, by the files that are there; None before the first, between them and after the last."""
     if (folder / ".refined.safetensors").exists():
         return PHASES[2]
+    if not (folder / ".sampling.safetensors").exists():
+        return None
     return PHASES[1] if (folder / "draft.mp4").exists() else PHASES[0]
 
 

@@ -25,7 +25,7 @@ from .settings import DraftSettings, RefineSettings
 from .solvers import OnState, SolverState
 from .text import add_motion
 from .types import Frames, OnPass, ProgressCallback
-from .vae_passes import crop_to_1080, decode, encode, plan_split
+from .vae_passes import crop_to_1080, decode, encode, plan_split, read_ranges
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,8 @@ def decode_clip(
     """latent -> the refined frames, with what they are to take from the draft, at 1080 rows where they are 1088."""
     with name_phase("decode"):
         frames = decode(pipe, latent, "decode", callback, plan.decode)
-    drift = match_draft(frames, d.frames, settings.match)
+    draft = next(iter(read_ranges(d.frames, [(0, len(frames))])))
+    drift = match_draft(frames, draft, settings.match)
     return Clip(d, crop_to_1080(frames), latent, d.fps, settings, plan, drift)
 
 

@@ -7,13 +7,14 @@ depend; of anything else it is not looked at.
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, WriteError
 from ..plans import DraftPlan, Passes, RefinePlan
 from ..sampling_state import SamplingState
 from ..solvers import SolverState
@@ -47,7 +48,8 @@ class StateFile:
         tensors = {"x": state.solver.x, "previous": state.solver.previous}
         tensors = {name: x.contiguous().cpu() for name, x in tensors.items() if x is not None}
         values = {"step": state.solver.step, "plan": state.plan.to_json(), "passes": asdict(state.plan.passes)}
-        save_weights(self.path, tensors, {METADATA_KEY: json.dumps({**self._key(), **values})})
+        with suppress(WriteError):  # a full disk: what follows may still be small enough for it
+            save_weights(self.path, tensors, {METADATA_KEY: json.dumps({**self._key(), **values})})
         self.written = self.clock()
 
     def find(self) -> SamplingState | None:

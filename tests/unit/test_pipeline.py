@@ -131,7 +131,7 @@ def test_guidance_takes_two_passes_where_one_batch_does_not_fit(pipe, drawn, mon
     hook = pipe.stage2.register_forward_pre_hook(lambda _, args: batches.append(len(args[0])))
     wanted = refine(pipe, drawn, **LARGE)
     monkeypatch.setattr("flashvideo_core.phases.plan_refine", lambda *args: RefinePlan())
-    monkeypatch.setattr("flashvideo_core.phases.free_memory", lambda device: 300_000)
+    monkeypatch.setattr("flashvideo_core.planning.free_memory", lambda device: 300_000)
     clip = refine(pipe, drawn, **LARGE)
     run_refine(pipe, drawn, wanted.settings, plan=wanted.plan)
     hook.remove()
