@@ -140,7 +140,7 @@ def compare(pipe: Pipeline, case: Case, context: Tensor | None) -> dict[str, dic
     for way, (z, is_cut) in latents.items():
         frames = pipe.vae.decode(z)
         whole = frames if whole is None else whole
-        clip, wanted = to_image_range(frames), to_image_range(case.original)
+        clip, wanted = (to_image_range(x.clone()) for x in (frames, case.original))  # it works in place
         quality = {"PSNR": compute_psnr(clip, wanted), "sharpness": measure_sharpness(clip)}
         figures[way] = measure(frames, whole, axes, is_cut) | quality
     return figures

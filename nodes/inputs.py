@@ -6,6 +6,7 @@ from torch import Tensor
 from ..flashvideo_core.config import STAGE1_DEFAULTS, STAGE2_DEFAULTS
 from ..flashvideo_core.errors import InputError
 from ..flashvideo_core.guidance import CFG_SCHEDULES
+from ..flashvideo_core.setting_rules import WINDOWS
 
 
 def seed_input(tooltip: str) -> io.Int.Input:
@@ -46,6 +47,13 @@ def noise_step_input(tooltip: str) -> io.Int.Input:
     """Noise step of stage 2's reference."""
     default = STAGE2_DEFAULTS.ref_step
     return io.Int.Input("noise_step", default=default, min=0, max=999, tooltip=tooltip)
+
+
+def windows_input(tooltip: str) -> io.Combo.Input:
+    """Along which axes stage 2 goes over windows of the latent."""
+    return io.Combo.Input(
+        "windows", options=list(WINDOWS), default="off", optional=True, advanced=True, tooltip=tooltip
+    )
 
 
 def check_video_latent(z: Tensor) -> None:

@@ -49,7 +49,9 @@ def plan_stage_node(prompt: Prompt, node_id: str) -> PhasePlan:
     clip = find_clip(prompt, node_id)
     loader = find_loader(prompt, node_id, "model", "FlashVideoModelLoader")
     path = find_file("diffusion_models", read_input(prompt, loader, "model_name"))
-    return plan_sampling(path, WEIGHT_DTYPES[read_input(prompt, loader, "weight_dtype")], clip)
+    dtype = WEIGHT_DTYPES[read_input(prompt, loader, "weight_dtype")]
+    windows = read_input(prompt, node_id, "windows") if "windows" in prompt[node_id]["inputs"] else "off"
+    return plan_sampling(path, dtype, clip, windows)
 
 
 def plan_handoff_node(prompt: Prompt, node_id: str) -> PhasePlan:

@@ -18,6 +18,7 @@ from .inputs import (
     shift_input,
     side_input,
     steps_input,
+    windows_input,
 )
 from .remarks import remark, replaced_flow_remark, training_range_remark
 
@@ -129,6 +130,10 @@ class FlashVideoStage2(io.ComfyNode):
                 noise_step_input(
                     f"Noise on the reference, 0 to 999; trained: {STAGE2_DEFAULTS.ref_step}. More changes the draft "
                     "more; raise it with the size and the number of frames.",
+                ),
+                windows_input(
+                    "For clips longer (time) or larger (space) than stage 2 was trained on: it sees overlapping "
+                    "windows of 49 frames, or of 960x544 pixels, and the memory is that of one."
                 ),
             ],
             outputs=[io.Latent.Output("latent", tooltip="The refined clip, in VAE units.")],

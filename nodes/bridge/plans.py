@@ -16,6 +16,7 @@ from ...flashvideo_core.dit import Transformer
 from ...flashvideo_core.errors import InputError
 from ...flashvideo_core.memory import PhasePlan, VAEKind, plan_pass, plan_stage, vae_peak
 from ...flashvideo_core.memory.run import ClipSize, weight_bytes
+from ...flashvideo_core.settings import RefineSettings
 from ...flashvideo_core.vae import VAE
 from .models import StageConfig, choose_dtypes
 from .types import Prompt
@@ -25,13 +26,17 @@ ROUTE = "/flashvideo/plan"
 VAE_DTYPES = [torch.float16, torch.bfloat16, torch.float32]
 
 
-def plan_sampling(path: Path, dtype: torch.dtype | None, clip: ClipSize) -> PhasePlan:
-    """Of a stage's file over a clip (frames, height, width). dtype: of storage, None for ComfyUI's choice.
+def plan_sampling(path: Path, dtype: torch.dtype | None, clip: ClipSize, windows: str = "off") -> PhasePlan:
+    """Of a stage's file over a clip (frames, height, width). dtype: of storage, None for ComfyUI's choice. windows:
+    over which stage 2 goes, by RefineSettings' name.
 
     Raises InputError for a file that holds no stage.
     """
     config, weights, compute, fp8 = read_stage(path, dtype)
-    return plan_stage(f"stage{config.stage}", config, clip, compute, free_for(mm.get_torch_device()), fp8, weights)
+    settings = None if windows == "off" else RefineSettings.from_defaults(config.defaults, windows=windows)
+    seen = settings and settings.latent_windows
+    free = free_for(mm.get_torch_device())
+    return plan_stage(f"stage{config.stage}", config, clip, compute, free, fp8, weights, seen)
 
 
 @lru_cache(maxsize=16)

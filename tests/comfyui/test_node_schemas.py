@@ -88,7 +88,10 @@ TABLE = {
             "shift": ("FLOAT", 2.5),
             "noise_step": ("INT", 675),
         },
-        {"negative": ("CONDITIONING", None)},
+        {
+            "negative": ("CONDITIONING", None),
+            "windows": ("COMBO", "off", ["off", "time", "space", "time+space"]),
+        },
         [("latent", "LATENT")],
     ),
     "FlashVideoSpeed": (
