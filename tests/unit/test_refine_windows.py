@@ -9,8 +9,9 @@ from support.golden import SAMPLING, error
 
 from flashvideo_core.attention import attention
 from flashvideo_core.components import Pipeline
+from flashvideo_core.config import STAGE2
 from flashvideo_core.latent_windows import LatentWindows
-from flashvideo_core.memory import USABLE_SHARE, plan_branches, transformer_peak
+from flashvideo_core.memory import USABLE_SHARE, plan_branches, plan_stage, transformer_peak
 from flashvideo_core.phases import draw_start_noise, refine_reference
 from flashvideo_core.sampling import bind_options, make_draw_noise
 from flashvideo_core.schedule import add_noise, zero_snr_sqrt_alphas
@@ -85,3 +86,15 @@ def test_guidance_is_planned_for_a_window(pipe):
     free = int(1.01 * window / USABLE_SHARE)
     assert plan_branches(pipe.stage2.config, latent, 4, free) == 1
     assert plan_branches(pipe.stage2.config, windows.fit(latent), 4, free) == 2
+
+
+@pytest.mark.parametrize(("size", "count"), [((1072, 1920), 9), ((1440, 2560), 12), ((2160, 3840), 25)])
+def test_large_clips_take_the_memory_of_a_window(size, count):
+    """Of a clip of 544x960, which is less than 1080p takes in one piece."""
+    free, windows = 24 * 2**30, LatentWindows((None, 68, 120), (0, 16, 16))
+    one = plan_stage("stage2", STAGE2, (49, 544, 960), torch.bfloat16, free)
+    many = plan_stage("stage2", STAGE2, (49, *size), torch.bfloat16, free, windows=windows)
+    assert replace(many, clip=one.clip, windows=1) == one
+    assert many.windows == many.to_json()["windows"] == count and "windows" not in one.to_json()
+    assert many.describe() == f"26746 tokens in each of {count} windows, guidance in one batch"
+    assert many.work < plan_stage("stage2", STAGE2, (49, 1072, 1920), torch.bfloat16, free).work

@@ -56,6 +56,17 @@ def check_sizes_and_files_are_followed_through_wires():
     assert after[DECODE].endswith("in tiles of 256x256 pixels"), after
 
 
+def check_windows_of_stage_2_take_the_memory_of_one():
+    prompt = read_prompt()
+    prompt[HANDOFF]["inputs"] |= {"target": "custom", "width": 1920, "height": 1088}
+    prompt[STAGE2]["inputs"]["windows"] = "space"
+    many = pack("nodes.plan").plan_stage_node(prompt, STAGE2)
+    prompt[HANDOFF]["inputs"] |= {"width": 960, "height": 544}
+    one = pack("nodes.plan").plan_stage_node(prompt, STAGE2)
+    assert (many.work, many.tokens, many.windows) == (one.work, one.tokens, 9), (many, one)
+    assert "in each of 9 windows" in many.describe() and "windows" not in one.describe()
+
+
 def check_what_only_a_run_tells_has_no_line():
     """A value that is computed, a file that is not there, wires in a circle."""
     unknown, absent, circle = read_prompt(), read_prompt(), read_prompt()
