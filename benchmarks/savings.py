@@ -29,7 +29,7 @@ from flashvideo_core.tiny.scores import average_scores, score_attributes, score_
 
 CFG = 4.0  # the embedded stage 2 runs without guidance by itself
 STEPS = 51  # of the embedded stage 1, which has 25 by itself
-CACHES = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
+CACHES = (0.0, 0.1, 0.2, 0.05, 0.4)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def main() -> None:
         return
     drafts = [d for _, d in draft_each(pipe, prompts, DraftSettings.from_defaults(defaults))]
     settings = replace(get_refine_settings(pipe), cfg=CFG)
-    counts = [0, *range(settings.steps - 1, 0, -1)]
+    counts = [0, *range(1, settings.steps)]
     guided = [(str(k or "all"), replace(settings, guided_evaluations=k)) for k in counts]
     guided.append(("none (cfg 1)", replace(settings, cfg=1.0)))
     print_table("guided", [(name, lambda s=s: refine_each(pipe, prompts, drafts, s)) for name, s in guided])

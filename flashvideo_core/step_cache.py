@@ -19,7 +19,7 @@ from torch import Tensor
 from .schedule import as_factor, velocity_to_denoised, zero_snr_sqrt_alphas
 from .types import Branches
 
-WARM_UP = 5  # evaluations; with fewer one in six drafts of the embedded model became another picture
+WARM_UP = 5  # evaluations; they decide what the clip shows
 
 
 @dataclass
