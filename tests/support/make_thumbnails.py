@@ -32,7 +32,7 @@ THUMBNAILS = {
     "tiny-two-stage": Thumbnail("a large green square moves right over a white background", (2, 3), "drafts"),
     "released-two-stage-with-review": Thumbnail("a large red ball moves left over a blue background", (2, 1), "drafts"),
     "low-memory": Thumbnail("a large yellow triangle moves up over a black background", (1,)),
-    "faster-stage-2": Thumbnail("a large red star moves right over a white background", (3,)),
+    "faster-stage-2": Thumbnail("a large blue ball moves up over a white background", (1,)),
     "refine-a-video": Thumbnail("a large white ball moves right over a green background", (4,), "your clip"),
     "resume-from-draft": Thumbnail("a large blue square moves down over a yellow background", (5,), "saved draft"),
 }
