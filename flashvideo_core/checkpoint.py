@@ -1,4 +1,4 @@
-"""Strict reading of weights: released .pt, our safetensors, diffusers' CogVideoX VAE.
+"""Strict reading of weights: released .pt, our safetensors, diffusers' CogVideoX VAE, a taecvx decoder.
 
 A file is opened without reading its tensors (`open_weights`) and recognised by its names, by which each of our
 parameters finds its source in the file (`match_tensors`, weights/sources.py). Loading and converting both walk that
@@ -13,19 +13,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .config import Config, TextConfig, TransformerConfig, VAEConfig, from_json, to_json
+from .config import Config, SmallDecoderConfig, TextConfig, TransformerConfig, VAEConfig, from_json, to_json
 from .dit import Transformer
 from .errors import InputError, first_sentence
 from .fp8 import FP8_DTYPES, keep_fp8
+from .small_decoder import SmallDecoder
 from .text import WordEncoder
 from .vae import VAE
-from .weights.file_kind import describe_shard
+from .weights.file_kind import check_decoder_name, describe_shard
 from .weights.identify import identify_weights
 from .weights.keys import RELEASED_LORA_ALPHA, SCALE, Shapes
 from .weights.sources import TensorSource, match_names
 from .weights.wrappers import Component, open_component
 
-MODELS = {TransformerConfig: Transformer, VAEConfig: VAE, TextConfig: WordEncoder}
+MODELS = {TransformerConfig: Transformer, VAEConfig: VAE, SmallDecoderConfig: SmallDecoder, TextConfig: WordEncoder}
 MAX_PROBLEMS = 8  # that an error message names
 
 
@@ -37,7 +38,7 @@ class Weights:
     tensors: Mapping[str, Tensor]
     shapes: Shapes
     metadata: dict[str, str]
-    origin: str  # "released", "ours" or "diffusers"
+    origin: str  # "released", "ours", "diffusers" or "taehv"
     config: Config
 
 
@@ -53,6 +54,7 @@ def open_weights(path: str | Path, component: Component | None = None) -> Weight
             origin, config = "ours", from_json(metadata["config"])
         else:
             origin, config = identify_weights(shapes)
+            check_decoder_name(origin, path.name)
         check_depth(config, shapes)
     except InputError as error:
         raise InputError(f"{path} {error}{describe_shard(path)}") from None
@@ -61,6 +63,8 @@ def open_weights(path: str | Path, component: Component | None = None) -> Weight
 
 def check_depth(config: Config, shapes: Shapes) -> None:
     """Raises InputError for a config of more layers than the file has tensors, before any of them is built."""
+    if isinstance(config, SmallDecoderConfig):
+        return
     depth = config.blocks if isinstance(config, VAEConfig) else config.layers
     if depth > len(shapes):
         raise InputError(f"has a config of {depth} layers, and {len(shapes)} tensors")
@@ -84,6 +88,13 @@ def load_transformer(
 def load_vae(path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> VAE:
     """The VAE from the released 3d-vae.pt, our safetensors or diffusers' keys. Raises as load_transformer."""
     return _load_model(open_weights(path, "vae"), VAEConfig, device, dtype)
+
+
+def load_small_decoder(
+    path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> SmallDecoder:
+    """A small decoder from a taecvx file (its encoder is left out) or our safetensors. Raises as load_transformer."""
+    return _load_model(open_weights(path), SmallDecoderConfig, device, dtype)
 
 
 def load_text(path: str | Path) -> tuple[WordEncoder, list[str]]:

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from .attention import attention as default_attention
-from .checkpoint import load_text, load_transformer, load_vae, open_weights
-from .config import TextConfig, TransformerConfig, VAEConfig
+from .checkpoint import load_small_decoder, load_text, load_transformer, load_vae, open_weights
+from .config import SmallDecoderConfig, TextConfig, TransformerConfig, VAEConfig
 from .device import pick_device, pick_dtype
 from .dit import Transformer
 from .errors import InputError
 from .kernels import choose_attention
+from .small_decoder import SmallDecoder
 from .t5 import check_t5, load_t5_encoder
 from .text import make_word_encoder
 from .types import AttentionFn, TextEncoder
@@ -26,7 +27,7 @@ from .weights.wrappers import Component, open_component
 TINY = Path(__file__).parent / "tiny"
 COMPONENTS = ("stage1", "stage2", "vae", "text")
 EMBEDDING_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-_NAMES = {VAEConfig: "vae", TextConfig: "text"}
+_NAMES = {VAEConfig: "vae", SmallDecoderConfig: "decoder", TextConfig: "text"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Pipeline:
     dtype: torch.dtype = torch.float32
     files: dict[str, Path] = field(default_factory=dict)
     attention: AttentionFn = default_attention
+    decoder: SmallDecoder | None = None  # shows latents in place of the VAE's decoder; no hand-off goes through it
 
 
 def load_pipeline(
@@ -56,18 +58,21 @@ def load_pipeline(
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
     attention: str | AttentionFn = "auto",
+    decoder: str | Path | None = None,
 ) -> Pipeline:
     """Loads the components from their files; without any, the embedded tiny model.
 
     text: a folder with a T5 encoder, a .safetensors of embeddings (keys stage1, stage2: [1, L, text_dim]) or
     of a word-level encoder, or a function prompt -> [1, L, text_dim]. device and dtype default to the best
-    available; attention is a name of kernels.py or such a function. Stages that are stored in fp8 stay in it (fp8.py),
+    available; attention is a name of kernels.py or such a function; decoder is a small decoder's file (taecvx), with
+    which drafts and clips are decoded quickly. Stages that are stored in fp8 stay in it (fp8.py),
     but on MPS, which has no such numbers. Raises InputError for a file that does not hold the component that it is
     given for.
     """
     device = pick_device(device)
     dtype = dtype or pick_dtype(device)
     files = component_files(stage1, stage2, vae, text)
+    files |= {} if decoder is None else {"decoder": Path(decoder)}
     read_component_configs(files)
     kernel = attention if callable(attention) else choose_attention(attention, device, dtype)
     encoder, embeddings = (text, {}) if callable(text) else load_text_component(files.get("text"), device)
@@ -82,6 +87,7 @@ def load_pipeline(
         dtype,
         files,
         kernel,
+        load_small_decoder(files["decoder"], dtype=dtype) if "decoder" in files else None,
     )
 
 
@@ -98,10 +104,10 @@ def component_files(
     return {name: Path(path) for name, path in given.items() if isinstance(path, str | Path)}
 
 
-def read_component_configs(files: dict[str, Path]) -> dict[str, TransformerConfig | VAEConfig]:
-    """The configs of the stages and the VAE, read without their weights. Raises InputError for a wrong file."""
+def read_component_configs(files: dict[str, Path]) -> dict[str, TransformerConfig | VAEConfig | SmallDecoderConfig]:
+    """The configs of all but the text encoder, read without their weights. Raises InputError for a wrong file."""
     kinds: dict[str, Component] = {"stage1": "transformer", "stage2": "transformer", "vae": "vae"}
-    configs = {name: open_weights(path, kinds[name]).config for name, path in files.items() if name != "text"}
+    configs = {name: open_weights(path, kinds.get(name)).config for name, path in files.items() if name != "text"}
     for name, config in configs.items():
         found = f"stage{config.stage}" if isinstance(config, TransformerConfig) else _NAMES[type(config)]
         if found != name:

@@ -63,6 +63,14 @@ class VAEConfig:
 
 
 @dataclass(frozen=True)
+class SmallDecoderConfig:
+    """Widths of a small decoder (small_decoder.py): of its three levels, and of the picture before the last layer."""
+
+    widths: tuple[int, int, int, int] = (256, 128, 64, 64)
+    latent_channels: int = 16
+
+
+@dataclass(frozen=True)
 class TextConfig:
     """Sizes of the embedded word-level text encoder."""
 
@@ -73,7 +81,7 @@ class TextConfig:
     slots: int = 8
 
 
-Config = TransformerConfig | VAEConfig | TextConfig
+Config = TransformerConfig | VAEConfig | SmallDecoderConfig | TextConfig
 
 STAGE1_DEFAULTS = SamplingDefaults(size=(256, 480))
 STAGE2_DEFAULTS = SamplingDefaults(size=(1072, 1920), steps=4, cfg=13.0, motion="medium motion")
@@ -104,7 +112,7 @@ STAGE2 = TransformerConfig(
 )
 VAE = VAEConfig()
 
-_KINDS = {"transformer": TransformerConfig, "vae": VAEConfig, "text": TextConfig}
+_KINDS = {"transformer": TransformerConfig, "vae": VAEConfig, "decoder": SmallDecoderConfig, "text": TextConfig}
 _MAY_BE_ZERO = {"cfg", "ref_step"}
 
 

@@ -25,7 +25,7 @@ from .settings import DraftSettings, RefineSettings
 from .solvers import OnState, SolverState
 from .text import add_motion
 from .types import Frames, OnPass, ProgressCallback
-from .vae_passes import crop_to_1080, decode, encode, plan_split, read_ranges
+from .vae_passes import crop_to_1080, decode, encode, get_handoff_frames, plan_split, read_ranges
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,8 @@ def sample_refine(
     with name_phase("text"):
         txt, negative = embed(pipe, d.prompt, settings.negative, 2, callback)
     with name_phase("handoff"):
-        z_ref = None if resume else encode(pipe, d.frames, settings.size, callback, plan.encode)
+        frames = d.frames if resume else get_handoff_frames(pipe, d.frames, d.latent, d.plan, callback)
+        z_ref = None if resume else encode(pipe, frames, settings.size, callback, plan.encode)
     with name_phase("stage2"), on_device(pipe.stage2, pipe.device) as dit:
         shape, evaluated = (resume.solver.x if resume else z_ref).shape, count_passes(resume)
         plan = plan_guidance(pipe, dit, shape, plan, settings.latent_windows)

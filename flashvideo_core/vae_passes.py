@@ -1,6 +1,7 @@
 """Frames <-> latents with a pipeline's VAE, whole or split as memory asks (memory/)."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,10 +11,11 @@ from .device import on_device
 from .handoff import resize_frames
 from .mapped import allocate
 from .memory import VAESplit, free_memory, is_tiled, plan_vae_split
+from .plans import DraftPlan
 from .sampling import check_finite
 from .sizes import clip_size, floor_frame_count, floor_size, latent_size
 from .types import Frames, OnTile, ProgressCallback
-from .vae_stream import encode_spans, stream_decode, stream_encode
+from .vae_stream import encode_spans, stream_decode, stream_encode, stream_small_decode
 
 
 def plan_split(pipe: Pipeline, kind: str, clip: tuple[int, int, int]) -> VAESplit:
@@ -27,17 +29,34 @@ def decode(
 ) -> Tensor:
     """Latent [1, 16, T, h, w] in VAE units -> frames [F, H, W, 3] in 0..1 on the CPU.
 
-    phase names the pass in the callback: draft_decode or decode. Raises InputError for frames that are not finite.
+    A small decoder, where the pipeline has one, takes the VAE's place. phase names the pass in the callback:
+    draft_decode or decode. Raises InputError for frames that are not finite.
     """
     frames, done = allocate((1, 3, *clip_size(*z.shape[2:]))), 0
-    with on_device(require_component(pipe, "vae"), pipe.device) as vae:
-        z = z if is_tiled(split) else z.to(pipe.device)
-        for span in stream_decode(vae, z, split, pipe.device, report_steps(phase, callback)):
-            frames[:, :, done : done + span.shape[2]] = span
-            done += span.shape[2]
+    for span in stream_spans(pipe, z, phase, callback, split):
+        frames[:, :, done : done + span.shape[2]] = span
+        done += span.shape[2]
     frames = to_image_range(frames)
     check_finite(frames.sum(), pipe.dtype)  # of the sum, which needs no mask as large as the clip
     return frames
+
+
+def stream_spans(
+    pipe: Pipeline,
+    z: Tensor,
+    phase: str,
+    callback: ProgressCallback | None = None,
+    split: VAESplit = None,
+    start: int = 0,
+) -> Iterator[Tensor]:
+    """The spans of `decode` (vae_stream.py) from number `start` on, on either device: [1, 3, f, H, W] in -1..1."""
+    on_step = report_steps(phase, callback)
+    if pipe.decoder is not None:
+        with on_device(pipe.decoder, pipe.device) as decoder:
+            yield from stream_small_decode(decoder, z.to(pipe.device), split, on_step, start)
+        return
+    with on_device(require_component(pipe, "vae"), pipe.device) as vae:
+        yield from stream_decode(vae, z if is_tiled(split) else z.to(pipe.device), split, pipe.device, on_step, start)
 
 
 def stream_frames(
@@ -48,12 +67,28 @@ def stream_frames(
     split: VAESplit = None,
     start: int = 0,
 ) -> Iterator[Tensor]:
-    """`decode` span by span (vae_stream.py) from number `start` on: frames [f, H, W, 3] in 0..1 on the CPU."""
-    with on_device(require_component(pipe, "vae"), pipe.device) as vae:
-        for span in stream_decode(vae, z, split, pipe.device, report_steps(phase, callback), start):
-            frames = to_image_range(span)
-            check_finite(frames.sum(), pipe.dtype)
-            yield frames
+    """`decode` span by span from number `start` on: frames [f, H, W, 3] in 0..1 on the CPU."""
+    for span in stream_spans(pipe, z, phase, callback, split, start):
+        frames = to_image_range(span)
+        check_finite(frames.sum(), pipe.dtype)
+        yield frames
+
+
+def get_handoff_frames(
+    pipe: Pipeline,
+    frames: Frames,
+    latent: Tensor | None,
+    plan: DraftPlan | None,
+    callback: ProgressCallback | None = None,
+) -> Frames:
+    """What stage 2 starts from, [F, h, w, 3] in 0..1: a draft's frames, but never those of a small decoder.
+
+    latent, plan: the draft's, where it has them. So the latent of a clip does not depend on the decoder.
+    """
+    if pipe.decoder is None or latent is None:
+        return frames
+    split = plan.decode if plan else plan_split(pipe, "decode", clip_size(*latent.shape[2:]))
+    return decode(replace(pipe, decoder=None), latent, "handoff", callback, split)
 
 
 def encode(

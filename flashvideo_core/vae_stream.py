@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .memory import VAESplit, is_tiled, tile_overlap
 from .sizes import clip_size
+from .small_decoder import PAST, SmallDecoder
 from .tiling import count_tiles, map_tiles
 from .types import OnTile
 from .vae import VAE, decode_groups, encode_groups
@@ -100,6 +101,20 @@ def stream_decode(
             _count_from(i, len(lists), on_step),
         )
         if i >= start:
+            yield frames
+
+
+def stream_small_decode(
+    decoder: SmallDecoder, z: Tensor, split: VAESplit, on_step: OnTile, start: int = 0
+) -> Iterator[Tensor]:
+    """`stream_decode` by a small decoder: the spans that the split makes, each latent frame in one piece."""
+    lists, cache = decode_spans(z.shape[2], split), {}
+    skipped = max(0, start - -(-PAST // 2))  # a span has at least two latent frames
+    for i, groups in enumerate(lists[skipped:], skipped):
+        latent_frames = range(groups[0][0], groups[-1][1])
+        frames = torch.cat([decoder.decode_frame(z[:, :, t : t + 1], cache, t == 0) for t in latent_frames], dim=2)
+        if i >= start:
+            on_step(i + 1, len(lists))
             yield frames
 
 

@@ -66,7 +66,7 @@ class FlashVideoHandoff(io.ComfyNode):
             sources = [{"z": z} for z in latent["samples"].split(1)]
         else:
             sources = [{"frames": to_model_range(images[..., :3])}]
-        fallback_vae, callbacks = FallbackVAE(vae), make_phase_callbacks(2 * len(sources))
+        fallback_vae, callbacks = FallbackVAE(vae, encodes=True), make_phase_callbacks(2 * len(sources))
         references = []
         for source, decode, encode in zip(sources, callbacks[::2], callbacks[1::2], strict=True):
             callback = route_phases({"draft_decode": decode, "handoff": encode})

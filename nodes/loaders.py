@@ -11,6 +11,7 @@ from .bridge import gguf
 from .bridge.clip import load_text_clip
 from .bridge.lora import apply_lora
 from .bridge.models import load_model
+from .bridge.preview_decoder import APPROXIMATE, list_small_decoders
 from .bridge.types import Model
 from .bridge.vae import load_vae
 
@@ -19,7 +20,7 @@ TINY_FILES = {
         "tiny stage 1 (embedded)": "stage1.safetensors",
         "tiny stage 2 (embedded)": "stage2.safetensors",
     },
-    "vae": {"tiny (embedded)": "vae.safetensors"},
+    "vae": {"tiny (embedded)": "vae.safetensors", "tiny decoder (embedded)": "decoder.safetensors"},
     "text_encoders": {"tiny (embedded)": "text.safetensors"},
 }
 """The embedded model's files by ComfyUI's folder and the name in the list."""
@@ -73,14 +74,15 @@ class FlashVideoVAELoader(io.ComfyNode):
             node_id="FlashVideoVAELoader",
             display_name="FlashVideo Load VAE",
             category="FlashVideo",
-            description="Loads the video VAE that both stages share.",
-            search_aliases=["flashvideo", "cogvideox vae", "3d-vae"],
+            description="Loads the video VAE that both stages share, or a small decoder for a quick look.",
+            search_aliases=["flashvideo", "cogvideox vae", "3d-vae", "taecvx", "taehv"],
             inputs=[
                 io.Combo.Input(
                     "vae_name",
                     options=list_files("vae"),
                     tooltip="A file of models/vae: the released 3d-vae.pt, a converted .safetensors, or CogVideoX's "
-                    "VAE in diffusers' format. Or the tiny VAE that comes with this pack.",
+                    "VAE in diffusers' format. Or the tiny VAE that comes with this pack. taecvx of models/vae_approx, "
+                    "and the tiny decoder, only decode: quickly, for a look.",
                 )
             ],
             outputs=[io.Vae.Output("vae", tooltip="Works with ComfyUI's own VAE nodes too.")],
@@ -145,6 +147,8 @@ def list_files(folder: str) -> list[str]:
     """What can be chosen: the files of one of ComfyUI's folders, with the pack ComfyUI-GGUF its .gguf files, then those
     of the embedded model."""
     files = folder_paths.get_filename_list(folder)
+    if folder == "vae":
+        return [*files, *TINY_FILES[folder], *list_small_decoders()]
     if folder == "diffusion_models" and gguf.FOLDER in folder_paths.folder_names_and_paths:
         files = [*files, *folder_paths.get_filename_list(gguf.FOLDER)]
     return [*files, *TINY_FILES.get(folder, {})]
@@ -154,6 +158,8 @@ def find_file(folder: str, name: str) -> str | Path:
     """The file of an entry: of the embedded model, or in one of ComfyUI's folders, which no name may leave."""
     if name in TINY_FILES.get(folder, {}):
         return TINY / TINY_FILES[folder][name]
+    if folder == "vae" and name in list_small_decoders():
+        return folder_paths.get_full_path_or_raise(APPROXIMATE, name)
     is_gguf = folder == "diffusion_models" and name.endswith(".gguf")
     return folder_paths.get_full_path_or_raise(gguf.FOLDER if is_gguf else folder, name)
 

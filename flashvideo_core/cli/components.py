@@ -10,13 +10,14 @@ from pathlib import Path
 import torch
 
 from ..components import TINY, Pipeline, component_files, load_pipeline, read_component_configs
-from ..config import TransformerConfig, VAEConfig
+from ..config import SmallDecoderConfig, TransformerConfig, VAEConfig
 from ..device import DTYPES as NAMED_DTYPES
 from ..device import pick_device, pick_dtype
 from ..errors import InputError, WriteError, one_line
 from ..kernels import choose_kernel, load_kernel
 from ..types import Notify, ProgressCallback
 from ..weights.reader import file_sha256, open_file
+from .decoder import check_decoder, choose_decoder
 from .options import ComponentOptions
 from .record import WeightsHash
 
@@ -30,7 +31,7 @@ class Components:
     """The components of a run by name, looked at and not loaded yet. configs: not of text."""
 
     files: dict[str, Path]
-    configs: dict[str, TransformerConfig | VAEConfig]
+    configs: dict[str, TransformerConfig | VAEConfig | SmallDecoderConfig]
     hashes: dict[str, WeightsHash]
     device: torch.device
     dtype: torch.dtype
@@ -65,18 +66,24 @@ def find_components(
     missing, a file that holds something else, and a device that cannot be used.
     """
     device = pick_device(options.device)
-    files = component_files(**((fallback or {}) | options.named_files()))
+    named = (fallback or {}) | options.named_files()
+    recorded = named.pop("decoder", None)
+    files = component_files(**named)
     files = {name: path for name, path in files.items() if name in needed}
     for name in needed:
         if name not in files:
             option = "--t5 or --embeddings" if name == "text" else f"--{name}"
             raise InputError(f"{name} is not given; name it with {option} (or name no weights, for the embedded model)")
+    if decoder := choose_decoder(options, files.get("vae"), recorded):
+        files["decoder"] = decoder
     configs = read_component_configs(files)
     dtype = DTYPES[options.dtype] if options.dtype else pick_dtype(device)
     chosen = choose_kernel(options.attention or "auto", device, dtype, kernel)
     if kernel not in (None, chosen):
         notify(f"the clip was made with the attention kernel {kernel}, this is {chosen}: last bits may differ")
     hashes = {name: hash_weights(path, notify) for name, path in files.items()}
+    if decoder:
+        check_decoder(decoder, configs["vae"], hashes["vae"])
     return Components(files, configs, hashes, device, dtype, chosen)
 
 

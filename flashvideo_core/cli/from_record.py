@@ -36,6 +36,7 @@ def add_record(options: ClipOptions, record: Record) -> ClipOptions:
             device=components.device or record.device,
             dtype=components.dtype or record.dtype,
             attention=components.attention or record.attention,
+            decode=components.decode or ("fast" if "decoder" in record.weights else None),
         ),
         output=replace(options.output, crf=record.crf if options.output.crf is None else options.output.crf),
     )

@@ -33,6 +33,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> None:
 def generate(options: ClipOptions, earlier: Record | None, reporter: Reporter) -> None:
     """Drafts and refined clips of all prompts; those that are finished already are left as they are."""
     named, kernel = set(options.components.named_files()), None
+    named |= {"decoder"} if options.components.decode == "whole" else set()
     if earlier:
         kernel = recorded_kernel(earlier, options.components)
         options = add_record(options, earlier)

@@ -26,8 +26,8 @@ MAX_SAMPLES = 10_000  # of a prompt; each is a folder and minutes of work
 
 
 def parse_options(cls: type[T], args: argparse.Namespace) -> T:
-    """An options object from the attributes of the same names."""
-    return cls(**{field.name: getattr(args, field.name) for field in fields(cls)})
+    """An options object from the attributes of the same names; what a command has no option for keeps its default."""
+    return cls(**{field.name: vars(args)[field.name] for field in fields(cls) if field.name in args})
 
 
 def add_setting(
@@ -144,6 +144,8 @@ class ComponentOptions:
     device: str | None
     dtype: str | None
     attention: str | None
+    decode: str | None = None
+    decoder: str | None = None
 
     def named_files(self) -> dict[str, Path]:
         """The files that are named, by component. Raises InputError for more than one text encoder."""
@@ -151,6 +153,7 @@ class ComponentOptions:
         if len(texts) > 1:
             raise InputError("give one of --t5, --embeddings and --text, not several")
         named = {"stage1": self.stage1, "stage2": self.stage2, "vae": self.vae, "text": texts[0] if texts else None}
+        named["decoder"] = self.decoder
         return {name: Path(path) for name, path in named.items() if path is not None}
 
     def check_negative(self, negative: object) -> None:
@@ -168,6 +171,14 @@ def add_component_options(parser: argparse.ArgumentParser) -> None:
     add("--text", metavar="FILE", help="word-level text encoder of a tiny model")
     add("--device", help="cpu, cuda, mps (default: the best there is)")
     add("--dtype", choices=("float32", "bf16", "fp16"), help="(default: bf16, or fp16, on cuda, else float32)")
+
+
+def add_decode_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    help = "fast: drafts and clips are shown by a small decoder; what stage 2 makes stays the same (default: whole)"
+    add("--decode", choices=("whole", "fast"), help=help)
+    help = "the small decoder, e.g. taecvx.pth (default, with the embedded VAE: its own)"
+    add("--decoder", metavar="FILE", help=help)
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ def find_refined(files: ClipFiles, record: Record) -> tuple[Tensor, RefinePlan] 
         saved = Record.from_json(values)
     except InputError:
         return None
-    return (latent, saved.refine_plan) if saved == record and saved.refine_plan else None
+    return (latent, saved.refine_plan) if saved.of_latent() == record.of_latent() and saved.refine_plan else None
 
 
 def write_draft(files: ClipFiles, latent: Tensor, record: Record) -> None:

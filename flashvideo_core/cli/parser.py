@@ -10,6 +10,7 @@ from .many_options import add_chosen_options, add_many_options, add_shard_option
 from .options import (
     COMPONENT_EPILOG,
     add_component_options,
+    add_decode_options,
     add_draft_options,
     add_output_options,
     add_prompt_options,
@@ -57,7 +58,7 @@ def build_parser() -> Parser:
 
     drafting = (add_prompt_options, add_draft_options)
     components = (add_component_options, add_kernel_option)
-    running = (add_component_options, add_output_options, add_many_options)
+    running = (add_component_options, add_decode_options, add_output_options, add_many_options)
     generate = "make a draft of each prompt and refine it"
     refining = (add_refine_options, *running, add_attention_options)
     add_generate_options(add("generate", generate, *drafting, *refining))

@@ -92,6 +92,10 @@ class Record:
         others = {"refine": None, "crf": None, "source": None, "refine_plan": None, "drift": None, "paths": None}
         return replace(self, weights=weights, **others)
 
+    def of_latent(self) -> "Record":
+        """Without what decodes the clip's latent, which is the same whatever that is."""
+        return replace(self, weights={name: known for name, known in self.weights.items() if name != "decoder"})
+
     def to_json(self) -> dict[str, Any]:
         """Stage 2's negative prompt is left out where it is the draft's."""
         negative = self.refine.negative if self.refine else None

@@ -1,5 +1,5 @@
-"""The options of `train`: what can be trained, and how (train_tiny.py, train_ablation.py, train_stage.py,
-preview_degradation.py)."""
+"""The options of `train`: what can be trained, and how (train_tiny.py, train_decoder.py, train_ablation.py,
+train_stage.py, preview_degradation.py)."""
 
 import argparse
 
@@ -10,7 +10,7 @@ WITHOUT_WEIGHTS = "Without --plan and without weights the embedded model's are u
 
 
 def add_train(train: argparse.ArgumentParser) -> None:
-    """`train tiny`, `train ablation`, `train stage1`, `train stage2`, `train preview-degradation`."""
+    """`train tiny`, `train decoder`, `train ablation`, `train stage1`, `train stage2`, `train preview-degradation`."""
     kinds = train.add_subparsers(dest="model", required=True, metavar="WHAT", parser_class=type(train))
 
     def add(name: str, module: str, summary: str, *, with_components: bool = False) -> argparse.ArgumentParser:
@@ -24,6 +24,7 @@ def add_train(train: argparse.ArgumentParser) -> None:
         return added
 
     add_tiny_options(add("tiny", "train_tiny", "train the embedded model from nothing, or go on with it"))
+    add_decoder_options(add("decoder", "train_decoder", "train a small decoder for the embedded VAE, or go on with it"))
     summary = "train stage 2 of the embedded model with no, pixel, and pixel and latent degradation, and compare"
     add_ablation_options(add("ablation", "train_ablation", summary))
     for stage in (1, 2):
@@ -38,6 +39,14 @@ def add_tiny_options(parser: argparse.ArgumentParser) -> None:
     add("--folder", required=True, type=parse_path, help="where it goes; what is done there already is kept")
     add("--seed", type=int, default=0, help="of weights and data")
     add("--device", help="cuda, cpu, ... (default: the best there is)")
+
+
+def add_decoder_options(parser: argparse.ArgumentParser) -> None:
+    add_tiny_options(parser)
+    help = "of train tiny, which the decoder stands in for (default: embedded)"
+    parser.add_argument("--vae", metavar="FILE", help=help)
+    help = "held-out clips of each size that both decoders show in the end (default: 4)"
+    parser.add_argument("--clips", type=int, default=4, metavar="N", help=help)
 
 
 def add_ablation_options(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,7 @@ from .many_options import add_many_options
 from .options import (
     COMPONENT_EPILOG,
     add_component_options,
+    add_decode_options,
     add_draft_options,
     add_output_options,
     add_refine_options,
@@ -43,6 +44,7 @@ def add_generate(parser: argparse.ArgumentParser) -> None:
     add_draft_options(parser)
     add_refine_options(parser)
     add_component_options(parser)
+    add_decode_options(parser)
     add_output_options(parser, is_required=True)
     add_many_options(parser)
     add_attention_options(parser)

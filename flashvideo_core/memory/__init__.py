@@ -3,6 +3,7 @@
 Peaks are counted by running the networks on tensors without data (meta_trace.py).
 """
 
+from .decoder import decoder_peak
 from .free import USABLE_SHARE, free_memory
 from .run import PhasePlan, describe_guidance, plan_pass, plan_run, plan_stage
 from .transformer import plan_branches, transformer_peak
@@ -25,6 +26,7 @@ __all__ = [
     "VAEKind",
     "VAEPlan",
     "VAESplit",
+    "decoder_peak",
     "describe_guidance",
     "describe_split",
     "free_memory",

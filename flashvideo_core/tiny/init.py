@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ..dit import Transformer
+from ..small_decoder import SmallDecoder
 from ..vae import VAE, Downsample, ResBlock, SpatialNorm, Upsample
 
 
@@ -31,6 +32,31 @@ def init_vae(vae: VAE) -> VAE:
             nn.init.ones_(module.scale.bias)
             module.bias.weight.data.mul_(0.3)
     return vae
+
+
+@torch.no_grad()
+def init_small_decoder(decoder: SmallDecoder, latent_rgb: Tensor) -> SmallDecoder:
+    """The first three channels begin as the latent's colours, repeated up, and nothing else is shown.
+
+    latent_rgb: rows [17, 3] of fit_latent_rgb. From another start drafts were still half grey after 800 steps.
+    """
+    convs = [decoder.conv_in, decoder.conv_out, *(level.enlarge for level in decoder.levels)]
+    for conv in [*convs, *(conv for level in decoder.levels for block in level.blocks for conv in block.convs)]:
+        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+    for level in decoder.levels:
+        grow = level.grow.weight.unflatten(0, (level.growth, -1))  # by frame
+        grow.mul_(0.1)[:, :3] = 0
+        grow.add_(torch.eye(grow.shape[2])[:, :, None, None])
+        for block in level.blocks:
+            block.convs[2].weight.mul_(0.1)[:3] = 0
+            nn.init.zeros_(block.convs[2].bias)
+    decoder.conv_in.weight[:3], decoder.conv_in.bias[:3] = 0, (latent_rgb[16] + 1) / 2
+    decoder.conv_in.weight[:3, :, 1, 1] = latent_rgb[:16].T / 2
+    for conv in convs[1:]:
+        conv.weight[:3] = 0
+        conv.weight[:3, :3, 1, 1] = torch.eye(3)
+    nn.init.zeros_(decoder.conv_out.bias)
+    return decoder
 
 
 def _add_identity(conv: nn.Conv2d, taps: slice, value: float) -> None:

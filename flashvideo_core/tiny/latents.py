@@ -42,6 +42,13 @@ def encode_patch_pair(vae: VAE, index: int) -> Latents:
     return _encode_pair(vae, render_patch(index), index)
 
 
+def encode_decoded(vae: VAE, render_clip: RenderClip, index: int) -> Latents:
+    """The clip's latent z, and the `frames` [3, F, H, W] in -1..1 that the VAE makes of it: what a small decoder learns
+    to show."""
+    z = encode_clip(vae, render_clip(index))
+    return {"z": z, "frames": decode_clip(vae, z)}
+
+
 @torch.no_grad()
 def _encode_pair(vae: VAE, clip: Tensor, index: int) -> Latents:
     """Of four drafts one is degraded, one comes from the VAE and is degraded, and two come from the VAE.
@@ -71,3 +78,11 @@ def encode_clip(vae: VAE, clip: Tensor, size: tuple[int, int] | None = None) -> 
     kind = get_device(vae).type
     with torch.autocast(kind, dtype=torch.bfloat16, enabled=is_bf16_fast(kind)):
         return prepare_reference(frames=clip[None], vae=vae, size=size or tuple(clip.shape[-2:]))[0].half()
+
+
+@torch.no_grad()
+def decode_clip(vae: VAE, z: Tensor) -> Tensor:
+    """A latent [16, T, h, w] -> the VAE's clip [3, 4T-3, 8h, 8w] in -1..1, float16."""
+    kind = get_device(vae).type
+    with torch.autocast(kind, dtype=torch.bfloat16, enabled=is_bf16_fast(kind)):
+        return vae.decode(z[None].float())[0].half()

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..schedule import NUM_TRAIN_TIMESTEPS, add_noise, velocity, zero_snr_sqrt_alphas
+from ..small_decoder import START, SmallDecoder
 from ..types import Model
 from ..vae import VAE, decode_groups, sample_posterior
 from ..vae_layers import Cache
@@ -91,6 +92,13 @@ def vae_loss(vae: VAE, frames: Tensor, generator: torch.Generator, kl: float = 1
     out = torch.cat([vae.decoder(z[:, :, a:b], cache, first=i == 0) for i, (a, b) in groups], dim=2).float()
     divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
     return F.l1_loss(out, frames) + edges * _gradient_l1(out, frames) + kl * divergence
+
+
+def decoder_loss(decoder: SmallDecoder, z: Tensor, frames: Tensor, edges: float = 0.5) -> Tensor:
+    """L1 of the pixels and of their spatial gradients. z [B, 16, T, h, w] in VAE units, frames [B, 3, 4T-3, 8h, 8w] in
+    -1..1: what the whole decoder shows of it."""
+    out = 2 * decoder(z, {})[:, :, START:].float() - 1
+    return F.l1_loss(out, frames) + edges * _gradient_l1(out, frames)
 
 
 def _gradient_l1(a: Tensor, b: Tensor) -> Tensor:

@@ -27,6 +27,14 @@ _MAGIC = {
     b"\x93NUMPY": "is a NumPy array; save it as safetensors",
     b"\x89HDF": "is an HDF5 file; save its tensors as safetensors",
 }
+# Files of TAEHV's layout and 16 channels by how their names begin; nothing in them tells them from taecvx.
+_OTHER_DECODERS = {
+    "taehv": "HunyuanVideo's",
+    "taew2": "Wan's",
+    "lighttaew2": "Wan's",
+    "lighttaehy": "HunyuanVideo's",
+    "taeos1": "Open-Sora's",
+}
 _JOIN = "join them into one .safetensors first"
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.\w+")
 
@@ -103,6 +111,13 @@ def describe_shard(path: Path) -> str:
     if match is None or int(match[2]) < 2:
         return ""
     return f" (it is shard {int(match[1])} of {int(match[2])} of weights that were saved in several files; {_JOIN})"
+
+
+def check_decoder_name(origin: str, name: str) -> None:
+    """Raises InputError, without a subject, for a TAEHV file whose name says that it is for another VAE's latents."""
+    of = next((of for start, of in _OTHER_DECODERS.items() if name.lower().startswith(start)), None)
+    if origin == "taehv" and of is not None:
+        raise InputError(f"decodes {of} latents; CogVideoX's, which FlashVideo has, need taecvx")
 
 
 def describe_damage(path: Path) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ..attention import HEAD_DIM
-from ..config import STAGE1, STAGE2, TransformerConfig, VAEConfig
+from ..config import STAGE1, STAGE2, SmallDecoderConfig, TransformerConfig, VAEConfig
 from ..config import VAE as RELEASED_VAE
 from ..errors import InputError
 from .keys import RELEASED_PREFIX, Shapes, drop_prefix
@@ -17,6 +17,9 @@ _VAE_BLOCK = {
     "released": re.compile(r"encoder\.down\.(\d+)\.block\.(\d+)\.conv1\.conv\.weight"),
     "diffusers": re.compile(r"encoder\.down_blocks\.(\d+)\.resnets\.(\d+)\.conv1\.conv\.weight"),
 }
+
+
+_DECODER_WIDTHS = tuple(f"decoder.{layer}.weight" for layer in (1, 8, 14, 20))  # their rows are the widths
 
 
 class _TransformerNames(NamedTuple):
@@ -53,16 +56,19 @@ def select_used(names: Iterable[str]) -> list[str]:
     return [n for n in names if not n.startswith("loss")]
 
 
-def identify_weights(shapes: Shapes) -> tuple[str, TransformerConfig | VAEConfig]:
-    """Origin ("released", "diffusers", or "ours" for our names without a config) and config of a file.
+def identify_weights(shapes: Shapes) -> tuple[str, TransformerConfig | VAEConfig | SmallDecoderConfig]:
+    """Origin ("released", "diffusers", "taehv", or "ours" for our names without a config) and config of a file.
 
-    Raises InputError, without the file's name, for a file that holds neither a transformer nor a VAE of ours.
+    Raises InputError, without the file's name, for a file that holds neither a transformer nor a VAE of ours, nor a
+    small decoder.
     """
     try:
         if any(name.startswith(RELEASED_PREFIX) for name in shapes):
             return "released", _read_transformer_config({drop_prefix(n): s for n, s in shapes.items()}, _RELEASED)
         if "patch_embed.weight" in shapes and "text_embed.weight" in shapes:
             return "ours", _read_transformer_config(shapes, _OURS)
+        if "decoder.22.weight" in shapes and "decoder.3.conv.0.weight" in shapes:
+            return "taehv", _read_decoder_config(shapes)
         for origin, pattern in _VAE_BLOCK.items():
             blocks = {m.groups(): shape for name, shape in shapes.items() if (m := pattern.fullmatch(name))}
             if blocks:
@@ -94,3 +100,11 @@ def _read_vae_config(blocks: dict[tuple[str, str], tuple[int, ...]], channels: i
     multipliers = tuple(width // channels for width in widths)
     count = len({block for level, block in blocks if level == "0"})
     return replace(RELEASED_VAE, channels=channels, multipliers=multipliers, blocks=count)
+
+
+def _read_decoder_config(shapes: Shapes) -> SmallDecoderConfig:
+    """Raises InputError for a decoder of other latents, or one whose pictures are in patches."""
+    channels, planes = shapes[_DECODER_WIDTHS[0]][1], shapes["decoder.22.weight"][0]
+    if (channels, planes) != (SmallDecoderConfig.latent_channels, 3):
+        raise InputError(f"is a small decoder of latents of {channels} channels; taecvx, for CogVideoX's 16, is needed")
+    return SmallDecoderConfig(widths=tuple(shapes[name][0] for name in _DECODER_WIDTHS))

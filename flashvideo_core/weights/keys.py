@@ -1,10 +1,11 @@
-"""Foreign names of weights, as tables onto ours: the released checkpoints, and diffusers' CogVideoX VAE.
+"""Foreign names of weights, as tables onto ours: the released checkpoints, diffusers' CogVideoX VAE, TAEHV's decoders.
 
 The only place that knows them (LoRA: lora_keys.py). A table maps a foreign module name to ours, `{}` stands for an
-index. Source: docs/released-model.md 4.
+index. Source: docs/released-model.md 4; of TAEHV: github.com/madebyollin/taehv.
 """
 
 import re
+from itertools import product
 
 Shapes = dict[str, tuple[int, ...]]
 """The shapes of a file's tensors by name."""
@@ -85,8 +86,21 @@ def _make_diffusers_vae() -> dict[str, str]:
     return table
 
 
+def _make_small_decoder() -> dict[str, str]:
+    """TAEHV numbers all layers of its decoder, those without weights too; six of them make a level."""
+    table = {"decoder.1": "conv_in", "decoder.22": "conv_out"}
+    for level in range(3):
+        first = 3 + 6 * level
+        for block, conv in product(range(3), range(3)):
+            table[f"decoder.{first + block}.conv.{2 * conv}"] = f"levels.{level}.blocks.{block}.convs.{conv}"
+        table[f"decoder.{first + 4}.conv"] = f"levels.{level}.grow"
+        table[f"decoder.{first + 5}"] = f"levels.{level}.enlarge"
+    return table
+
+
 RELEASED_VAE = _make_released_vae()
 DIFFUSERS_VAE = _make_diffusers_vae()
+SMALL_DECODER = _make_small_decoder()
 
 
 def drop_prefix(name: str) -> str:

@@ -15,6 +15,7 @@ from .keys import (
     RELEASED_PREFIX,
     RELEASED_VAE,
     SCALE,
+    SMALL_DECODER,
     TRANSFORMER,
     KeyTable,
     Shapes,
@@ -64,6 +65,8 @@ def match_names(shapes: Shapes, origin: str) -> tuple[Sources, list[str]]:
         return _match_ours(shapes)
     if origin == "diffusers":
         return _match_by_table({name: name for name in shapes}, KeyTable(DIFFUSERS_VAE))
+    if origin == "taehv":  # the encoder beside it is not used
+        return _match_by_table({n: n for n in shapes if not n.startswith("encoder.")}, KeyTable(SMALL_DECODER))
     names = select_used(shapes)
     if names and names[0].startswith(RELEASED_PREFIX):
         return _match_released_transformer(names)

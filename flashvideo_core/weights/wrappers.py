@@ -18,7 +18,8 @@ from .reader import WeightFile, open_file
 Component = Literal["transformer", "vae", "text"]
 
 METADATA = "flashvideo_metadata"
-TRAVELS = ("config", "latent_rgb", "words")  # of a file's metadata; its hash is not that of what is saved
+VAE_HASH = "vae_sha256"  # in a small decoder's metadata: of the file of the VAE that it was trained for
+TRAVELS = ("config", "latent_rgb", VAE_HASH, "words")  # of a file's metadata; its hash is not that of what is saved
 _PARALLEL = ("module.", "_orig_mod.")
 # (component, what ComfyUI writes before its names, the one of our names by which it is known)
 _SAVED = (

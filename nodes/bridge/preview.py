@@ -36,7 +36,7 @@ class StageLatent(comfy.latent_formats.CogVideoX):
     """
 
     def __init__(self, config: TransformerConfig, metadata: dict[str, str]):
-        self.scale_factor = config.latent_scale
+        self.scale_factor, self.own_rgb = config.latent_scale, metadata.get("latent_rgb")
         if "latent_rgb" in metadata:
             *rows, self.latent_rgb_factors_bias = read_rgb(metadata["latent_rgb"])
             gain = 1 / config.latent_scale

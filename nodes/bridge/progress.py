@@ -10,15 +10,18 @@ from torch import Tensor
 
 from ...flashvideo_core.types import Preview, ProgressCallback
 from .animation import can_animate, send_animation
+from .preview_decoder import make_decoder_previewer
 from .types import Model, SamplerCallback
 
 
 def make_sampler_callbacks(model: Model, samplings: int, steps: int) -> list[SamplerCallback]:
     """One callback for each of several samplings of `steps` that share a bar, with the user's preview method.
 
-    latent_preview is asked for its previewer here, so packs that replace it (animated previews) take part.
+    latent_preview is asked for its previewer here, so packs that replace it (animated previews) take part; where the
+    method is TAESD, a small decoder comes first.
     """
-    previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
+    device, latent_format = model.load_device, model.model.latent_format
+    previewer = make_decoder_previewer(latent_format, device) or latent_preview.get_previewer(device, latent_format)
     bar = comfy.utils.ProgressBar(samplings * steps)
 
     def make(start: int) -> SamplerCallback:

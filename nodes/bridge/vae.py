@@ -13,16 +13,18 @@ import torch
 from torch import Tensor
 
 from ...flashvideo_core.checkpoint import Weights, make_metadata, match_tensors, open_weights, read_tensor
-from ...flashvideo_core.config import VAEConfig
+from ...flashvideo_core.config import SmallDecoderConfig, VAEConfig
 from ...flashvideo_core.errors import InputError
-from ...flashvideo_core.memory import vae_peak
+from ...flashvideo_core.memory import VAESplit, decoder_peak, plan_vae_split, vae_peak
 from ...flashvideo_core.sizes import clip_size, floor_frame_count
 from ...flashvideo_core.tiling import count_tiles, map_tiles
 from ...flashvideo_core.types import DrawNoise, ProgressCallback
 from ...flashvideo_core.vae import VAE
 from ...flashvideo_core.vae_chunks import AUTO, ChunkSize
 from ...flashvideo_core.weights.wrappers import pack_metadata
+from .decoder import HostedDecoder
 from .progress import make_progress_callback, make_tile_callbacks
+from .tiles import decode_in_tiles
 
 
 class ChunkedVAE(VAE):
@@ -82,11 +84,7 @@ class ChunkedVAE(VAE):
         phase: str = "decode",
     ) -> Tensor:
         """Tiles in latent units. Time is never tiled, whatever tile_t: the causal groups already bound it."""
-        count = count_tiles(z.shape[-2:], (tile_y, tile_x), overlap)
-        callbacks = iter(make_tile_callbacks(callback or make_progress_callback(), count))
-        return map_tiles(
-            lambda tile: self.decode(tile, next(callbacks), phase), z.cpu(), (tile_y, tile_x), overlap, (8, 1)
-        )
+        return decode_in_tiles(self.decode, z, (tile_y, tile_x), overlap, callback, phase)
 
     def encode_tiled(
         self,
@@ -110,6 +108,8 @@ class ChunkedVAE(VAE):
 class FlashVideoVAE(comfy.sd.VAE):
     """comfy.sd.VAE around our module, with ComfyUI's choice of device and dtype."""
 
+    module_class: type[ChunkedVAE] | type[HostedDecoder] = ChunkedVAE
+
     def __init__(self, weights: Weights, device: torch.device | None = None, dtype: torch.dtype | None = None):
         with hide_missing_weights_warning():  # without weights the base class sets its defaults and leaves the rest
             super().__init__(sd={})
@@ -132,7 +132,7 @@ class FlashVideoVAE(comfy.sd.VAE):
         return super().get_sd() | self.saved_metadata
 
     def _build(self, weights: Weights) -> None:
-        self.first_stage_model = ChunkedVAE(weights.config, self.vae_dtype).eval().requires_grad_(False)
+        self.first_stage_model = self.module_class(weights.config, self.vae_dtype).eval().requires_grad_(False)
         mm.archive_model_dtypes(self.first_stage_model)
         self.patcher = comfy.model_patcher.CoreModelPatcher(
             self.first_stage_model, load_device=self.device, offload_device=mm.vae_offload_device()
@@ -151,10 +151,29 @@ class FlashVideoVAE(comfy.sd.VAE):
         """Bytes at the peak of one pass ("decode", "encode") over a clip (frames, height, width)."""
         return vae_peak(self.first_stage_model.config, kind, clip, dtype, self.device)
 
+    def plan_split(self, kind: str, clip: tuple[int, int, int], free: int) -> VAESplit:
+        """How a pass is split to fit into `free` bytes."""
+        return plan_vae_split(self.first_stage_model.config, kind, clip, self.vae_dtype, self.device, free)
+
+
+class FlashVideoDecoder(FlashVideoVAE):
+    """A small decoder as a comfy.sd.VAE that only decodes."""
+
+    module_class = HostedDecoder
+
+    def peak(self, kind: str, clip: tuple[int, int, int], dtype: torch.dtype) -> int:
+        return decoder_peak(self.first_stage_model.config, clip, dtype, self.device)
+
+    def plan_split(self, kind: str, clip: tuple[int, int, int], free: int) -> VAESplit:
+        return None
+
 
 def load_vae(path: str | Path, device: torch.device | None = None, dtype: torch.dtype | None = None) -> FlashVideoVAE:
-    """The VAE of a released .pt, our safetensors or diffusers' CogVideoX file. Raises InputError for others."""
+    """The VAE of a released .pt, our safetensors or diffusers' CogVideoX file, or a small decoder (taecvx) as one that
+    only decodes. Raises InputError for others."""
     weights = open_weights(path, "vae")
+    if isinstance(weights.config, SmallDecoderConfig):
+        return FlashVideoDecoder(weights, device, dtype)
     if not isinstance(weights.config, VAEConfig):
         raise InputError(f"{path} is not a FlashVideo or CogVideoX VAE; choose it in the model loader instead")
     return FlashVideoVAE(weights, device, dtype)

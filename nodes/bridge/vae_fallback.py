@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from ...flashvideo_core.errors import InputError
-from ...flashvideo_core.memory import VAESplit, describe_split, is_tiled, plan_vae_split, tile_overlap
+from ...flashvideo_core.memory import VAESplit, describe_split, is_tiled, tile_overlap
 from ...flashvideo_core.types import DrawNoise, ProgressCallback
 from ...flashvideo_core.vae_chunks import ChunkSize
-from .vae import FlashVideoVAE
+from .decoder import ONLY_DECODES
+from .vae import FlashVideoDecoder, FlashVideoVAE
 
 MIN_TILE = 16  # latent rows and columns
 TILE_SIZES = {"large": (80, 80), "medium": (48, 48), "small": (32, 32)}  # latent (height, width)
@@ -23,12 +24,14 @@ class FallbackVAE:
     """What the core's hand-off and pipeline call a vae, on a FlashVideoVAE whose memory ComfyUI manages.
 
     tiling: how large the first pass is tried ("auto": what the plan says fits). Raises InputError for another VAE,
-    whose temporal groups and tiles would not be ours.
+    whose temporal groups and tiles would not be ours, and for a small decoder where it also has to encode.
     """
 
-    def __init__(self, vae: FlashVideoVAE, tiling: str = "auto"):
+    def __init__(self, vae: FlashVideoVAE, tiling: str = "auto", encodes: bool = False):
         if not isinstance(vae, FlashVideoVAE):
             raise InputError("this VAE was not loaded by FlashVideo Load VAE; use that node, it reads CogVideoX files")
+        if encodes and isinstance(vae, FlashVideoDecoder):
+            raise InputError(ONLY_DECODES)
         if tiling not in TILINGS:
             raise InputError(f"tiling is {tiling!r}; choose one of {', '.join(TILINGS)}")
         self.vae, self.tiling = vae, tiling
@@ -94,7 +97,7 @@ class FallbackVAE:
         if self.tiling != "auto":
             return tile
         free = vae.patcher.get_free_memory(vae.device)
-        return plan_vae_split(vae.first_stage_model.config, kind, clip, vae.vae_dtype, vae.device, free)
+        return vae.plan_split(kind, clip, free)
 
 
 def run_unless_oom(run_pass: Callable[[VAESplit], Tensor], split: VAESplit) -> Tensor | None:

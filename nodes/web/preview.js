@@ -4,7 +4,7 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 
-const FRAMES_PER_SECOND = 4; // of the latent, twice the clip's own speed at 8 frames a second
+const FRAMES_PER_SECOND = 4; // of the latent, twice the clip's own speed at 8 frames a second; times `speed`
 const ENDS = ["execution_success", "execution_error", "execution_interrupted"];
 
 let playing; // {node, timer}
@@ -18,7 +18,7 @@ app.registerExtension({
   },
 });
 
-function play({ node, prompt_id: prompt, frames }) {
+function play({ node, prompt_id: prompt, frames, speed = 1 }) {
   stop();
   const pictures = frames.map(toBlob);
   let next = 0;
@@ -28,7 +28,7 @@ function play({ node, prompt_id: prompt, frames }) {
     app.canvas.setDirty(true); // the classic canvas does not watch previews
     next = (next + 1) % pictures.length;
   };
-  playing = { node: String(node), timer: setInterval(show, 1000 / FRAMES_PER_SECOND) };
+  playing = { node: String(node), timer: setInterval(show, 1000 / (FRAMES_PER_SECOND * speed)) };
 }
 
 function stop() {

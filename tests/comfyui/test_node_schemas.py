@@ -156,5 +156,5 @@ def test_loaders_list_files_and_the_embedded_model(server):
     models = options("FlashVideoModelLoader", "model_name")
     embedded = ["tiny stage 1 (embedded)", "tiny stage 2 (embedded)"]
     assert models == ["small1.safetensors", "small2.safetensors", *embedded]
-    assert options("FlashVideoVAELoader", "vae_name")[-1] == "tiny (embedded)"
+    assert options("FlashVideoVAELoader", "vae_name")[-2:] == ["tiny (embedded)", "tiny decoder (embedded)"]
     assert options("FlashVideoTextEncoderLoader", "clip_name")[-1] == "tiny (embedded)"

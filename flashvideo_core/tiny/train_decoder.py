@@ -1,0 +1,35 @@
+"""Trains a small decoder for an embedded model's VAE: `python -m flashvideo_core train decoder --folder runs/decoder`.
+
+Rendered clips go through the VAE once; the small decoder then learns to make of their latents what the VAE's decoder
+made. Resumable as `train tiny` is.
+"""
+
+from functools import partial
+from pathlib import Path
+
+from ..checkpoint import load_vae
+from ..training.distributed import SINGLE_PROCESS, World
+from ..types import ProgressCallback
+from ..weights.reader import file_sha256
+from ..weights.wrappers import VAE_HASH
+from .clips import render_draft, render_patch
+from .latents import encode_decoded
+from .recipe_decoder import make_decoder_recipe
+from .train import prepare_latents, train_model
+
+DRAFT_COUNT, PATCH_COUNT = 256, 96  # clips that go through the VAE
+
+
+def train_decoder(
+    folder: Path, vae: Path, seed: int = 0, progress: ProgressCallback | None = None, world: World = SINGLE_PROCESS
+) -> Path:
+    """folder/decoder.safetensors, unless it is there; vae: the file of the VAE that it stands in for.
+
+    Phases of progress are "decoded-draft latents", "decoded-patch latents" and decoder.
+    """
+    teacher = load_vae(vae, device=world.device)
+    prepare = partial(prepare_latents, folder, progress=progress, world=world)
+    drafts = prepare("decoded-draft", partial(encode_decoded, teacher, render_draft), DRAFT_COUNT)
+    patches = prepare("decoded-patch", partial(encode_decoded, teacher, render_patch), PATCH_COUNT)
+    recipe, of = partial(make_decoder_recipe, drafts, patches), {VAE_HASH: file_sha256(vae)}
+    return train_model(folder, "decoder", recipe, seed=seed, metadata=of, progress=progress, world=world)
