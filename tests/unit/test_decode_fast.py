@@ -115,7 +115,7 @@ def test_a_latent_that_could_not_be_decoded_whole_is_decoded_fast(components, de
         raise torch.OutOfMemoryError("out of memory")
 
     with monkeypatch.context() as patched:
-        patched.setattr("flashvideo_core.cli.jobs.decode_clip", stop)
+        patched.setattr("flashvideo_core.clip_stream.stream_frames", stop)
         assert run(capsys, *words)[0] != 0
     code, _, said = run(capsys, *words, "--decode", "fast", "--decoder", decoder)
     assert code == 0
