@@ -10,6 +10,7 @@ from flashvideo_core.checkpoint import load_small_decoder, load_vae, open_weight
 from flashvideo_core.config import SmallDecoderConfig, from_json, to_json
 from flashvideo_core.convert import convert
 from flashvideo_core.small_decoder import SmallDecoder
+from flashvideo_core.vae_stream import stream_small_decode
 
 WIDTHS = (16, 12, 8, 6)
 
@@ -137,3 +138,16 @@ def test_latents_of_any_size_on_a_network_of_any_dtype():
     assert frames.shape == (1, 3, 1, 8, 8)
     assert frames.dtype == torch.float32
     assert frames.abs().max() <= 1
+
+
+def test_going_on_in_the_middle_of_a_clip_gives_the_same_frames(published):
+    """As a killed run does: from a span on, with only as many before it as the memory blocks see."""
+    decoder, z, steps = load_small_decoder(published[0]), latent(31), []
+    with torch.no_grad():
+        whole = list(stream_small_decode(decoder, z, None, lambda *step: steps.append(step)))
+        rest = list(stream_small_decode(decoder, z, None, lambda *step: None, start=12))
+        frames = decoder.decode(z)
+    assert [span.shape[2] for span in whole] == [9, *[8] * 14]
+    assert steps == [(i, 15) for i in range(1, 16)]
+    assert torch.equal(torch.cat(whole, dim=2), frames)
+    assert torch.equal(torch.cat(rest, dim=2), torch.cat(whole[12:], dim=2))
