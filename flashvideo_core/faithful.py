@@ -17,7 +17,7 @@ SETTLED = 16  # frames, two seconds of the released clips, over which the added 
 CHUNK = 4  # frames at a time
 LEVELS = 255
 MATCHES = ("none", "color", "low")
-COLOR_LIMIT, LOW_LIMIT = 4.0, 10.0  # levels; docs/embedded-model.md has the distribution that they are from
+COLOR_LIMIT, LOW_LIMIT = 6.0, 12.0  # levels; docs/embedded-model.md has the distributions that they are from
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,11 @@ def average_cells(frames: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def enlarge(cells: Tensor, frames: Tensor) -> Tensor:
-    """[F, 3, rows, columns] -> a smooth field [F, H, W, 3] of the frames' size."""
-    return F.interpolate(cells, frames.shape[1:3], mode="bicubic").permute(0, 2, 3, 1)
+    """[F, 3, rows, columns] -> a smooth field [F, H, W, 3] of the frames' size with nearly these means."""
+    size, grid = frames.shape[1:3], cells.shape[2:]
+    field = F.interpolate(cells, size, mode="bicubic")
+    field += F.interpolate(cells - F.interpolate(field, grid, mode="area"), size, mode="bicubic")  # smoothed away
+    return field.permute(0, 2, 3, 1)
 
 
 def measure_drift(lacking: Tensor) -> Tensor:

@@ -1,9 +1,12 @@
 """What a node remarks under itself: sizes outside the trained range, inputs that had to be adjusted."""
 
+import logging
+
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..flashvideo_core.config import TransformerConfig
+from ..flashvideo_core.faithful import Drift
 from ..flashvideo_core.sizes import floor_frame_count
 from .bridge.progress import notify
 
@@ -11,10 +14,25 @@ TRAINED_MARGIN = 1.1  # times the trained number of pixels, before a size is rem
 
 
 def remark(node: type[io.ComfyNode], *texts: str | None) -> None:
-    """Shows texts as one remark in the log and under the node; without any but None it shows nothing."""
+    """Shows texts as one warning in the log and under the node; without any but None it shows nothing."""
+    show(node, logging.WARNING, *texts)
+
+
+def report(node: type[io.ComfyNode], *texts: str | None) -> None:
+    """`remark`, of what is as it should be."""
+    show(node, logging.INFO, *texts)
+
+
+def show(node: type[io.ComfyNode], level: int, *texts: str | None) -> None:
     said = "; ".join(text for text in texts if text is not None)
     if said:
-        notify(said, node.hidden.unique_id if node.hidden else None)
+        notify(said, node.hidden.unique_id if node.hidden else None, level)
+
+
+def drift_remark(drift: Drift) -> str:
+    """How far a decoded clip is from its draft, and what to do where that is far."""
+    advice = "; match takes its colours back, and a lower noise_step in Stage 2 keeps more of it" * drift.is_large
+    return f"away from the draft by {drift}, in levels of 255{advice}"
 
 
 def training_range_remark(config: TransformerConfig, size: tuple[int, int], frames: int) -> str | None:

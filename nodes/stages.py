@@ -20,7 +20,8 @@ from .inputs import (
     steps_input,
     windows_input,
 )
-from .remarks import remark, replaced_flow_remark, training_range_remark
+from .remarks import remark, replaced_flow_remark, report, training_range_remark
+from .stored import sample_stored
 
 CUSTOM = "custom"
 DRAFT_SIZES = {"released 480x256": (256, 480), "16:9 480x272": (272, 480), "tiny 96x64": (64, 96)}  # height, width
@@ -75,6 +76,23 @@ class FlashVideoStage1(io.ComfyNode):
                     advanced=True,
                     tooltip="Steps whose guidance scale is so near to 1 have none, which costs half. 0: none has.",
                 ),
+                io.Boolean.Input(
+                    "store",
+                    default=False,
+                    optional=True,
+                    tooltip="Keeps each draft in the output folder, in FlashVideo/stored; the same draft is then read "
+                    "instead of sampled, also after a restart.",
+                ),
+                io.Float.Input(
+                    "store_gb",
+                    default=2.0,
+                    min=0.01,
+                    max=10000.0,
+                    step=0.01,
+                    optional=True,
+                    advanced=True,
+                    tooltip="How large that folder becomes, in GB; what was not used for longest goes first.",
+                ),
             ],
             outputs=[io.Latent.Output("latent", tooltip="The drafts, one after the other, in VAE units.")],
             hidden=[io.Hidden.unique_id],
@@ -90,15 +108,22 @@ class FlashVideoStage1(io.ComfyNode):
         height: int,
         drafts: int,
         negative: Conditioning | None = None,
+        store: bool = False,
+        store_gb: float = 2.0,
         **values: Value,
     ) -> io.NodeOutput:
-        """values: the inputs that are fields of DraftSettings."""
+        """values: the inputs that are fields of DraftSettings. Draft i has the seed + i."""
         config = get_config(model, stage=1)
         height, width = DRAFT_SIZES.get(preset, (height, width))
         settings = DraftSettings.from_defaults(config.defaults, height=height, width=width, **values)
         floored = describe_floor((height, width), settings.size)
-        remark(cls, floored, training_range_remark(config, settings.size, settings.frames))
-        return io.NodeOutput({"samples": sample_drafts(model, positive, negative, settings, drafts)})
+        remarks = [floored, training_range_remark(config, settings.size, settings.frames)]
+        remark(cls, *remarks)
+        if not store:
+            return io.NodeOutput({"samples": sample_drafts(model, positive, negative, settings, drafts)})
+        stored = sample_stored(model, positive, negative, settings, drafts, store_gb)
+        (report if stored.are_stored else remark)(cls, *remarks, stored.said)
+        return io.NodeOutput({"samples": stored.latents})
 
 
 class FlashVideoStage2(io.ComfyNode):

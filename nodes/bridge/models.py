@@ -7,7 +7,7 @@ and samplers work on them. Weight names are `diffusion_model.<path in dit.py>`.
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import comfy.conds
 import comfy.model_base
@@ -104,6 +104,19 @@ class Stage2(StageModel):
         return self.model_sampling.noise_scaling(sigma, noise, latent_image)
 
 
+class WeightsFile(NamedTuple):
+    """A file of weights as it was when it was opened: bytes, and time of change in ns."""
+
+    path: Path
+    size: int
+    changed: int
+
+    @classmethod
+    def look_at(cls, path: Path) -> "WeightsFile":
+        stat = path.stat()
+        return cls(path, stat.st_size, stat.st_mtime_ns)
+
+
 class StageConfig(comfy.supported_models_base.BASE):
     """ComfyUI's description of a model, from ours."""
 
@@ -115,6 +128,7 @@ class StageConfig(comfy.supported_models_base.BASE):
     def __init__(self, weights: Weights):
         self.latent_format = functools.partial(StageLatent, weights.config, weights.metadata)  # BASE calls it
         self.saved_metadata = pack_metadata(weights.metadata | make_metadata(weights.config))
+        self.weights_file = WeightsFile.look_at(Path(weights.path))
         super().__init__({"config": weights.config})
 
     def process_unet_state_dict_for_saving(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -69,9 +69,9 @@ def make_tile_callbacks(callback: ProgressCallback, tiles: int) -> list[Progress
     return [make(i) for i in range(tiles)]
 
 
-def notify(text: str, node_id: str | None) -> None:
-    """Shows a remark in the log and, in a server, under the node."""
-    logging.warning("FlashVideo: %s", text)
+def notify(text: str, node_id: str | None, level: int = logging.WARNING) -> None:
+    """Shows a remark in the log, at that level, and, in a server, under the node."""
+    logging.log(level, "FlashVideo: %s", text)
     server = getattr(PromptServer, "instance", None)
     if server is not None and node_id is not None:
         server.send_progress_text(text, node_id)

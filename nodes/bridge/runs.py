@@ -1,5 +1,7 @@
 """The two samplings that the stage nodes make: drafts from noise, a refined clip from a reference latent."""
 
+from collections.abc import Iterator, Sequence
+
 import comfy.model_management as mm
 import comfy.utils
 import torch
@@ -7,6 +9,7 @@ from torch import Tensor
 
 from ...flashvideo_core.latent_windows import draw_in_blocks
 from ...flashvideo_core.sampling import make_draw_noise
+from ...flashvideo_core.setting_rules import SEEDS
 from ...flashvideo_core.settings import DraftSettings, RefineSettings
 from .latent_windows import set_latent_windows
 from .progress import make_sampler_callbacks
@@ -18,10 +21,22 @@ def sample_drafts(
     model: Model, positive: Conditioning, negative: Conditioning | None, settings: DraftSettings, drafts: int
 ) -> Tensor:
     """Drafts [drafts, 16, T, H, W] in VAE units; draft i has the seed + i. negative None: zeros."""
+    seeds = range(settings.seed, settings.seed + drafts)
+    return torch.cat(list(sample_each_draft(model, positive, negative, settings, seeds)))
+
+
+def sample_each_draft(
+    model: Model,
+    positive: Conditioning,
+    negative: Conditioning | None,
+    settings: DraftSettings,
+    seeds: Sequence[int],
+) -> Iterator[Tensor]:
+    """As `sample_drafts`, a draft [1, 16, T, H, W] of each seed, one after the other."""
     channels = get_config(model, stage=1).latent_channels
     guider = Guider(model, positive, negative, settings.cfg, settings.guidance, settings.cfg_epsilon)
-    start = torch.zeros(drafts, channels, *settings.latent_shape)
-    return sample_each(model, guider, start, settings.seed, settings.steps)
+    start = torch.zeros(len(seeds), channels, *settings.latent_shape)
+    return sample_each(model, guider, start, seeds, settings.steps)
 
 
 def refine_latents(
@@ -39,28 +54,32 @@ def refine_latents(
     windows = settings.latent_windows
     model = set_latent_windows(set_flow(model, settings.shift, settings.ref_step), windows)
     guider, block = Guider(model, positive, negative, settings.cfg, "constant"), windows and windows.size[0]
-    return sample_each(model, guider, latents, settings.seed, settings.steps, mask, block)
+    seeds = range(settings.seed, settings.seed + len(latents))
+    return torch.cat(list(sample_each(model, guider, latents, seeds, settings.steps, mask, block)))
 
 
 def sample_each(
     model: Model,
     guider: Guider,
     latents: Tensor,
-    seed: int,
+    seeds: Sequence[int],
     steps: int,
     mask: Tensor | None = None,
     block: int | None = None,
-) -> Tensor:
+) -> Iterator[Tensor]:
     """Samples the items of a batch one after the other, so that each equals the same item made alone.
 
     block: latent frames whose noise is drawn at once (draw_in_blocks); None: all.
     """
-    sigmas, callbacks, out = make_sigmas(model, steps), make_sampler_callbacks(model, len(latents), steps), []
+    sigmas, callbacks = make_sigmas(model, steps), make_sampler_callbacks(model, len(latents), steps)
     quiet, masks = not comfy.utils.PROGRESS_BAR_ENABLED, [None] * len(latents)
     if mask is not None:
         masks = comfy.utils.reshape_mask(mask, latents.shape).split(1)
-    for i, (z, item_mask, callback) in enumerate(zip(latents.split(1), masks, callbacks, strict=True)):
-        noise = draw_in_blocks(make_draw_noise(seed + i), z, block or z.shape[2])
-        item_seed = (seed + i) % 2**64
-        out.append(guider.sample(noise, z, make_sampler(model), sigmas, item_mask, callback, quiet, item_seed))
-    return torch.cat(out).to(device=mm.intermediate_device(), dtype=mm.intermediate_dtype())
+    for z, seed, item_mask, callback in zip(latents.split(1), seeds, masks, callbacks, strict=True):
+        sampler, noise = make_sampler(model), draw_in_blocks(make_draw_noise(seed), z, block or z.shape[2])
+        yield to_intermediate(guider.sample(noise, z, sampler, sigmas, item_mask, callback, quiet, seed % SEEDS))
+
+
+def to_intermediate(latent: Tensor) -> Tensor:
+    """Where and as ComfyUI keeps what nodes hand on."""
+    return latent.to(device=mm.intermediate_device(), dtype=mm.intermediate_dtype())

@@ -60,7 +60,12 @@ TABLE = {
             "frames": ("INT", 49),
             "drafts": ("INT", 1),
         },
-        {"negative": ("CONDITIONING", None), "cfg_epsilon": ("FLOAT", 0)},
+        {
+            "negative": ("CONDITIONING", None),
+            "cfg_epsilon": ("FLOAT", 0),
+            "store": ("BOOLEAN", False),
+            "store_gb": ("FLOAT", 2),
+        },
         [("latent", "LATENT")],
     ),
     "FlashVideoHandoff": (
@@ -116,7 +121,7 @@ TABLE = {
             "crop": ("COMBO", "auto", ["auto", "none"]),
             "fps": ("FLOAT", 8),
         },
-        {},
+        {"match": ("COMBO", "none", ["none", "color", "low frequencies"]), "draft": ("IMAGE", None)},
         [("images", "IMAGE"), ("video", "VIDEO")],
     ),
 }

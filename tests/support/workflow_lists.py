@@ -41,7 +41,7 @@ VIDEO_NOTE = """Refines any short clip. It starts with a sample: choose your own
 prompt what it shows.
 
 Frame rate and sound are those of the file. Up to 49 frames as trained; frames at the end that do not make 4n+1 are \
-left out. *Transfer Color* brings the colours back to those of the input."""
+left out. *Decode* brings the colours back to those of the input."""
 RESUME_NOTE = """Goes on from a draft that was saved by *Save Latent*, or from the *draft.safetensors* of the command \
 line, without stage 1.
 
@@ -113,30 +113,22 @@ WORKFLOW_LISTS: dict[str, Workflow] = {
         "components": NodeSpec(
             "GetVideoComponents", (COLUMNS[3], 0), {}, {"video": ("load", "video")}, size=(240, 130), group=DRAFT
         ),
-        **refine({"images": ("components", "images")}, {}, {"seed": 1}, from_x=COLUMNS[3] + 280),
-        "colours": NodeSpec(
-            "ColorTransfer",
-            (COLUMNS[4], LOWER),
-            {"method": "reinhard_lab", "source_stats": "uniform"},
-            {"image_target": ("decode", "images"), "image_ref": ("components", "images")},
-            size=(320, 150),
-            title="Colours of the input",
-            group=REFINE,
-            via={"image_ref": ((GAPS[3], 150), (GAPS[3], LANES[3]))},
+        **refine(
+            {"images": ("components", "images")}, {}, {"seed": 1}, {"match": "color"}, COLUMNS[3] + 280, matched=True
         ),
         "video": NodeSpec(
             "CreateVideo",
-            (COLUMNS[4] + 380, LOWER),
+            (COLUMNS[4], LOWER),
             {},
-            {"images": ("colours", "image"), "fps": ("components", "fps"), "audio": ("components", "audio")},
+            {"images": ("decode", "images"), "fps": ("components", "fps"), "audio": ("components", "audio")},
             size=(260, 130),
             group=REFINE,
             via={
-                "fps": ((GAPS[3], 160), (GAPS[3], LANES[2]), (COLUMNS[4] + 345, LANES[2])),
-                "audio": ((GAPS[3], 170), (GAPS[3], LANES[3]), (COLUMNS[4] + 345, LANES[3])),
+                "fps": ((GAPS[3], 160), (GAPS[3], LANES[2])),
+                "audio": ((GAPS[3] + 10, 170), (GAPS[3] + 10, LANES[3])),
             },
         ),
-        "save": save((COLUMNS[4] + 700, LOWER), "FlashVideo/refined", ("video", "VIDEO"), (400, 380)),
+        "save": save((COLUMNS[4] + 320, LOWER), "FlashVideo/refined", ("video", "VIDEO"), (400, 380)),
         "first_before": NodeSpec(
             "ImageFromBatch",
             (COLUMNS[4], 0),
@@ -150,11 +142,11 @@ WORKFLOW_LISTS: dict[str, Workflow] = {
             "ImageFromBatch",
             (COLUMNS[4], 180),
             {},
-            {"image": ("colours", "image")},
+            {"image": ("decode", "images")},
             size=(320, 90),
             title="and after",
             group=COMPARE,
-            via={"image": ((COLUMNS[4] + 345, LANES[0]), (COLUMNS[4] - 20, LANES[0]))},
+            via={"image": ((GAPS[3] - 15, LANES[0]),)},
         ),
         "stitched": NodeSpec(
             "ImageStitch",

@@ -137,7 +137,7 @@ def draft_and_review(stage1: Values, decision: str) -> Workflow:
             (COLUMNS[3], 0),
             {},
             {"vae": ("vae", "VAE"), "latent": ("stage1", "latent")},
-            size=(300, 180),
+            size=(300, 230),
             title="Decode the drafts",
             group=REVIEW,
             via={"vae": ((GAPS[0], VAE_Y + 35), (GAPS[2], VAE_Y + 35))},
@@ -167,10 +167,11 @@ def refine(
     stage2: Values,
     decode: Values | None = None,
     from_x: int = COLUMNS[4] + 460,
+    matched: bool = False,
 ) -> Workflow:
     """Hand-off, stage 2 and decode in the second row, of a source in the first: {"latent": link} or {"images": link}.
 
-    from_x: where there is room for its wire to the right of it.
+    from_x: where there is room for its wire to the right of it. matched: the images go into the decode, too.
     """
     text = {"positive": ("text", "stage2"), "negative": ("text", "negative")}
     (source_input,) = source
@@ -198,10 +199,11 @@ def refine(
             "FlashVideoDecode",
             (COLUMNS[3], LOWER),
             decode or {},
-            {"vae": ("vae", "VAE"), "latent": ("stage2", "latent")},
-            size=(300, 180),
+            {"vae": ("vae", "VAE"), "latent": ("stage2", "latent")} | ({"draft": source["images"]} if matched else {}),
+            size=(300, 230),
             group=REFINE,
-            via={"vae": ((GAPS[0], LANES[2]), (GAPS[2], LANES[2]))},
+            via={"vae": ((GAPS[0], LANES[2]), (GAPS[2], LANES[2]))}
+            | ({"draft": ((from_x, LANES[0]), (GAPS[2] + 10, LANES[0]))} if matched else {}),
         ),
     }
 

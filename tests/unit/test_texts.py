@@ -17,7 +17,7 @@ from flashvideo_core.config import STAGE2_DEFAULTS, from_json
 NODES = our_nodes()
 COMFYUI = {  # what the editor and ComfyUI's own nodes are called
     *("Run", "Load CLIP", "Load Latent", "Save Latent", "Load Video", "Save Video", "VAE Decode", "KSampler"),
-    *("Transfer Color", "CFG Override", "Workflow, Browse Templates, Extensions, ComfyUI-FlashVideo, tiny-two-stage"),
+    *("CFG Override", "Workflow, Browse Templates, Extensions, ComfyUI-FlashVideo, tiny-two-stage"),
     *("Custom Nodes Manager", "Install via Git URL", "ComfyUI-Manager / Registry", "git", "portable (Windows)"),
 }
 
