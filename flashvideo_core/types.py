@@ -57,6 +57,9 @@ class FrameReader(Protocol):
     def __len__(self) -> int:
         """How many there are."""
 
+    def cut(self, count: int, /) -> "FrameReader":
+        """The first `count` of them."""
+
     def read(self, ranges: Iterable[tuple[int, int]], /) -> Iterator[Tensor]:
         """[n, H, W, 3] in 0..1 for each of the ranges [start, stop) of frames, which are ascending and apart."""
 

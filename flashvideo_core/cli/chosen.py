@@ -9,8 +9,8 @@ from pathlib import Path
 from ..errors import InputError
 from .prompts import read_json_line, read_lines
 from .queue_drafts import join_drafts, name_upload
-from .refine_source import find_source
 from .saved_draft import SavedDraft
+from .source_files import find_source
 from .workflow import LatentFile, PromptLine
 
 KEYS = {"draft"}

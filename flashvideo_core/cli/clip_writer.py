@@ -10,13 +10,15 @@ from torch import Tensor
 from ..clip_stream import stream_clip
 from ..faithful import AddedColor, Drift
 from ..media.audio import Audio
+from ..media.codecs import H264
+from ..media.picture_writer import join_pictures
 from ..media.video_join import join_videos
 from ..pipeline import Draft, Pipeline
+from ..weights.atomic import remove_path
 from .jobs import Job
-from .outputs import video_metadata, write_json
+from .outputs import FINAL, video_metadata, write_json
 from .progress import Reporter
 from .segments import (
-    FINAL,
     Segment,
     find_segment,
     list_videos,
@@ -48,9 +50,7 @@ def write_clip(
         reporter.note(f"{ADVICE}: by {drift}, in levels of 255")
     record = replace(job.record, drift=drift)
     for video in list_videos(job):
-        path = files.final if video == FINAL else files.side_by_side
-        parts = [files.segment(video, number) for number in range(len(segments))]
-        join_videos(path, parts, d.fps, metadata=video_metadata(record), audio=audio)
+        join_parts(replace(job, record=record), video, len(segments), audio)
     if files.sidecar is not None:
         write_json(files.sidecar, replace(record, paths=paths).to_json())
     else:
@@ -72,13 +72,25 @@ def write_segments(pipe: Pipeline, d: Draft, latent: Tensor, job: Job, reporter:
     job.files.refined.parent.mkdir(parents=True, exist_ok=True)
     with closing(stream_clip(pipe, d, latent, *run, start=start, added=added, callback=reporter.progress)) as stream:
         for number in range(len(done), len(parts)):
-            done.append(write_segment(job, number, islice(stream, len(parts[number])), d.fps, added))
+            frames = sum(len(segment.drift) for segment in done)
+            done.append(write_segment(job, number, islice(stream, len(parts[number])), job.clock.part(frames), added))
             if job.resume:
                 save_segment(job, number, done[-1])
     return done
 
 
+def join_parts(job: Job, video: str, count: int, audio: Audio | None) -> None:
+    """All parts of FINAL or COMPARISON into its place."""
+    files, record = job.files, job.record
+    parts = [files.segment(video, number) for number in range(count)]
+    if video == FINAL and record.video.is_pictures:
+        join_pictures(files.final, parts, job.clock, record.video, audio=audio)
+        return
+    path, stored = (files.final, record.video) if video == FINAL else (files.side_by_side, H264)
+    join_videos(path, parts, job.clock, metadata=video_metadata(record), audio=audio, video=stored)
+
+
 def remove_temporary(job: Job) -> None:
     """What is there only until the clip is."""
     for path in job.files.temporary():
-        path.unlink(missing_ok=True)
+        remove_path(path)

@@ -12,7 +12,7 @@ from ..setting_rules import AXES
 from ..types import Notify
 from .components import EMBEDDED
 from .jobs import ClipOptions
-from .options import ComponentOptions, NamedSettings
+from .options import ComponentOptions, NamedSettings, OutputOptions
 from .record import Record, WeightsHash, this_software
 
 MAX_THREADS_PER_CORE = 16  # more make a run slow, and very many cannot be started at all
@@ -38,8 +38,17 @@ def add_record(options: ClipOptions, record: Record) -> ClipOptions:
             attention=components.attention or record.attention,
             decode=components.decode or ("fast" if "decoder" in record.weights else None),
         ),
-        output=replace(options.output, crf=record.crf if options.output.crf is None else options.output.crf),
+        output=recorded_output(record, options.output),
     )
+
+
+def recorded_output(record: Record, named: OutputOptions) -> OutputOptions:
+    """Codec, depth and quality of the record where they are not named; of another codec all is named or its default."""
+    codec = record.video.codec.name
+    if named.codec not in (None, codec):
+        return named
+    depth = record.video.bit_depth if named.bit_depth is None else named.bit_depth
+    return replace(named, codec=codec, bit_depth=depth, crf=record.crf if named.crf is None else named.crf)
 
 
 def refine_settings(record: Record, of_draft: NamedSettings, of_refine: NamedSettings) -> NamedSettings:

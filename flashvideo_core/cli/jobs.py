@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 
 from ..errors import InputError
+from ..media.clock import Clock, make_clock
 from ..media.video_writer import check_fps
 from ..setting_rules import SEEDS
 from ..settings import DraftSettings, RefineSettings
@@ -14,7 +16,7 @@ from ..weights.atomic import check_writable
 from .components import Components
 from .many_options import ManyOptions
 from .options import ComponentOptions, NamedSettings, OutputOptions, PromptOptions
-from .outputs import ClipFiles, clip_name, folder_files, vbench_files
+from .outputs import ClipFiles, check_places, clip_name, folder_files, vbench_files
 from .progress import Reporter
 from .prompts import SeededPrompt
 from .record import Record
@@ -43,12 +45,18 @@ class ClipOptions:
 class Job:
     """One clip to make: its record as far as it is known before, plans of an earlier run among it, and its files.
 
-    resume: a run that was stopped is gone on with, and this one leaves what is needed for that.
+    resume: a run that was stopped is gone on with, and this one leaves what is needed for that; times: of the frames,
+    where they are no constant rate's (media/clock.py).
     """
 
     record: Record
     files: ClipFiles
     resume: bool = True
+    times: tuple[Fraction, ...] | None = None
+
+    @property
+    def clock(self) -> Clock:
+        return make_clock(self.record.fps, self.times)
 
     @property
     def is_draft(self) -> bool:
@@ -69,6 +77,8 @@ def list_jobs(
         notify(hint)
     if options.layout == "vbench" and any(prompt.seed is not None for prompt in prompts):
         raise InputError("--layout vbench names clips by their number, so no line of --prompts has a seed of its own")
+    if options.layout == "vbench" and first.video.suffix != ".mp4":
+        raise InputError(f"--layout vbench is a folder of mp4 files, and {first.video.codec.name} goes into none")
     jobs: dict[ClipFiles, Job] = {}
     for prompt in prompts:
         record = reseed(first, prompt.seed, options.refine)
@@ -76,7 +86,7 @@ def list_jobs(
             draft = replace(record.draft, seed=(record.draft.seed + index) % SEEDS)
             refine = record.refine and replace(record.refine, seed=(record.refine.seed + index) % SEEDS)
             made = replace(record, prompt=prompt.text, draft=draft, refine=refine)
-            files = choose_files(options, prompt.text, draft.seed, index)
+            files = choose_files(options, made, index)
             jobs.setdefault(files, Job(made, files, options.output.resume))  # the same line twice is the same clip
     return list(jobs.values())
 
@@ -110,6 +120,7 @@ def first_record(
         device=components.device.type,
         fps=check_fps(defaults.fps),
         crf=options.output.checked_crf(),
+        video=options.output.checked_format(),
         attention=options.components.attention,
         kernel=components.kernel,
         draft_plan=earlier.draft_plan if earlier and draft.size == earlier.draft.size else None,
@@ -131,14 +142,14 @@ def note_floored(named: NamedSettings, settings: DraftSettings | RefineSettings,
             notify(f"{name} {sides[name]} is floored to {getattr(settings, name)}, a multiple of 16")
 
 
-def choose_files(options: ClipOptions, prompt: str, seed: int, index: int) -> ClipFiles:
+def choose_files(options: ClipOptions, record: Record, index: int) -> ClipFiles:
     """In the output folder itself for a single clip, else in a folder of its own below."""
     folder = Path(options.output.output or DEFAULT_FOLDER)
     if options.layout == "vbench":
-        return vbench_files(folder, prompt, index)
-    if options.output.output and not options.prompts.are_many:
-        return folder_files(folder)
-    return folder_files(folder / clip_name(prompt, seed))
+        return vbench_files(folder, record.prompt, index)
+    if not options.output.output or options.prompts.are_many:
+        folder = folder / clip_name(record.prompt, record.draft.seed)
+    return folder_files(folder, record.video)
 
 
 def check_files(jobs: Iterable[Job]) -> None:
@@ -146,8 +157,8 @@ def check_files(jobs: Iterable[Job]) -> None:
     jobs = list(jobs)
     for folder in sorted({folder for job in jobs for folder in job.files.folders()}):
         check_writable(folder)
-    for path in (path for job in jobs for path in job.files.visible() if path.is_dir()):
-        raise InputError(f"{path} is a folder; a file is written there, so choose another --output")
+    for job in jobs:
+        check_places(job.files)
 
 
 def report_made(made: Made, reporter: Reporter) -> MadeFields:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import InputError
+from ..media.codecs import BIT_DEPTHS, CODECS, VideoFormat, check_crf, check_encoder, choose_format
 
 NamedSettings = dict[str, int | float | str | tuple[int, int]]
 """The numbers of a stage that the command line names, by its settings' fields; size and window are (height, width)."""
@@ -21,7 +22,6 @@ NamedSettings = dict[str, int | float | str | tuple[int, int]]
 T = TypeVar("T")
 DRAFT, REFINE = "draft", "refine"
 COMPONENT_EPILOG = "Without --stage1, --stage2, --vae and a text encoder the embedded tiny model is used."
-CRF, MAX_CRF = 17, 51
 MAX_SAMPLES = 10_000  # of a prompt; each is a folder and minutes of work
 
 
@@ -183,23 +183,38 @@ def add_decode_options(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """Where clips go and how well their videos are compressed."""
+    """Where clips go, and how the refined ones are stored."""
 
     output: str | None
     crf: float | None
     resume: bool = True  # go on with clips that were stopped, and leave what is needed for that
+    codec: str | None = None
+    bit_depth: int | None = None
 
-    def checked_crf(self) -> float:
-        """The quality to encode with. Raises InputError."""
-        crf = CRF if self.crf is None else self.crf
-        if not 0 <= crf <= MAX_CRF:
-            raise InputError(f"crf is {crf:g}; it must be 0 (lossless) to {MAX_CRF}")
-        return crf
+    def checked_format(self) -> VideoFormat:
+        """Codec and depth. Raises InputError for a depth that the codec does not have, and without an encoder."""
+        video = choose_format(self.codec, self.bit_depth)
+        check_encoder(video)
+        return video
+
+    def checked_crf(self) -> float | None:
+        """The quality to encode with; None for a codec without one. Raises InputError."""
+        return check_crf(choose_format(self.codec, self.bit_depth), self.crf)
 
 
 def add_output_options(parser: argparse.ArgumentParser, is_required: bool = False) -> None:
     help = "where to write" if is_required else "where to write (default: a folder in clips/)"
     parser.add_argument("--output", type=parse_path, required=is_required, metavar="FOLDER", help=help)
-    parser.add_argument("--crf", type=float, help="H.264 quality, 0 (lossless) to 51 (default: 17)")
+    qualities = ", ".join(f"{codec.name} {codec.crf:g}" for codec in CODECS.values() if codec.crf is not None)
+    parser.add_argument("--crf", type=float, help=f"quality, 0 (the best) to 51, of av1 to 63 (default: {qualities})")
     help = "begin clips that were stopped anew, and keep nothing to go on from"
     parser.add_argument("--no-resume", dest="resume", action="store_false", help=help)
+    parser.set_defaults(codec=None, bit_depth=None)
+
+
+def add_codec_options(parser: argparse.ArgumentParser) -> None:
+    """For commands that refine; drafts and comparisons are to be looked at anywhere, in H.264."""
+    add = parser.add_argument
+    add("--codec", choices=tuple(CODECS), help="of the refined clip; png: a folder of pictures (default: h264)")
+    depths = "; ".join(f"{codec.name} {' or '.join(map(str, codec.bit_depths))}" for codec in CODECS.values())
+    add("--bit-depth", type=int, choices=BIT_DEPTHS, help=f"bits a colour: {depths} (default: the first)")

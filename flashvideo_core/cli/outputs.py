@@ -1,6 +1,7 @@
 """The files of a clip: which there are, what is written into them, and when a clip is finished.
 
-A folder holds draft.safetensors, draft.mp4, final.mp4, side_by_side.mp4 and, written last, clip.json. The vbench
+A folder holds draft.safetensors, draft.mp4, final.mp4, side_by_side.mp4 and, written last, clip.json; in place of
+final.mp4 it may be final.mov or, for pictures, a folder final, as the codec goes into. The vbench
 layout is one folder of `{prompt}-{index}.mp4` and nothing else: the record is in the container, and a draft
 lies in .drafts/ only until its clip is finished.
 """
@@ -17,7 +18,9 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import InputError
+from ..media.codecs import CODECS, H264, VideoFormat
 from ..media.draft_file import load_draft, save_draft
+from ..media.picture_writer import check_pictures_folder
 from ..media.video_writer import write_video
 from ..pipeline import Draft
 from ..plans import RefinePlan
@@ -25,12 +28,14 @@ from ..weights.atomic import MAX_NAME, atomic_write
 from .record import METADATA_KEY, Record, read_record
 from .saved_draft import SavedDraft
 
+FINALS = tuple({f"final{VideoFormat(codec, 0).suffix}": None for codec in CODECS.values()})  # by codec
+FINAL, COMPARISON = "final", "side_by_side"  # the videos of a refined clip
 MAX_SLUG = 48  # characters of a prompt in a folder name
 
 
 @dataclass(frozen=True)
 class ClipFiles:
-    """Where the files of one clip go; None for one that the layout does not have."""
+    """Where the files of one clip go; None for one that the layout does not have. final: a folder for pictures."""
 
     draft: Path
     final: Path
@@ -46,8 +51,9 @@ class ClipFiles:
         return {self.final.parent} if self.sidecar is None else {self.draft.parent, self.final.parent}
 
     def segment(self, video: str, number: int) -> Path:
-        """A part of a video that is not finished: there, as `refined` is, until the clip is."""
-        return self.refined.with_name(f"{self.refined.stem}.{video}-{number:04}.mp4")
+        """A part of a video (FINAL or COMPARISON) that is not finished: there, as `refined` is, until the clip is."""
+        suffix = self.final.suffix if video == FINAL else ".mp4"
+        return self.refined.with_name(f"{self.refined.stem}.{video}-{number:04}{suffix}")
 
     def segment_state(self, number: int) -> Path:
         """What says that a part is there, and what the one after it has to know."""
@@ -65,10 +71,16 @@ class ClipFiles:
         return [path for path in paths if path is not None]
 
 
-def folder_files(folder: Path) -> ClipFiles:
-    names = ("draft.safetensors", "final.mp4", ".refined.safetensors", ".flashvideo.lock", ".sampling.safetensors")
-    names += ("draft.mp4", "side_by_side.mp4", "clip.json")
+def folder_files(folder: Path, video: VideoFormat = H264) -> ClipFiles:
+    names = ("draft.safetensors", f"final{video.suffix}", ".refined.safetensors", ".flashvideo.lock")
+    names += (".sampling.safetensors", "draft.mp4", "side_by_side.mp4", "clip.json")
     return ClipFiles(*(folder / name for name in names))
+
+
+def clip_files(folder: Path) -> list[Path]:
+    """All that a clip of any codec can have in its folder, clip.json last."""
+    draft, _, *others = folder_files(folder).visible()
+    return [draft, *(folder / name for name in FINALS), *others]
 
 
 def vbench_files(folder: Path, prompt: str, index: int) -> ClipFiles:
@@ -95,12 +107,28 @@ def clip_name(prompt: str, index: int) -> str:
 def is_finished(files: ClipFiles, record: Record) -> bool:
     """Whether this very clip is there: all its files, made with what the record asks for."""
     expected = (files.final, files.draft_video, files.side_by_side, files.sidecar)
-    if not all(path.is_file() for path in expected if path is not None):
+    if not all(is_there(path, record.video) for path in expected if path is not None):
         return False
     try:
         return read_record(files.sidecar or files.final) == record
     except InputError:
         return False
+
+
+def is_there(path: Path, video: VideoFormat) -> bool:
+    """Whether a file of a clip is there, or the folder that holds its pictures."""
+    if video.is_pictures and not path.suffix:
+        return path.is_dir() and any(path.iterdir())
+    return path.is_file()
+
+
+def check_places(files: ClipFiles) -> None:
+    """Raises InputError where a folder lies where a file is to be, or something else where pictures are to be."""
+    for path in files.visible():
+        if path == files.final and not path.suffix:
+            check_pictures_folder(path)
+        elif path.is_dir():
+            raise InputError(f"{path} is a folder; a file is written there, so choose another --output")
 
 
 def find_draft(files: ClipFiles, record: Record) -> SavedDraft | None:
@@ -139,7 +167,13 @@ def write_refined(files: ClipFiles, latent: Tensor, record: Record) -> None:
 def write_draft_video(files: ClipFiles, d: Draft, record: Record) -> None:
     """The draft's frames, where the layout has a video of them."""
     if files.draft_video is not None:
-        write_video(files.draft_video, d.frames, d.fps, crf=record.crf, metadata=video_metadata(record.of_draft()))
+        metadata = video_metadata(record.of_draft())
+        write_video(files.draft_video, d.frames, d.fps, crf=preview_crf(record), metadata=metadata)
+
+
+def preview_crf(record: Record) -> float | None:
+    """The quality of drafts and comparisons, which are H.264 always: the clip's where that is, too."""
+    return record.crf if record.video.codec == H264.codec else None
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

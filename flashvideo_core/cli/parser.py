@@ -9,6 +9,7 @@ from .attention_options import add_attention_options, add_kernel_option, parse_w
 from .many_options import add_chosen_options, add_many_options, add_shard_option
 from .options import (
     COMPONENT_EPILOG,
+    add_codec_options,
     add_component_options,
     add_decode_options,
     add_draft_options,
@@ -60,7 +61,7 @@ def build_parser() -> Parser:
     components = (add_component_options, add_kernel_option)
     running = (add_component_options, add_decode_options, add_output_options, add_many_options)
     generate = "make a draft of each prompt and refine it"
-    refining = (add_refine_options, *running, add_attention_options)
+    refining = (add_refine_options, *running, add_codec_options, add_attention_options)
     add_generate_options(add("generate", generate, *drafting, *refining))
     add("draft", "make drafts only, to choose from", *drafting, *running, add_kernel_option)
     add_source_options(add("refine", "refine saved drafts or any videos", *refining))
@@ -82,13 +83,20 @@ def add_generate_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_source_options(parser: argparse.ArgumentParser) -> None:
-    help = "draft.safetensors, the folder of a draft, or a video; of several, each is a clip"
+    help = (
+        "draft.safetensors, the folder of a draft, a video, or a folder of videos and pictures, each a clip; numbered "
+    )
+    help += "pictures are one clip, also as a pattern such as shot_%%04d.png"
     parser.add_argument("sources", nargs="*", metavar="SOURCE", help=help)
     add_chosen_options(parser)
     parser.add_argument("--prompt", help="what the video shows (default: the draft's prompt)")
     add_setting(parser, "--seed", "refine.seed", type=int, help="seed of stage 2 (default: the draft's)")
     add_setting(parser, "--negative", "refine.negative", help="what to keep away from", metavar="PROMPT")
     parser.add_argument("--frames", type=int, help="use the first 4n+1 frames of a video")
+    parser.add_argument("--fps", type=float, help="of pictures (default: 25)")
+    help = "of a video without a constant rate: resample it to its average, or keep the time of each frame"
+    choices = ("constant", "keep")
+    parser.add_argument("--timing", choices=choices, default="constant", help=f"{help} (default: constant)")
 
 
 def add_convert_options(parser: argparse.ArgumentParser) -> None:

@@ -18,6 +18,8 @@ import torch
 
 from ..errors import InputError
 from ..faithful import Drift
+from ..media.codecs import H264, VideoFormat, check_crf, choose_format
+from ..media.timing import CONSTANT
 from ..media.video_reader import read_video
 from ..media.video_writer import check_fps
 from ..plans import DraftPlan, Passes, RefinePlan
@@ -77,6 +79,8 @@ class Record:
     device: str
     fps: Fraction
     crf: float | None = None
+    video: VideoFormat = H264  # of the refined clip
+    timing: str = CONSTANT  # KEEP: its frames have the times of the video that was refined
     attention: str | None = None  # where it was chosen
     kernel: str | None = field(default=None, compare=False)  # that attention came to, on the machine
     source: SourceFile | None = None
@@ -89,7 +93,8 @@ class Record:
     def of_draft(self) -> "Record":
         """The half that tells how the draft was made."""
         weights = {name: self.weights[name] for name in DRAFT_COMPONENTS}
-        others = {"refine": None, "crf": None, "source": None, "refine_plan": None, "drift": None, "paths": None}
+        others = dict.fromkeys(("refine", "crf", "source", "refine_plan", "drift", "paths"))
+        others |= {"video": H264, "timing": CONSTANT}
         return replace(self, weights=weights, **others)
 
     def of_latent(self) -> "Record":
@@ -108,6 +113,9 @@ class Record:
             stages["stage2"] = stage2 | plan_to_json(self.refine_plan)
         fps = self.fps.numerator if self.fps.denominator == 1 else str(self.fps)
         optional = {"crf": self.crf, "attention": self.attention, "kernel": self.kernel, "software": self.software}
+        if self.video != H264:  # left out otherwise, as in older records; so is timing
+            optional |= {"codec": self.video.codec.name, "bit_depth": self.video.bit_depth}
+        optional |= {} if self.timing == CONSTANT else {"timing": self.timing}
         optional |= {"source": self.source, "drift": self.drift and asdict(self.drift), "paths": self.paths}
         run = {"dtype": self.dtype, "device": self.device, "fps": fps}
         run |= {name: value for name, value in optional.items() if value is not None}
@@ -126,6 +134,7 @@ class Record:
         if is_ours and (lacking := [name for name in DRAFT_COMPONENTS if name not in values["weights"]]):
             raise InputError(f"is incomplete: it lacks weights of the clip ({', '.join(lacking)})")
         inherited = {"negative": draft.get("negative")}
+        video = choose_format(values.get("codec"), values.get("bit_depth"))
         software = {name: value for name, value in values.get("software", {}).items() if value is not None}
         return cls(
             prompt=values["prompt"],
@@ -135,7 +144,9 @@ class Record:
             dtype=values["dtype"],
             device=values["device"],
             fps=check_fps(Fraction(values["fps"])),
-            crf=values.get("crf"),
+            crf=check_crf(video, values["crf"]) if "crf" in values else None,
+            video=video,
+            timing=values.get("timing", CONSTANT),
             attention=values.get("attention"),
             kernel=values.get("kernel"),
             source=values.get("source"),
@@ -193,7 +204,7 @@ def read_record_json(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if path.suffix == ".safetensors" or is_draft_folder(path):
         raise InputError(f"{path} is a draft, which is no clip yet; go on from it with: refine {path}")
-    path = path / "clip.json" if path.is_dir() else path
+    path = find_sidecar(path) if path.is_dir() else path
     text, record = read_record_text(path), None
     with suppress(ValueError, RecursionError):
         record = json.loads(text)
@@ -201,6 +212,12 @@ def read_record_json(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path} holds no record of a clip of ours")
     check_named_record(path, record)
     return record
+
+
+def find_sidecar(folder: Path) -> Path:
+    """clip.json of a clip's folder, or of the one that holds this folder of its pictures."""
+    sidecar, above = folder / "clip.json", folder.parent / "clip.json"
+    return above if folder.name == "final" and above.is_file() and not sidecar.is_file() else sidecar
 
 
 def check_named_record(path: Path, values: object) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 
 from ..errors import InputError
 from ..faithful import Drift
+from ..media.codecs import BIT_DEPTHS, CODECS, MAX_CRF
+from ..media.timing import TIMINGS
 from ..media.video_writer import MAX_FPS
-from .options import MAX_CRF
 
 DTYPE_NAMES = ("float32", "bf16", "fp16", "fp32", "bfloat16", "float16")
 HASHES = ("sha256", "source_sha256", "listing_sha256")
@@ -96,6 +97,11 @@ RECORD = {
     "device": Rule("a text", is_text, False),
     "fps": Rule(f"a rate above 0, at most {MAX_FPS}", is_rate, False),
     "crf": Rule(f"a number from 0 to {MAX_CRF}", lambda value: is_number(value) and 0 <= value <= MAX_CRF),
+    "codec": Rule(f"one of {', '.join(CODECS)}", lambda value: is_text(value) and value in CODECS),
+    "bit_depth": Rule(
+        f"one of {', '.join(map(str, BIT_DEPTHS))}", lambda value: is_whole(value) and value in BIT_DEPTHS
+    ),
+    "timing": Rule(f"one of {', '.join(TIMINGS)}", lambda value: is_text(value) and value in TIMINGS),
     "attention": Rule("a text", is_text),
     "kernel": Rule("a text", is_text),
     "source": Rule("a table with the name of a file", lambda value: is_table(value) and is_text(value.get("file"))),

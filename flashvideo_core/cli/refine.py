@@ -6,13 +6,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import InputError
+from ..media.timing import CONSTANT, KEEP
 from ..media.video_writer import check_fps
 from ..memory.exhausted import name_phase
 from ..pipeline import Draft, Pipeline
 from ..sizes import describe_stretch
 from ..text import add_motion
 from ..types import Notify
-from ..weights.reader import file_sha256
 from .attention_options import named_refine
 from .chosen import choose_drafts
 from .components import Components
@@ -24,21 +24,22 @@ from .options import ComponentOptions, NamedSettings, OutputOptions, parse_optio
 from .outputs import ClipFiles, folder_files, is_finished
 from .progress import Reporter
 from .record import Record
-from .refine_source import Source, find_source, open_source
+from .refine_source import Source, SourceOptions, describe_source, open_source
 from .replacing import open_files, recover
+from .source_files import SourceFiles, find_clips, is_collection
 from .work import Made
 
 
 @dataclass(frozen=True)
 class RefineOptions:
-    """What the command line asks for. prompt None: each source's; frames None: all; refine as far as it is named.
+    """What the command line asks for. prompt None: each source's; refine as far as it is named.
 
     are_many: each source is refined into a folder of its own.
     """
 
-    sources: tuple[Path, ...]
+    sources: tuple[SourceFiles, ...]
     prompt: str | None
-    frames: int | None
+    source: SourceOptions
     refine: NamedSettings
     components: ComponentOptions
     output: OutputOptions
@@ -48,16 +49,18 @@ class RefineOptions:
 
 @dataclass(frozen=True)
 class RefineWork:
-    """Refines sources, each of which is the path of a draft or a video."""
+    """Refines sources, each of which is a draft, a video or pictures."""
 
     options: RefineOptions
 
-    def prepare(self, pipes: Iterator[Pipeline], items: Sequence[Path], components: Components) -> Iterator[Pipeline]:
+    def prepare(
+        self, pipes: Iterator[Pipeline], items: Sequence[SourceFiles], components: Components
+    ) -> Iterator[Pipeline]:
         return pipes
 
-    def make(self, pipes: Iterator[Pipeline], item: Path, components: Components, reporter: Reporter) -> Made:
+    def make(self, pipes: Iterator[Pipeline], item: SourceFiles, components: Components, reporter: Reporter) -> Made:
         """Writes final.mp4, side_by_side.mp4 and clip.json: beside the draft, or in the output folder."""
-        source = open_source(item, self.options.frames, reporter.note)
+        source = open_source(item, self.options.source, reporter.note)
         prompt = add_motion(self.options.prompt or source.prompt, "none")
         record = make_record(self.options, source, prompt, components, reporter.note)
         if stretched := describe_stretch(source.size, record.refine.size):
@@ -70,32 +73,35 @@ class RefineWork:
             with open_files(files, record, reporter.note) as work:
                 pipe = next(pipes)
                 d = open_draft(pipe, source, record, reporter)
-                job = Job(record, work, self.options.output.resume)
+                job = Job(record, work, self.options.output.resume, source.times)
                 make_refined(pipe, d, job, components.paths, reporter, source.audio)
         return Made(record.prompt, record.refine.seed, files.final, skipped)
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> None:
     chosen = choose_drafts(args.chosen, args.chosen_from, bool(args.sources), "sources")
-    sources = tuple(dict.fromkeys(map(Path, args.sources))) if chosen is None else tuple(d.path for d in chosen)
+    named = map(Path, args.sources) if chosen is None else (draft.path for draft in chosen)
+    clips = {source: find_clips(source) for source in named}
+    sources = tuple(dict.fromkeys(files for found in clips.values() for files in found))
+    is_folder_of_clips = any(source.is_dir() and is_collection(found) for source, found in clips.items())
     options = RefineOptions(
         sources,
         args.prompt,
-        args.frames,
+        parse_options(SourceOptions, args),
         named_refine(args),
         parse_options(ComponentOptions, args),
         parse_options(OutputOptions, args),
         parse_options(ManyOptions, args),
-        are_many=chosen is not None or len(sources) > 1,
+        are_many=chosen is not None or len(sources) > 1 or is_folder_of_clips,
     )
     refine(options, reporter)
 
 
 def refine(options: RefineOptions, reporter: Reporter) -> None:
     """Refines the shard's share of the sources; those that are finished already are left as they are."""
-    for path in options.sources:
-        if not find_source(path).exists():  # said before the first is refined
-            open_source(path, options.frames, reporter.note)
+    for files in options.sources:
+        if not files.path.exists():  # said before the first is refined
+            open_source(files, options.source, reporter.note)
     check_folders(options)
     options.components.check_negative(options.refine.get("negative"))
     sources = options.many.shard.take(options.sources)
@@ -108,8 +114,8 @@ def refine(options: RefineOptions, reporter: Reporter) -> None:
 def check_folders(options: RefineOptions) -> None:
     """Raises InputError where two of several sources would be written into one folder."""
     taken: dict[Path, Path] = {}
-    for path in options.sources:
-        folder = choose_folder(options, find_source(path)).resolve()
+    for files in options.sources:
+        folder, path = choose_folder(options, files).resolve(), files.path
         if folder in taken:
             raise InputError(f"{taken[folder]} and {path} would both be refined into {folder}; refine them one by one")
         taken[folder] = path
@@ -131,27 +137,28 @@ def make_record(options: RefineOptions, source: Source, prompt: str, components:
         device=components.device.type,
         fps=check_fps(source.fps or components.configs["stage2"].defaults.fps),
         crf=options.output.checked_crf(),
+        video=options.output.checked_format(),
+        timing=KEEP if source.times else CONSTANT,
         attention=options.components.attention,
         kernel=components.kernel,
         draft_plan=earlier.draft_plan if earlier else None,
     )
     if earlier and record.of_draft() == earlier:
         return record
-    return replace(record, source={"file": source.path.name, "sha256": file_sha256(source.path)})
+    return replace(record, source=describe_source(source.files))
 
 
 def choose_files(options: RefineOptions, source: Source) -> ClipFiles:
-    return replace(folder_files(choose_folder(options, source.path)), draft=source.path, draft_video=None)
+    folder = choose_folder(options, source.files)
+    return replace(folder_files(folder, options.output.checked_format()), draft=source.files.path, draft_video=None)
 
 
-def choose_folder(options: RefineOptions, path: Path) -> Path:
+def choose_folder(options: RefineOptions, files: SourceFiles) -> Path:
     """--output, or the folder of the draft, or clips/<name of the video>. Of several, each below --output."""
-    is_draft = path.suffix == ".safetensors"
     if options.output.output is None:
-        return path.parent if is_draft else Path(DEFAULT_FOLDER) / path.stem
+        return files.path.parent if files.is_draft else Path(DEFAULT_FOLDER) / files.name
     folder = Path(options.output.output)
-    name = path.parent.resolve().name if is_draft else path.stem
-    return folder / name if options.are_many else folder
+    return folder / files.name if options.are_many else folder
 
 
 def open_draft(pipe: Pipeline, source: Source, record: Record, reporter: Reporter) -> Draft:

@@ -7,16 +7,17 @@ writes a clip (clip_lock.py).
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
+from ..media.picture_writer import is_pictures_folder
 from ..types import Notify
-from ..weights.atomic import remove_leftovers
+from ..weights.atomic import remove_leftovers, remove_path
 from .clip_lock import lock_clip
-from .outputs import ClipFiles, find_draft, folder_files
+from .outputs import FINALS, ClipFiles, clip_files, find_draft, folder_files
 from .record import Record, read_record
 
 PENDING, COMMITTED = ".flashvideo-next", ".flashvideo-finished"
@@ -52,7 +53,7 @@ def choose_work_files(files: ClipFiles, record: Record, notify: Notify) -> ClipF
     if files.sidecar is None or not (found := find_other_clip(files, record)):
         return files
     notify(f"{files.final.parent} holds {found}; it is replaced when this one is finished")
-    pending = folder_files(files.final.parent / PENDING)
+    pending = folder_files(files.final.parent / PENDING, record.video)
     pending.final.parent.mkdir(exist_ok=True)
     remove_leftovers([*pending.visible(), pending.refined, pending.state])
     if files.draft_video is None or find_draft(files, record) is not None:  # the draft in place is this clip's
@@ -63,7 +64,7 @@ def choose_work_files(files: ClipFiles, record: Record, notify: Notify) -> ClipF
 def find_other_clip(files: ClipFiles, record: Record) -> str | None:
     """What lies in the folder that is not of this clip, in words."""
     is_own_draft = files.draft_video is None or find_draft(files, record) is not None
-    if not is_own_draft and not any(path.is_file() for path in files.visible()):
+    if not is_own_draft and not any(map(is_clip_file, clip_files(files.final.parent))):
         return None
     try:
         found = read_record(files.sidecar)
@@ -79,14 +80,24 @@ def complete_replacement(folder: Path) -> None:
     committed = folder / COMMITTED
     if not committed.is_dir():
         return
-    new, old = folder_files(committed), folder_files(folder)
-    if new.sidecar.is_file():  # from here on nothing says that the old clip is finished
-        old.sidecar.unlink(missing_ok=True)
-    pairs = list(zip(new.visible(), old.visible(), strict=True))
-    if new.draft.is_file():  # the first to be moved, so nothing of the new clip is in place yet
-        for _, target in pairs:
-            target.unlink(missing_ok=True)
-    for source, target in pairs:
-        if source.is_file():
+    new, old = clip_files(committed), clip_files(folder)
+    if new[-1].is_file():  # from here on nothing says that the old clip is finished
+        old[-1].unlink(missing_ok=True)
+    if new[0].is_file():  # the first to be moved, so nothing of the new clip is in place yet
+        remove_clip(old)
+    elif any(path.exists() for path in new if path.name in FINALS):
+        remove_clip(path for path in old if path.name in FINALS)  # those of another codec, too
+    for source, target in zip(new, old, strict=True):
+        if source.exists():
             source.replace(target)
     shutil.rmtree(committed)
+
+
+def remove_clip(paths: Iterable[Path]) -> None:
+    """Files of a clip and its folder of pictures; no other folder."""
+    for path in filter(is_clip_file, paths):
+        remove_path(path)
+
+
+def is_clip_file(path: Path) -> bool:
+    return path.is_file() or is_pictures_folder(path)

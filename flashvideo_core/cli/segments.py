@@ -8,9 +8,8 @@ x264 would begin anew after 250 frames by itself.
 import hashlib
 import json
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from fractions import Fraction
 
 import torch
 from safetensors import SafetensorError
@@ -19,16 +18,19 @@ from torch import Tensor
 from ..clip_stream import Span
 from ..errors import InputError
 from ..faithful import AddedColor
-from ..media.video_writer import open_video_writer, put_side_by_side
+from ..media.clock import Clock
+from ..media.codecs import H264
+from ..media.picture_writer import PictureWriter, open_picture_writer
+from ..media.video_writer import VideoWriter, open_video_writer, put_side_by_side
 from ..memory import VAESplit
 from ..vae_stream import decode_spans
 from ..weights.atomic import save_weights
 from ..weights.reader import open_safetensors
 from .jobs import Job
+from .outputs import COMPARISON, FINAL, preview_crf
 from .record import Record
 
 SEGMENT = 30  # temporal groups: 240 frames
-FINAL, COMPARISON = "final", "side_by_side"  # the videos
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,11 @@ def list_videos(job: Job) -> list[str]:
     return [FINAL] if job.files.side_by_side is None else [FINAL, COMPARISON]
 
 
-def write_segment(job: Job, number: int, spans: Iterable[Span], fps: Fraction | float, added: AddedColor) -> Segment:
-    """Encodes a part of the refined clip and of the comparison. added: follows the spans."""
+def write_segment(job: Job, number: int, spans: Iterable[Span], clock: Clock, added: AddedColor) -> Segment:
+    """Encodes a part of the refined clip and of the comparison. clock: of the part; added: follows the spans."""
     drift = []
     with ExitStack() as stack:
-        writers = {
-            video: stack.enter_context(open_video_writer(job.files.segment(video, number), fps, crf=job.record.crf))
-            for video in list_videos(job)
-        }
+        writers = {video: stack.enter_context(open_part(job, video, number, clock)) for video in list_videos(job)}
         for span in spans:
             drift.append(span.drift)
             writers[FINAL].write(span.frames)
@@ -65,6 +64,17 @@ def write_segment(job: Job, number: int, spans: Iterable[Span], fps: Fraction | 
                 for left, right in zip(span.draft.split(1), span.frames.split(1), strict=True):
                     writers[COMPARISON].write(put_side_by_side(left, right))
     return Segment(torch.cat(drift), AddedColor(added.color, added.count))
+
+
+def open_part(
+    job: Job, video: str, number: int, clock: Clock
+) -> AbstractContextManager[VideoWriter] | AbstractContextManager[PictureWriter]:
+    path = job.files.segment(video, number)
+    if video != FINAL:
+        return open_video_writer(path, clock, crf=preview_crf(job.record), video=H264)
+    if job.record.video.is_pictures:
+        return open_picture_writer(path, clock, job.record.video)
+    return open_video_writer(path, clock, crf=job.record.crf, video=job.record.video)
 
 
 def save_segment(job: Job, number: int, segment: Segment) -> None:
@@ -78,7 +88,7 @@ def find_segment(job: Job, number: int) -> Segment | None:
     try:
         file = open_safetensors(job.files.segment_state(number))
         is_own = file.metadata.get("key") == hash_record(job.record)
-        if not is_own or not all(job.files.segment(video, number).is_file() for video in list_videos(job)):
+        if not is_own or not all(job.files.segment(video, number).exists() for video in list_videos(job)):
             return None
         drift, color, count = (file.tensors[name].clone() for name in ("drift", "color", "count"))
     except (InputError, KeyError, SafetensorError):

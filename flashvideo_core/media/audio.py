@@ -77,15 +77,15 @@ def _flush(resampler: AudioResampler) -> list[AudioFrame]:
     return [frame for frame in resampler.resample(None) if frame is not None]
 
 
-def add_audio_stream(container: OutputContainer, audio: Audio) -> AudioStream:
-    """An AAC stream for `audio`, at its own rate where AAC has that rate and at 48 kHz otherwise.
+def add_audio_stream(container: OutputContainer, audio: Audio, codec: str = "aac") -> AudioStream:
+    """A stream for `audio`, at its own rate; at 48 kHz where AAC does not have that rate.
 
     Raises InputError for samples that are not [1 or 2, N].
     """
     if audio.samples.ndim != 2 or audio.samples.shape[0] not in (1, 2):
         raise InputError(f"audio samples must be [1 or 2 channels, N], got {list(audio.samples.shape)}")
-    rate = audio.rate if audio.rate in AAC_RATES else 48000
-    return container.add_stream("aac", rate=rate, layout=_layout(audio.samples.shape[0]))
+    rate = audio.rate if codec != "aac" or audio.rate in AAC_RATES else 48000
+    return container.add_stream(codec, rate=rate, layout=_layout(audio.samples.shape[0]))
 
 
 def encode_audio(container: OutputContainer, stream: AudioStream, audio: Audio, seconds: Fraction) -> None:

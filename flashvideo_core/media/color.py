@@ -16,23 +16,41 @@ from av.video.plane import VideoPlane
 
 BT601, BT709, BT2020 = (0.299, 0.114), (0.2126, 0.0722), (0.2627, 0.0593)  # weights of red and blue in luma
 MATRICES = {1: BT709, 4: (0.30, 0.11), 5: BT601, 6: BT601, 7: (0.212, 0.087), 9: BT2020}  # by H.273 matrix code
-FULL_RANGE = 2  # AVCOL_RANGE_JPEG
+LIMITED_RANGE, FULL_RANGE = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
+BT709_CODE = 1  # of BT.709 in H.273: matrix, primaries and transfer alike
 PLANAR = re.compile(r"yuv[aj]?(420|422|444)p((9|10|12|14|16)le)?")
 
 
-def rgb_to_yuv420(rgb: torch.Tensor) -> np.ndarray:
-    """[H, W, 3] in 0..1, H and W even -> uint8 [3H/2, W], PyAV's array layout of yuv420p, as BT.709 in limited range.
+def rgb_to_frame(rgb: torch.Tensor, pixels: str) -> VideoFrame:
+    """[H, W, 3] in 0..1 -> a frame of this pixel format; values outside 0..1 are clamped.
 
-    Chroma is sited left (the mean of two rows; 1/4, 1/2, 1/4 over the columns); values outside 0..1 are clamped.
+    yuv420p, yuv422p and theirs in 10 bits: BT.709 in limited range, W (and for 420 H) even, chroma sited left (1/4,
+    1/2, 1/4 over the columns; for 420 the mean of two rows). rgb24 and rgb48be: full range.
     """
-    rgb, matrix = rgb.detach().float().cpu().clamp(0, 1), _ycbcr_matrix(BT709)
-    rows = (rgb[0::2] + rgb[1::2]) / 2
+    rgb = rgb.detach().float().cpu().clamp(0, 1)
+    frame = VideoFrame(rgb.shape[1], rgb.shape[0], pixels)
+    depth = frame.format.components[0].bits
+    if frame.format.is_rgb:
+        peak, dtype = 2**depth - 1, "u1" if depth == 8 else ">u2"
+        _write_plane(frame.planes[0], (rgb * peak).round().flatten(1), dtype)
+        return frame
+    frame.colorspace, frame.color_range = BT709_CODE, LIMITED_RANGE  # ProRes writes those of its frames
+    planes = _rgb_to_ycbcr(rgb, depth, halve_rows=frame.planes[1].height < frame.height)
+    for plane, codes in zip(frame.planes, planes, strict=True):
+        _write_plane(plane, codes.round(), "u1" if depth == 8 else "<u2")
+    return frame
+
+
+def _rgb_to_ycbcr(rgb: torch.Tensor, depth: int, halve_rows: bool) -> list[torch.Tensor]:
+    """[H, W, 3] in 0..1 -> luma [H, W] and the two colour differences, whose columns (and rows) are halved, in codes
+    of this depth before rounding."""
+    matrix, unit = _ycbcr_matrix(BT709), 2 ** (depth - 8)
+    rows = (rgb[0::2] + rgb[1::2]) / 2 if halve_rows else rgb
     left = torch.cat([rows[:, :1], rows[:, 1:-1:2]], dim=1)
     halved = left / 4 + rows[:, 0::2] / 2 + rows[:, 1::2] / 4
-    y = 16 + 219 * (rgb @ matrix[0])
-    chroma = 128 + 224 * (halved @ matrix[1:].T)
-    planes = torch.cat([y.flatten(), chroma.movedim(-1, 0).flatten()])
-    return planes.round().byte().reshape(-1, rgb.shape[1]).numpy()
+    y = 16 * unit + 219 * unit * (rgb @ matrix[0])
+    chroma = 128 * unit + 224 * unit * (halved @ matrix[1:].T)
+    return [y, *chroma.unbind(-1)]
 
 
 def frame_to_rgb(frame: VideoFrame) -> torch.Tensor:
@@ -65,6 +83,13 @@ def _ycbcr_matrix(weights: tuple[float, float]) -> torch.Tensor:
     luma = torch.tensor([kr, 1 - kr - kb, kb])
     red, _, blue = torch.eye(3)
     return torch.stack([luma, (blue - luma) / (2 - 2 * kb), (red - luma) / (2 - 2 * kr)])
+
+
+def _write_plane(plane: VideoPlane, codes: torch.Tensor, dtype: str) -> None:
+    """[height, values of a row] whole numbers into a plane, whose rows are padded with zeros."""
+    rows = np.zeros((plane.height, plane.line_size // np.dtype(dtype).itemsize), dtype)
+    rows[:, : codes.shape[1]] = codes.numpy()
+    plane.update(rows)
 
 
 def _read_plane(plane: VideoPlane, depth: int) -> torch.Tensor:

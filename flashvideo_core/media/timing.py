@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
-from av import VideoStream
+from av import VideoFrame, VideoStream
 
+CONSTANT, KEEP = TIMINGS = ("constant", "keep")  # a film that has no constant rate: resampled, or as it is
 DEFAULT_RATE = Fraction(25)  # of a stream that does not tell; FFmpeg's own default for pictures
 UNEVEN = 0.1  # steps that differ by a tenth of a frame are variable timing
 AGREES = 0.02  # a declared rate is taken at its word if the times come this close to it
@@ -17,13 +20,15 @@ AGREES = 0.02  # a declared rate is taken at its word if the times come this clo
 @dataclass(frozen=True)
 class Timing:
     """Frame `order[i]` of those decoded is shown at begin + i / fps (seconds); gaps: how many instants between the
-    first and the last frame had none of their own; note: what is to be said, or ""."""
+    first and the last frame had none of their own; note: what is to be said, or "". times: of frames that are not shown
+    at a constant rate, when each begins and the last ends, in seconds from the first; fps is then their average."""
 
     order: tuple[int, ...]
     fps: Fraction
     begin: Fraction
     gaps: int = 0
     note: str = ""
+    times: tuple[Fraction, ...] | None = None
 
 
 def declared_rates(stream: VideoStream) -> tuple[Fraction, Fraction]:
@@ -37,9 +42,19 @@ def declared_rates(stream: VideoStream) -> tuple[Fraction, Fraction]:
     return _sharpen(average, time_base), _sharpen(finest, time_base)
 
 
-def fit_constant_rate(pts: Sequence[int | None], rates: tuple[Fraction, Fraction], time_base: Fraction) -> Timing:
+class FitTiming(Protocol):
+    """`fit_constant_rate` or `fit_own_times`."""
+
+    def __call__(
+        self, pts: Sequence[int | None], rates: tuple[Fraction, Fraction], time_base: Fraction, last: int = 0, /
+    ) -> Timing: ...
+
+
+def fit_constant_rate(
+    pts: Sequence[int | None], rates: tuple[Fraction, Fraction], time_base: Fraction, last: int = 0
+) -> Timing:
     """pts: of the decoded frames in the order in which the decoder gave them, in units of time_base (seconds); rates:
-    `declared_rates`.
+    `declared_rates`; last: for how long the last frame is shown, 0 where that is not known (it plays no part here).
 
     Times that are not known or not in order say nothing: all frames, at the declared rate. Where frames of an even rate
     are missing, the nearest in time stand in. Even times (up to rounding) have the declared rate if it agrees with
@@ -62,6 +77,29 @@ def fit_constant_rate(pts: Sequence[int | None], rates: tuple[Fraction, Fraction
     fps = _round_rate(len(steps) / ((times[-1] - times[0]) * time_base))
     order = _nearest(np.array(times, dtype=np.float64), np.linspace(times[0], times[-1], len(times)))
     return Timing(order, fps, begin, note=f"variable frame rate, resampled to its average of {float(fps):.3f} fps")
+
+
+def fit_own_times(
+    pts: Sequence[int | None], rates: tuple[Fraction, Fraction], time_base: Fraction, last: int = 0
+) -> Timing:
+    """`fit_constant_rate` for times that are constant or tell nothing; of any other, every frame at its own time, the
+    last for `last` units of time_base (their mean where that is 0)."""
+    fitted = fit_constant_rate(pts, rates, time_base)
+    ticks = _fill_unknown(pts, rates[0], time_base)
+    is_constant = not fitted.gaps and not fitted.note
+    if is_constant or any(later <= tick for tick, later in pairwise(ticks)):
+        return fitted
+    span, steps = ticks[-1] - ticks[0], len(ticks) - 1
+    ends = [*ticks, ticks[-1] + (last or round(span / steps))]
+    times = tuple((tick - ticks[0]) * time_base for tick in ends)
+    fps, everything = _round_rate(steps / (span * time_base)), tuple(range(len(pts)))
+    note = f"variable frame rate, {float(fps):.3f} fps on average; every frame keeps its time"
+    return Timing(everything, fps, fitted.begin, note=note, times=times)
+
+
+def frame_ticks(frame: VideoFrame) -> int:
+    """For how many units of its time base a decoded frame is shown; 0 where that is not known."""
+    return getattr(frame, "duration", None) or 0  # PyAV 14 does not tell it
 
 
 def _fill_unknown(pts: Sequence[int | None], declared: Fraction, time_base: Fraction) -> list[int]:

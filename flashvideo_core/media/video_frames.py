@@ -5,7 +5,7 @@ memory.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -29,6 +29,10 @@ class VideoFrames:
 
     def __len__(self) -> int:
         return len(self.order)
+
+    def cut(self, count: int) -> VideoFrames:
+        """The first `count` of them."""
+        return replace(self, order=self.order[:count])
 
     def read(self, ranges: Iterable[tuple[int, int]]) -> Iterator[torch.Tensor]:
         """float32 [n, H, W, 3] in 0..1 for each of the ascending ranges; the file is decoded once, up to the last.

@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 
 from ..errors import InputError
-from ..types import Notify
+from ..types import FrameReader, Notify
 from .audio import Audio, decode_audio
 from .demux import Decoder, open_media
 from .film import Film, index_frames, open_film
-from .timing import Timing, fit_constant_rate
+from .timing import FitTiming, Timing, fit_constant_rate, fit_own_times, frame_ticks
 from .video_frames import VideoFrames
 
 
@@ -49,13 +49,15 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class VideoSource:
-    """A video whose frames are read when they are needed; the rest as in `Video`."""
+    """A video whose frames are read when they are needed; the rest as in `Video`. times: when each frame begins and the
+    last ends, in seconds from the first, where they are kept."""
 
-    frames: VideoFrames
+    frames: FrameReader
     fps: Fraction
     audio: Audio | None
     metadata: dict[str, str]
     notes: tuple[str, ...]
+    times: tuple[Fraction, ...] | None = None
 
 
 def read_video(path: str | Path, *, start: int = 0, max_frames: int | None = None) -> Video:
@@ -71,25 +73,35 @@ def read_video(path: str | Path, *, start: int = 0, max_frames: int | None = Non
     return Video(frames, source.fps, source.audio, source.metadata, source.notes)
 
 
-def survey_video(path: str | Path, *, start: int = 0, max_frames: int | None = None) -> VideoSource:
-    """`read_video` that keeps no frame: all are decoded once, for their times, and again whenever they are read."""
-    return _survey(path, start, max_frames)
+def survey_video(
+    path: str | Path, *, start: int = 0, max_frames: int | None = None, keep_times: bool = False
+) -> VideoSource:
+    """`read_video` that keeps no frame: all are decoded once, for their times, and again whenever they are read.
+
+    keep_times: timing that is not constant is not resampled; each frame is there once, with its own time.
+    """
+    return _survey(path, start, max_frames, fit=fit_own_times if keep_times else fit_constant_rate)
 
 
 def _survey(
-    path: str | Path, start: int, max_frames: int | None, keep: Callable[[torch.Tensor], None] | None = None
+    path: str | Path,
+    start: int,
+    max_frames: int | None,
+    keep: Callable[[torch.Tensor], None] | None = None,
+    fit: FitTiming = fit_constant_rate,
 ) -> VideoSource:
     """keep gets each decoded frame as it is to be shown, [H, W, 3]."""
     if start < 0 or (max_frames is not None and max_frames < 1):
         raise InputError(f"start must be at least 0 and max_frames at least 1, got {start} and {max_frames}")
     notes: dict[str, None] = {}
-    pts, size = [], None
+    pts, size, last = [], None, 0
     with open_film(path) as film:
         decoder = Decoder(film.container, film.stream)
         stop = None if max_frames is None else start + max_frames
         for frame in islice(decoder.frames(), start, stop):
             notes |= dict.fromkeys(film.describe(frame))
             pts.append(frame.pts)
+            last = frame_ticks(frame)
             size = size or film.shown_size(frame)
             if film.shown_size(frame) != size:
                 raise InputError(f"{path}: its frames change size")
@@ -97,7 +109,7 @@ def _survey(
                 keep(film.show(frame))
         if not pts:
             raise InputError(f"{path}: no frame could be decoded" + (f" from number {start} on" if start else ""))
-        timing = fit_constant_rate(pts, film.rates, film.stream.time_base)
+        timing = fit(pts, film.rates, film.stream.time_base, last)
         count, lost = start + len(pts), decoder.skipped
         if stop is None:
             lost = max(lost, _count_unread(film, decoder, count, pts[-1], timing))
@@ -105,8 +117,10 @@ def _survey(
         metadata, has_audio = dict(film.container.metadata), bool(film.container.streams.audio)
     frames = VideoFrames(Path(path), size, start, timing.order[:max_frames])
     said: list[str] = []
-    audio = _read_audio(path, timing.begin, len(frames) / timing.fps, said.append) if has_audio else None
-    return VideoSource(frames, timing.fps, audio, metadata, tuple(notes | dict.fromkeys(said)))
+    times = timing.times and timing.times[: len(frames) + 1]
+    seconds = times[-1] if times else len(frames) / timing.fps
+    audio = _read_audio(path, timing.begin, seconds, said.append) if has_audio else None
+    return VideoSource(frames, timing.fps, audio, metadata, tuple(notes | dict.fromkeys(said)), times)
 
 
 def _count_unread(film: Film, decoder: Decoder, count: int, last: int | None, timing: Timing) -> int:

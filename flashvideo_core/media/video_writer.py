@@ -1,12 +1,13 @@
-"""Frames -> file: an mp4 of H.264, yuv420p, BT.709, with the sound of a clip as AAC."""
+"""Frames -> file: a video in one of the codecs of codecs.py, in BT.709, with the sound of a clip."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TypedDict
 
 import av
 import torch
@@ -17,11 +18,19 @@ from av.container import OutputContainer
 from ..errors import InputError
 from ..weights.atomic import atomic_write, check_writable, name_full_disk
 from .audio import Audio, add_audio_stream, encode_audio
-from .color import rgb_to_yuv420
+from .clock import Clock, make_clock
+from .codecs import H264, VideoFormat, check_crf, check_encoder
+from .color import rgb_to_frame
+from .encoders import add_video_stream, quiet_encoders
 
 MAX_FPS = 1000
-MP4 = {"format": "mp4", "options": {"movflags": "use_metadata_tags+faststart"}}  # of av.open
-LIMITED_RANGE, BT709 = 1, 1  # AVCOL_RANGE_MPEG; the H.273 code of BT.709 for matrix, primaries and transfer alike
+
+
+class ContainerOptions(TypedDict):
+    """Of av.open."""
+
+    format: str
+    options: dict[str, str]
 
 
 def write_video(
@@ -29,19 +38,23 @@ def write_video(
     frames: torch.Tensor | Iterable[torch.Tensor],
     fps: Fraction | float,
     *,
-    crf: float = 17,
+    crf: float | None = None,
     metadata: dict[str, str] | None = None,
     audio: Audio | None = None,
+    video: VideoFormat = H264,
+    times: Sequence[Fraction] | None = None,
 ) -> int:
     """Writes frames [F, H, W, 3] in 0..1 (or an iterable of such chunks, to keep memory low) and returns F.
 
-    An mp4 of H.264, yuv420p, BT.709, limited range, with exactly F frames at constant `fps`; `metadata` goes into the
-    container, `audio` as AAC cut to the clip. The same input gives the same bytes on one machine. It is written under a
-    temporary name in the same folder and renamed, so an error or Ctrl-C leaves nothing. Raises InputError for no
-    frames, sizes that are odd or change (yuv420p needs even ones), fps or crf out of range, and a folder that cannot be
-    written.
+    An mp4 or mov, as `video` says, in BT.709 and limited range, of exactly F frames at constant `fps`, or each shown
+    from times[i] to times[i + 1] (F + 1 times in seconds, the first is 0; fps is their average). crf: the quality, None
+    for the codec's default. `metadata` goes into the container, `audio` is cut to the clip. The same input gives the
+    same bytes on one machine. It is written under a temporary name in the same folder and renamed, so an error or
+    Ctrl-C leaves nothing. Raises InputError for no frames, sizes that change or that the pixel format does not have,
+    fps, crf or times out of range, a codec without an encoder here, and a folder that cannot be written.
     """
-    with open_video_writer(path, fps, crf=crf, metadata=metadata, audio=audio) as writer:
+    clock = make_clock(check_fps(fps), times)
+    with open_video_writer(path, clock, crf=crf, metadata=metadata, audio=audio, video=video) as writer:
         for chunk in [frames] if isinstance(frames, torch.Tensor) else frames:
             writer.write(chunk)
     return writer.count
@@ -50,22 +63,30 @@ def write_video(
 @contextmanager
 def open_video_writer(
     path: str | Path,
-    fps: Fraction | float,
+    clock: Clock,
     *,
-    crf: float = 17,
+    crf: float | None = None,
     metadata: dict[str, str] | None = None,
     audio: Audio | None = None,
+    video: VideoFormat = H264,
 ) -> Iterator[VideoWriter]:
     """`write_video` for frames that come by and by: what is written to the writer is the file when this ends."""
-    path, rate = Path(path), check_fps(fps)
-    if not 0 <= crf <= 51:
-        raise InputError(f"crf must be in 0..51, got {crf}")
+    path, crf = Path(path), check_crf(video, crf)
+    check_encoder(video)
     check_writable(path.parent)
-    with atomic_write(path) as partial, av.open(f"file:{partial}", "w", **MP4) as container:
+    with (
+        quiet_encoders(),
+        atomic_write(path) as partial,
+        av.open(f"file:{partial}", "w", **container_options(video)) as container,
+    ):
         container.metadata.update(metadata or {})
-        writer = VideoWriter(path, container, rate, crf, audio)
+        writer = VideoWriter(path, container, clock, video, crf, audio)
         yield writer
         writer.finish()
+
+
+def container_options(video: VideoFormat) -> ContainerOptions:
+    return {"format": video.codec.container, "options": {"movflags": "use_metadata_tags+faststart"}}
 
 
 @dataclass
@@ -74,8 +95,9 @@ class VideoWriter:
 
     path: Path
     container: OutputContainer
-    rate: Fraction
-    crf: float
+    clock: Clock
+    video: VideoFormat
+    crf: float | None
     audio: Audio | None
     count: int = 0  # frames so far
     size: tuple[int, int] | None = None  # (height, width), from the first frame on, as are the streams
@@ -83,16 +105,14 @@ class VideoWriter:
     sound: AudioStream | None = None
 
     def write(self, frames: torch.Tensor) -> None:
-        """frames [F, H, W, 3] in 0..1. Raises InputError for another size than before, or an odd one."""
-        if frames.ndim != 4 or frames.shape[-1] != 3 or (self.size and frames.shape[1:3] != self.size):
-            now = f"{list(frames.shape)} (size so far: {self.size})"
-            raise InputError(f"frames must be [F, H, W, 3] of one size, got {now}")
+        """frames [F, H, W, 3] in 0..1. Raises InputError for another size than before, or one that cannot be."""
+        check_frames(frames, self.size)
         with name_full_disk(self.path):
             for rgb in frames:
                 self._begin(rgb.shape[:2])
-                frame = VideoFrame.from_ndarray(rgb_to_yuv420(rgb), "yuv420p")
-                frame.pts, frame.time_base = self.count, 1 / self.rate
-                self.container.mux(self.stream.encode(frame))
+                frame = rgb_to_frame(rgb, self.video.pixels)
+                frame.pts, frame.time_base = self.clock.tick(self.count), self.clock.time_base
+                self._mux(frame)
                 self.count += 1
 
     def finish(self) -> None:
@@ -100,14 +120,29 @@ class VideoWriter:
         if not self.count:
             raise InputError("a video needs at least one frame")
         with name_full_disk(self.path):
-            self.container.mux(self.stream.encode(None))
+            self._mux(None)
             if self.audio:
-                encode_audio(self.container, self.sound, self.audio, self.count / self.rate)
+                encode_audio(self.container, self.sound, self.audio, self.clock.seconds(self.count))
 
     def _begin(self, size: tuple[int, int]) -> None:
         if self.stream is None:
-            self.size, self.stream = size, _add_video_stream(self.container, size, self.rate, self.crf)
-            self.sound = self.audio and add_audio_stream(self.container, self.audio)
+            self.size = size
+            self.stream = add_video_stream(self.container, self.video, size, self.clock, self.crf)
+            self.sound = self.audio and add_audio_stream(self.container, self.audio, self.video.codec.sound)
+
+    def _mux(self, frame: VideoFrame | None) -> None:
+        packets = self.stream.encode(frame)
+        if self.clock.ticks is not None:  # encoders know the durations of a constant rate only
+            for packet in packets:
+                packet.duration = self.clock.duration(packet.pts)
+        self.container.mux(packets)
+
+
+def check_frames(frames: torch.Tensor, size: tuple[int, int] | None) -> None:
+    """Raises InputError for what is not [F, H, W, 3] of this (height, width); None: of any."""
+    if frames.ndim != 4 or frames.shape[-1] != 3 or (size and frames.shape[1:3] != size):
+        now = f"{list(frames.shape)} (size so far: {size})"
+        raise InputError(f"frames must be [F, H, W, 3] of one size, got {now}")
 
 
 def check_fps(fps: Fraction | float) -> Fraction:
@@ -120,20 +155,6 @@ def check_fps(fps: Fraction | float) -> Fraction:
     if isinstance(fps, Fraction) and max(fps.numerator, fps.denominator) < 2**31:
         return fps
     return Fraction(fps).limit_denominator(1001) or Fraction(1, round(1 / fps))
-
-
-def _add_video_stream(container: OutputContainer, size: tuple[int, int], rate: Fraction, crf: float) -> VideoStream:
-    height, width = size
-    if height % 2 or width % 2:
-        raise InputError(f"H.264 in yuv420p needs an even height and width, got {height}x{width}")
-    # mbtree=0: at the size of a small draft x264's macroblock tree reads unset memory, and the bytes never repeat
-    stream = container.add_stream("libx264", rate=rate, options={"crf": f"{crf:g}", "x264-params": "mbtree=0"})
-    stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-    stream.time_base = stream.codec_context.time_base = 1 / rate
-    context = stream.codec_context
-    context.color_range = LIMITED_RANGE
-    context.colorspace = context.color_primaries = context.color_trc = BT709
-    return stream
 
 
 def put_side_by_side(left: torch.Tensor, right: torch.Tensor, mode: str = "bilinear") -> torch.Tensor:

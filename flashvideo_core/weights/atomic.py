@@ -4,6 +4,7 @@ import errno
 import glob
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -35,6 +36,21 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A hidden folder beside path to write into; it takes path's place at the end, and disappears on any error or
+    Ctrl-C. Raises WriteError when the disk is full."""
+    partial = path.with_name(f"{_temporary_stem(path)}{os.getpid()}.part")
+    try:
+        with name_full_disk(path):
+            partial.mkdir()
+            yield partial
+            shutil.rmtree(path, ignore_errors=True)
+            os.replace(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
 def name_full_disk(path: Path) -> Iterator[None]:
     """A full disk in here is raised as a WriteError that names the file."""
     try:
@@ -53,8 +69,13 @@ def remove_leftovers(paths: Iterable[Path]) -> None:
     for path in paths:
         for leftover in path.parent.glob(f"{glob.escape(_temporary_stem(path))}*.part"):
             if leftover.name.removeprefix(_temporary_stem(path)).removesuffix(".part").isdigit():
-                with suppress(OSError):
-                    leftover.unlink()
+                remove_path(leftover)
+
+
+def remove_path(path: Path) -> None:
+    """A file, or a folder with all that is in it; nothing where there is none or it cannot be removed."""
+    with suppress(OSError):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _temporary_stem(path: Path) -> str:

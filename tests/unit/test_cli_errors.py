@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("errors")
+    (folder / "nothing").mkdir()
     (folder / "text.mp4").write_text("this is no video")
     (folder / "empty.txt").write_text("\n \n")
     (folder / "bytes.txt").write_bytes(b"\xff\xfe\x00a prompt")
@@ -158,7 +159,8 @@ def test_a_folder_that_cannot_be_written_is_found_before_sampling(components, tm
 SOURCES = {
     "text.mp4: not a video file": "text.mp4",
     "absent.mp4: there is no such file": "absent.mp4",
-    "draft.safetensors is no saved draft": ".",
+    "nothing holds no draft, no video and no picture": "nothing",
+    "no_%d.png: no file has such a name": "no_%d.png",
     "half.safetensors is no saved draft": "half.safetensors",
     "the prompt is empty": "noprompt.safetensors",
 }

@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 from support.cli_run import component_options, list_files, read_events, run
 from support.video_files import encode_clip, smooth_clip
 
-from flashvideo_core.cli.refine_source import open_video
+from flashvideo_core.cli.refine_source import SourceOptions, open_video
+from flashvideo_core.cli.source_files import SourceFiles
 from flashvideo_core.media.audio import Audio
 from flashvideo_core.media.video_reader import read_video
 from flashvideo_core.media.video_writer import write_video
@@ -143,10 +144,11 @@ def test_frames_that_stand_in_for_missing_ones_are_counted(tmp_path):
     pts = [0, 125, 250, 375, 500, 1000, 1125]  # 7 stored at 8 fps, three not
     encode_clip(tmp_path / "a.mkv", smooth_clip(7), pts=pts, max_b_frames=0)
     said = []
-    source = open_video(tmp_path / "a.mkv", None, said.append)
+    files = SourceFiles("a", (tmp_path / "a.mkv",))
+    source = open_video(files, SourceOptions(), said.append)
     assert len(source.frames) == 9 and source.fps == 8
     assert said == [
         "a.mkv: the nearest frames in time stand in for 3 missing at its 8 fps",
         "a.mkv: 9 of its 10 frames are used (4n+1)",
     ]
-    assert len(open_video(tmp_path / "a.mkv", 5, said.append).frames) == 5
+    assert len(open_video(files, SourceOptions(frames=5), said.append).frames) == 5

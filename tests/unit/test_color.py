@@ -26,12 +26,10 @@ def test_the_colours_are_converted_by_bt709_in_limited_range(tmp_path):
 def test_planes_invert_within_rounding_and_chroma_stays_in_place():
     """Slow colour survives RGB -> 4:2:0 -> RGB but for rounding: 0.5 / 219 + 1.86 * 0.5 / 224 = 0.0064 in blue."""
     clip = smooth_clip(1, 64, 96)[0]
-    frame = av.VideoFrame.from_ndarray(color.rgb_to_yuv420(clip), "yuv420p")
-    frame.colorspace, frame.color_range = 1, 1
+    frame = color.rgb_to_frame(clip, "yuv420p")
     assert (color.frame_to_rgb(frame) - clip)[2:-2, 2:-2].abs().max() < 0.0070
     ramp = torch.linspace(0, 1, 96)[None, :, None] * torch.tensor([1.0, 0.0, 0.0])
-    frame = av.VideoFrame.from_ndarray(color.rgb_to_yuv420(ramp.expand(64, 96, 3)), "yuv420p")
-    frame.colorspace, frame.color_range = 1, 1
+    frame = color.rgb_to_frame(ramp.expand(64, 96, 3), "yuv420p")
     drift = (color.frame_to_rgb(frame)[:, 4:-4, 0] - ramp[0, 4:-4, 0]).mean() * 95  # in pixels
     assert drift.abs() < 0.1
 

@@ -43,6 +43,8 @@ WRONG = {
     "device": [7, ["cpu"]],
     "fps": ["x", [8], "1/0", 0, -8, float("nan"), 10**9, "100000/1", "1e999999999", True, {}],
     "crf": ["x", 52, -1, float("nan"), [1], True],
+    "codec": [5, "h266", {}],
+    "bit_depth": ["8", 9, 16, {}],
     "attention": [5, {}],
     "kernel": [5, {}],
     "source": [5, [], {"file": 5}, {}],
