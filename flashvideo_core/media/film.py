@@ -61,7 +61,7 @@ class Film:
         transfer = self.stream.codec_context.color_trc
         notes = {
             "alpha ignored": any(component.is_alpha for component in components),
-            f"{components[0].bits} bits a colour, read without loss and written as 8": components[0].bits > 8,
+            f"{components[0].bits} bits a colour, read without loss": components[0].bits > 8,
             self._orientation(frame).describe(): True,
             describe_aspect(frame.height, frame.width, self.aspect): True,
             f"{self.pages} pages, of which the first is read": self.pages > 1,
