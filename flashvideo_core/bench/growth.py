@@ -16,7 +16,7 @@ from .sizes import LATENT_FIELD, NETWORKS, Latent, find_size
 
 FRAMES = (3, 5, 7, 9)  # latent frames, at the size's own resolution
 SIDES = (1, 1.25, 1.5, 2)  # times the size's own height and width, at 3 latent frames
-ATTENTION_SIDES = (1, 2, 3, 4)  # the same where attention is compared, which has to outweigh the linear layers
+ATTENTION_SIDES = (1, 1.5, 2, 3)  # the same where attention is compared, which has to outweigh the linear layers
 CURVES = {network: (network, OURS) for network in NETWORKS}  # name -> workload, implementation
 ATTENTION_CURVES = {"dense": ("dit", OURS), "windows": ("dit", WINDOWS)}
 AXES = {"frames": "frames", "resolution": "megapixels"}  # axis -> the key of a point that it goes along

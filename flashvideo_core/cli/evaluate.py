@@ -17,8 +17,8 @@ def run(args: argparse.Namespace, reporter: Reporter) -> None:
     """The tables, and on the last line the same as JSON."""
     components = find_components(parse_options(ComponentOptions, args), COMPONENTS, reporter.note)
     pipe = components.load(reporter.progress)
-    if args.windows:
-        windows = [Window(*sides) for sides in args.windows]
+    if args.attention_windows:
+        windows = [Window(*sides) for sides in args.attention_windows]
         result = evaluate_windows(pipe, windows, clips=args.clips, callback=reporter.progress)
         reporter.finish(result, [report_windows(result), json.dumps(result)])
         return

@@ -125,8 +125,8 @@ def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
     add("--prompts", type=int, default=60, metavar="N", help="drafts to judge (default: 60)")
     add("--clips", type=int, default=12, metavar="N", help="clips to refine (default: 12)")
     add("--ablation", metavar="FOLDER", help="that of train ablation: its rows too")
-    help = "refine rendered clips over these windows of attention instead, and compare with dense attention"
-    add("--windows", nargs="+", type=parse_window, metavar="HEIGHTxWIDTH", help=help)
+    help = "refine rendered clips over these windows of tokens instead, and compare with dense attention"
+    add("--attention-windows", nargs="+", type=parse_window, metavar="HEIGHTxWIDTH", help=help)
 
 
 def add_bench_options(parser: argparse.ArgumentParser) -> None:
