@@ -7,7 +7,7 @@ table and read one tensor at a time (`read_tensor`), so nothing is skipped or re
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -23,6 +23,7 @@ from .vae import VAE
 from .weights.file_kind import check_decoder_name, describe_shard
 from .weights.identify import identify_weights
 from .weights.keys import RELEASED_LORA_ALPHA, SCALE, Shapes
+from .weights.lora import merge_lora, read_lora, read_student_defaults
 from .weights.sources import TensorSource, match_names
 from .weights.wrappers import Component, open_component
 
@@ -75,14 +76,19 @@ def load_transformer(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
     stay_fp8: bool = False,
+    lora: str | Path | None = None,
 ) -> Transformer:
     """A transformer from a released .pt or our safetensors; `.config.stage` tells which stage it is.
 
-    LoRA is merged in float32, then cast to dtype. stay_fp8: linear layers that the file has in fp8 stay in it (fp8.py),
-    for sampling, with the same results; else they are cast, too. Raises InputError for a file that is not one, and
-    lists missing, unexpected and misshapen tensors.
+    LoRA, the file's own and that of the file `lora`, is merged in float32, then cast to dtype; a distilled student's
+    brings its sampling defaults. stay_fp8: linear layers that the file has in fp8 stay in it (fp8.py), for sampling,
+    with the same results; else they are cast, too. Raises InputError for a file that is not one, for a LoRA of another
+    model, and lists missing, unexpected and misshapen tensors.
     """
-    return _load_model(open_weights(path, "transformer"), TransformerConfig, device, dtype, stay_fp8)
+    weights = open_weights(path, "transformer")
+    if lora is not None and isinstance(weights.config, TransformerConfig):
+        weights = replace(weights, config=read_student_defaults(lora, weights.config))
+    return _load_model(weights, TransformerConfig, device, dtype, stay_fp8, lora)
 
 
 def load_vae(path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> VAE:
@@ -113,19 +119,24 @@ def _load_model(
     device: str | torch.device,
     dtype: torch.dtype,
     stay_fp8: bool = False,
+    lora: str | Path | None = None,
 ) -> nn.Module:
     if not isinstance(weights.config, config_type):
         found, needed = MODELS[type(weights.config)].__name__, MODELS[config_type].__name__
         raise InputError(f"{weights.path} holds a {found}, where a {needed} is needed")
     model = build_meta_model(weights)
     sources = match_tensors(weights, model)
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    pairs = {} if lora is None else read_lora(lora, weights.config, shapes)
     scales = read_fp8_scales(weights, model, sources) if stay_fp8 else {}
+    scales = {layer: scale for layer, scale in scales.items() if f"{layer}.weight" not in pairs}
     keep_fp8(model, scales)
     state = {}
     for name, source in sources.items():
         in_fp8 = name.removesuffix(".weight") in scales
-        tensor = weights.tensors[source.weight] if in_fp8 else read_tensor(weights, source).to(dtype)
-        state[name] = tensor.to(device)
+        tensor = weights.tensors[source.weight] if in_fp8 else read_tensor(weights, source)
+        tensor = merge_lora(tensor, pairs[name]) if name in pairs else tensor
+        state[name] = (tensor if in_fp8 else tensor.to(dtype)).to(device)
     model.load_state_dict(state, strict=True, assign=True)
     return model.requires_grad_(False).eval()
 

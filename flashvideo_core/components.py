@@ -21,11 +21,14 @@ from .t5 import check_t5, load_t5_encoder
 from .text import make_word_encoder
 from .types import AttentionFn, TextEncoder
 from .vae import VAE
+from .weights.lora import read_student_defaults
 from .weights.reader import open_safetensors
 from .weights.wrappers import Component, open_component
 
 TINY = Path(__file__).parent / "tiny"
 COMPONENTS = ("stage1", "stage2", "vae", "text")
+LORA = "lora"  # stage 2's, beside the components
+EMBEDDED = "embedded"  # what a record has in place of the file names of the embedded model
 EMBEDDING_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _NAMES = {VAEConfig: "vae", SmallDecoderConfig: "decoder", TextConfig: "text"}
 
@@ -59,19 +62,20 @@ def load_pipeline(
     dtype: torch.dtype | None = None,
     attention: str | AttentionFn = "auto",
     decoder: str | Path | None = None,
+    lora: str | Path | None = None,
 ) -> Pipeline:
     """Loads the components from their files; without any, the embedded tiny model.
 
     text: a folder with a T5 encoder, a .safetensors of embeddings (keys stage1, stage2: [1, L, text_dim]) or
     of a word-level encoder, or a function prompt -> [1, L, text_dim]. device and dtype default to the best
     available; attention is a name of kernels.py or such a function; decoder is a small decoder's file (taecvx), with
-    which drafts and clips are decoded quickly. Stages that are stored in fp8 stay in it (fp8.py),
-    but on MPS, which has no such numbers. Raises InputError for a file that does not hold the component that it is
-    given for.
+    which drafts and clips are decoded quickly; lora is a LoRA file for stage 2, or "embedded". Stages that are stored
+    in fp8 stay in it (fp8.py), but on MPS, which has no such numbers. Raises InputError for a file that does not hold
+    the component that it is given for.
     """
     device = pick_device(device)
     dtype = dtype or pick_dtype(device)
-    files = component_files(stage1, stage2, vae, text)
+    files = component_files(stage1, stage2, vae, text, lora)
     files |= {} if decoder is None else {"decoder": Path(decoder)}
     read_component_configs(files)
     kernel = attention if callable(attention) else choose_attention(attention, device, dtype)
@@ -79,7 +83,7 @@ def load_pipeline(
     options = {"dtype": dtype, "stay_fp8": device.type != "mps"}
     return Pipeline(
         load_transformer(files["stage1"], **options) if "stage1" in files else None,
-        load_transformer(files["stage2"], **options) if "stage2" in files else None,
+        load_transformer(files["stage2"], lora=files.get("lora"), **options) if "stage2" in files else None,
         load_vae(files["vae"], dtype=dtype) if "vae" in files else None,
         encoder,
         embeddings,
@@ -96,22 +100,29 @@ def component_files(
     stage2: str | Path | None = None,
     vae: str | Path | None = None,
     text: str | Path | TextEncoder | None = None,
+    lora: str | Path | None = None,
 ) -> dict[str, Path]:
-    """The file (or folder) of each component that is given; those of the embedded model when none is."""
+    """The file (or folder) of each component that is given; those of the embedded model when none is. Beside them the
+    LoRA for stage 2, if there is one."""
     given = dict(zip(COMPONENTS, (stage1, stage2, vae, text), strict=True))
     if all(path is None for path in given.values()):
-        return {name: TINY / f"{name}.safetensors" for name in COMPONENTS}
+        given = {name: TINY / f"{name}.safetensors" for name in COMPONENTS}
+    given |= {LORA: TINY / f"{LORA}.safetensors" if str(lora) == EMBEDDED else lora}
     return {name: Path(path) for name, path in given.items() if isinstance(path, str | Path)}
 
 
 def read_component_configs(files: dict[str, Path]) -> dict[str, TransformerConfig | VAEConfig | SmallDecoderConfig]:
     """The configs of all but the text encoder, read without their weights. Raises InputError for a wrong file."""
     kinds: dict[str, Component] = {"stage1": "transformer", "stage2": "transformer", "vae": "vae"}
-    configs = {name: open_weights(path, kinds.get(name)).config for name, path in files.items() if name != "text"}
+    configs = {
+        name: open_weights(path, kinds.get(name)).config for name, path in files.items() if name not in ("text", LORA)
+    }
     for name, config in configs.items():
         found = f"stage{config.stage}" if isinstance(config, TransformerConfig) else _NAMES[type(config)]
         if found != name:
             raise InputError(f"{files[name]} holds the weights of {found}; {name} is needed here")
+    if LORA in files and "stage2" in configs:
+        configs["stage2"] = read_student_defaults(files[LORA], configs["stage2"])
     if "text" in files and files["text"].suffix != ".safetensors":
         check_t5(files["text"])
     elif "text" in files and not is_word_encoder(files["text"]):

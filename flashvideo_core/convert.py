@@ -25,7 +25,7 @@ from .types import ProgressCallback
 from .weights.gguf_file import FORMATS as GGUF_FORMATS
 from .weights.gguf_file import count_bytes, write_gguf
 from .weights.keys import QUANT, SCALE
-from .weights.lora import merge_lora, read_lora
+from .weights.lora import merge_lora, read_lora, read_student_defaults
 from .weights.lora_keys import LoraPair
 from .weights.reader import file_sha256
 from .weights.sources import TensorSource
@@ -87,8 +87,9 @@ def convert(
     dtype: "stored" (each tensor as it is in the source), "float32", "bf16", "fp16", or "fp8": the weights of a
     transformer's linear layers in e4m3 with a scale each, everything else as stored; or one of GGUF's block formats,
     "q8_0", "q5_0", "q4_0", for a target that ends in .gguf (weights/gguf_file.py). LoRA, the source's own and that
-    of the file `lora` times `strength`, is merged in float32 before the cast. `callback("convert", step, total, None)`
-    follows every tensor. The target appears whole or not at all. Raises InputError for unusable weights, a LoRA of
+    of the file `lora` times `strength`, is merged in float32 before the cast; a distilled student's, at strength 1,
+    brings its defaults. `callback("convert", step, total, None)` follows every tensor. The target appears whole or not
+    at all. Raises InputError for unusable weights, a LoRA of
     another model, an unknown dtype, and a target that cannot be written or is the source.
     """
     source, target = Path(source), Path(target)
@@ -101,7 +102,8 @@ def convert(
     conversion = prepare_conversion(weights, FORMATS[dtype], lora, strength)
     outline = outline_file(conversion, weights)
     sha256 = hash_sources(source, lora, strength)
-    metadata = {**weights.metadata, **make_metadata(weights.config, sha256)}
+    config = weights.config if lora is None or strength != 1 else read_student_defaults(lora, weights.config)
+    metadata = {**weights.metadata, **make_metadata(config, sha256)}
     tensors = convert_tensors(conversion, weights, callback)
     if dtype in GGUF_FORMATS:
         check_disk_space(target.parent, count_bytes(outline, dtype))

@@ -22,6 +22,7 @@ TINY_FILES = {
     },
     "vae": {"tiny (embedded)": "vae.safetensors", "tiny decoder (embedded)": "decoder.safetensors"},
     "text_encoders": {"tiny (embedded)": "text.safetensors"},
+    "loras": {"tiny student of stage 2 (embedded)": "lora.safetensors"},
 }
 """The embedded model's files by ComfyUI's folder and the name in the list."""
 WEIGHT_DTYPES = {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ..components import TINY, Pipeline, component_files, load_pipeline, read_component_configs
+from ..components import EMBEDDED, LORA, TINY, Pipeline, component_files, load_pipeline, read_component_configs
 from ..config import SmallDecoderConfig, TransformerConfig, VAEConfig
 from ..device import DTYPES as NAMED_DTYPES
 from ..device import pick_device, pick_dtype
@@ -22,7 +22,6 @@ from .options import ComponentOptions
 from .record import WeightsHash
 
 DTYPES = NAMED_DTYPES | {"fp32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-EMBEDDED = "embedded"  # what a record has in place of the file names of the embedded model
 KNOWN_BY_SOURCE_ABOVE = 1 << 30  # bytes; a file above it that carries its source's hash is known by that
 
 
@@ -69,7 +68,7 @@ def find_components(
     named = (fallback or {}) | options.named_files()
     recorded = named.pop("decoder", None)
     files = component_files(**named)
-    files = {name: path for name, path in files.items() if name in needed}
+    files = {name: path for name, path in files.items() if name in needed or (name == LORA and "stage2" in needed)}
     for name in needed:
         if name not in files:
             option = "--t5 or --embeddings" if name == "text" else f"--{name}"

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import torch
 
-from ..components import TINY
+from ..components import EMBEDDED, TINY
 from ..errors import InputError
 from ..setting_rules import AXES
 from ..types import Notify
-from .components import EMBEDDED
 from .jobs import ClipOptions
 from .options import ComponentOptions, NamedSettings, OutputOptions
 from .record import Record, WeightsHash, this_software

@@ -49,7 +49,7 @@ def info(files: list[str], plan_options: PlanOptions | None, reporter: Reporter)
 
 def plan_memory(options: PlanOptions) -> Facts:
     """Memory of each phase for the sizes given: of the weights named, else of the released ones."""
-    files = {name: path for name, path in options.components.named_files().items() if name != "text"}
+    files = {name: path for name, path in options.components.named_files().items() if name not in ("text", "lora")}
     configs = {"stage1": STAGE1, "stage2": STAGE2, "vae": VAE} | read_component_configs(files)
     device = pick_device(options.components.device)
     dtype = DTYPES[options.components.dtype] if options.components.dtype else pick_dtype(device)

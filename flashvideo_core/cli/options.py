@@ -146,14 +146,15 @@ class ComponentOptions:
     attention: str | None
     decode: str | None = None
     decoder: str | None = None
+    lora: str | None = None
 
     def named_files(self) -> dict[str, Path]:
-        """The files that are named, by component. Raises InputError for more than one text encoder."""
+        """The files that are named, by component, LoRA included. Raises InputError for more than one text encoder."""
         texts = [path for path in (self.t5, self.embeddings, self.text) if path is not None]
         if len(texts) > 1:
             raise InputError("give one of --t5, --embeddings and --text, not several")
         named = {"stage1": self.stage1, "stage2": self.stage2, "vae": self.vae, "text": texts[0] if texts else None}
-        named["decoder"] = self.decoder
+        named |= {"decoder": self.decoder, "lora": self.lora}
         return {name: Path(path) for name, path in named.items() if path is not None}
 
     def check_negative(self, negative: object) -> None:
@@ -166,6 +167,7 @@ def add_component_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     for name in ("stage1", "stage2", "vae"):
         add(f"--{name}", metavar="FILE", help=f"weights of {name}, .safetensors or released .pt")
+    add("--lora", metavar="FILE", help="a LoRA for stage 2; embedded: the embedded model's distilled student")
     add("--t5", metavar="FOLDER", help="T5-XXL encoder with tokenizer (needs transformers)")
     add("--embeddings", metavar="FILE", help="safetensors with stage1 and stage2 instead of a text encoder")
     add("--text", metavar="FILE", help="word-level text encoder of a tiny model")

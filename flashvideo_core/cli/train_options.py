@@ -10,7 +10,7 @@ WITHOUT_WEIGHTS = "Without --plan and without weights the embedded model's are u
 
 
 def add_train(train: argparse.ArgumentParser) -> None:
-    """`train tiny`, `train decoder`, `train ablation`, `train stage1`, `train stage2`, `train preview-degradation`."""
+    """`train tiny`, `ablation`, `decoder`, `stage1`, `stage2`, `distill`, `preview-degradation`."""
     kinds = train.add_subparsers(dest="model", required=True, metavar="WHAT", parser_class=type(train))
 
     def add(name: str, module: str, summary: str, *, with_components: bool = False) -> argparse.ArgumentParser:
@@ -30,6 +30,8 @@ def add_train(train: argparse.ArgumentParser) -> None:
     for stage in (1, 2):
         summary = f"train stage {stage} on your own clips, or go on with it"
         add_stage_options(add(f"stage{stage}", "train_stage", summary, with_components=True), stage)
+    summary = "train a stage 2 of few evaluations without guidance on what the given one makes of drafts"
+    add_distill_options(add("distill", "train_distill", summary, with_components=True))
     summary = "a picture of clips and degraded drafts"
     add_preview_options(add("preview-degradation", "preview_degradation", summary))
 
@@ -75,13 +77,7 @@ def add_stage_options(parser: argparse.ArgumentParser, stage: int) -> None:
         help="latents and text, to share between runs (default: cache in --folder)",
     )
     add("--plan", action="store_true", help="say what the run takes, and stop (of the released sizes without weights)")
-    add("--mode", choices=("lora", "full"), help="what is trained (default: lora)")
-    add("--rank", type=int, help="of the LoRA (default: 128, as released)")
-    add("--alpha", type=float, help="of the LoRA, whose scale is alpha / rank (default: the rank)")
-    add("--steps", type=int, help="of the whole run (default: 2000)")
-    add("--lr", type=float, help="learning rate (default: 1e-4 for LoRA, 4e-5 for all weights)")
-    add("--batch", type=int, help="clips at once, over all processes (default: 1)")
-    add("--accumulate", type=int, metavar="N", help="batches a step (default: 1)")
+    add_run_options(parser)
     add("--frames", type=int, help="of a clip, 4n+1 (default: of the weights)")
     add("--fps", type=float, help="at which clips are cut (default: of the weights)")
     add("--size", type=parse_size, metavar="HEIGHTxWIDTH", help="of a clip (default: of the weights)")
@@ -89,11 +85,47 @@ def add_stage_options(parser: argparse.ArgumentParser, stage: int) -> None:
     if stage == 2:
         add("--patch", type=parse_size, metavar="HEIGHTxWIDTH", help="(default: half the size)")
         add("--variants", type=int, metavar="N", help="degraded drafts of each clip (default: 4)")
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """What every training on a stage has."""
+    add = parser.add_argument
+    add("--mode", choices=("lora", "full"), help="what is trained (default: lora)")
+    add("--rank", type=int, help="of the LoRA (default: 128, as released)")
+    add("--alpha", type=float, help="of the LoRA, whose scale is alpha / rank (default: the rank)")
+    add("--layers", choices=("released", "all"), help="that the LoRA is beside; all: the MLPs, too (default: released)")
+    add("--steps", type=int, help="of the whole run (default: 2000)")
+    add("--lr", type=float, help="learning rate (default: 1e-4 for LoRA, 4e-5 for all weights)")
+    add("--batch", type=int, help="clips at once, over all processes (default: 1)")
+    add("--accumulate", type=int, metavar="N", help="batches a step (default: 1)")
     add("--checkpointing", action="store_true", help="compute activations again: less memory, a third more time")
     add("--save-every", type=int, metavar="STEPS", help="(default: 200)")
     add("--sample-every", type=int, metavar="STEPS", help="with the next saved state; 0: never (default: 200)")
     add("--keep", type=int, metavar="N", help="states that stay (default: 2)")
     add("--seed", type=int, default=0, help="of the LoRA, the data and the noise (default: 0)")
+
+
+def add_distill_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--folder", required=True, type=parse_path, help="where the run goes; the same command goes on with it")
+    add("--prompts", metavar="FILE", help="of the drafts that stage 1 makes: one a line, or JSON with a seed")
+    add("--data", metavar="PATH", help="clips with captions to take for drafts, as of train stage2")
+    help = "drafts and the teacher's states, to share between runs (default: cache in --folder)"
+    add("--cache", type=parse_path, metavar="FOLDER", help=help)
+    add("--cfg", type=float, help="guidance scale of the teacher (default: of the weights)")
+    add("--teacher-steps", type=int, metavar="N", help="evaluations of the teacher (default: of the weights)")
+    add("--evaluations", type=int, default=1, metavar="N", help="of the student, a divisor (default: 1)")
+    help = "learn the last round alone, not the teacher's evaluations, half of them and so on before"
+    add("--direct", dest="halvings", action="store_false", help=help)
+    add("--edges", type=float, default=0.0, metavar="X", help="weight of the error in edge strength (default: 0)")
+    add("--variants", type=int, metavar="N", help="noises that the teacher begins a draft with (default: 1)")
+    add_run_options(parser)
+    add("--frames", type=int, help="of a draft, 4n+1 (default: of the weights)")
+    add("--fps", type=float, help="at which clips are cut (default: of the weights)")
+    add("--size", type=parse_size, metavar="HEIGHTxWIDTH", help="refined to (default: of the weights)")
+    add("--draft-size", type=parse_size, metavar="HEIGHTxWIDTH", help="that clips have as drafts (default: a quarter)")
+    add("--curriculum", choices=("paper", "patches", "full"), help="patches, whole frames, or one after the other")
+    add("--patch", type=parse_size, metavar="HEIGHTxWIDTH", help="(default: half the size)")
 
 
 def add_preview_options(parser: argparse.ArgumentParser) -> None:

@@ -74,7 +74,12 @@ def train(options: TrainStageOptions, reporter: Reporter) -> None:
 
 
 def find_for_training(options: ComponentOptions, needed: Iterable[str], notify: Notify) -> Components:
-    """As find_components, but in float32 on a card without bf16: gradients leave fp16's range."""
+    """As find_components, but in float32 on a card without bf16: gradients leave fp16's range.
+
+    Raises InputError for a LoRA, which would be left out.
+    """
+    if options.lora is not None:
+        raise InputError("--lora is for a run; to train on from it, merge it into the weights: convert --lora")
     components = find_components(options, needed, notify)
     in_fp16 = options.dtype is None and components.dtype is torch.float16
     return replace(components, dtype=torch.float32) if in_fp16 else components

@@ -7,10 +7,12 @@ and its predecessors, loss.csv, loss.png, samples/ and the result, lora.safetens
 same command goes on from the last state, bit for bit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +39,8 @@ from .run_record import check_same_run, make_run_record
 from .samples import write_sample
 from .sharding import shard_model
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class RunPaths:
@@ -62,31 +66,52 @@ def finetune(
     check_matplotlib()
     notify_of_duplicates(options, notify, world)
     config = open_weights(weights.files[f"stage{options.stage}"]).config
-    clips = prepare_shared_cache(paths, config, options, weights, notify, progress, world)
+    prepare = partial(prepare_cache, paths.data, paths.cache, config, options, weights)
+    clips = share_preparation(prepare, notify, progress, world)
     check_same_run(paths.folder, make_run_record(options, weights, clips), world)
-    device = weights.device.type
     model = load_trainable(options, weights)
-    network = partial(model, attention=choose_training_attention(device))
+    network = partial(model, attention=choose_training_attention(weights.device.type))
     loss_fn = make_loss_fn(network, clips, options, model.config, weights.device, world)
+    return fit_stage(
+        paths.folder, model, loss_fn, clips[0], options, weights, f"stage {options.stage}", progress, world
+    )
+
+
+def fit_stage(
+    folder: Path,
+    model: nn.Module,
+    loss_fn: LossFn,
+    clip: CachedClip,
+    options: TrainingOptions,
+    weights: WeightFiles,
+    phase: str,
+    progress: ProgressCallback,
+    world: World = SINGLE_PROCESS,
+    about: Mapping[str, str] = MappingProxyType({}),
+) -> Path:
+    """Trains a stage and returns the file of the result; states, log and samples of `clip` go into the folder.
+
+    phase is what progress calls it; about: what the result's metadata tells besides. loss_fn calls the model, which is
+    sharded here.
+    """
     shard_model(model, world)
-    phase = f"stage {options.stage}"
 
     def on_step(step: int, loss: float) -> None:
         progress(phase, step + 1, options.steps, None)
 
     def on_state(step: int, ema: dict[str, Tensor]) -> None:
         if options.mode == "lora" and world.first:
-            export_result(paths.folder, model, ema, options, weights)
+            export_result(folder, model, ema, options, weights, about)
         if is_sample_due(step, options):
-            sample = paths.folder / "samples" / f"step-{step:08d}.mp4"
-            write_sample(sample, model, clips[0], options, weights, world)
+            sample = folder / "samples" / f"step-{step:08d}.mp4"
+            write_sample(sample, model, clip, options, weights, world)
 
-    loop = make_loop_config(options, autocast=is_bf16_fast(device))
-    ema = fit(model, loss_fn, loop, paths.folder, on_step, world, on_state)
+    loop = make_loop_config(options, autocast=is_bf16_fast(weights.device.type))
+    ema = fit(model, loss_fn, loop, folder, on_step, world, on_state)
     if world.first:
-        plot_losses(paths.folder / "loss.png", {phase: paths.folder / "loss.csv"})
-        export_result(paths.folder, model, ema, options, weights)
-    return get_result_path(paths.folder, options)
+        plot_losses(folder / "loss.png", {phase: folder / "loss.csv"})
+        export_result(folder, model, ema, options, weights, about)
+    return get_result_path(folder, options)
 
 
 def notify_of_duplicates(options: TrainingOptions, notify: Notify, world: World) -> None:
@@ -103,20 +128,14 @@ def is_sample_due(step: int, options: TrainingOptions) -> bool:
     return every > 0 and (step == options.steps or step // every > (step - options.save_every) // every)
 
 
-def prepare_shared_cache(
-    paths: RunPaths,
-    config: TransformerConfig,
-    options: TrainingOptions,
-    weights: WeightFiles,
-    notify: Notify,
-    progress: ProgressCallback,
-    world: World,
-) -> list[CachedClip]:
-    """The cache, filled by the first process; the others then find it complete, and say nothing. Collective."""
-    prepare = partial(prepare_cache, paths.data, paths.cache, config, options, weights)
-    clips = prepare(notify, progress) if world.first else []
+def share_preparation(
+    prepare: Callable[[Notify, ProgressCallback], list[T]], notify: Notify, progress: ProgressCallback, world: World
+) -> list[T]:
+    """What prepare(notify, progress) lists, with the cache filled by the first process; the others then find it
+    complete, and say nothing. Collective."""
+    prepared = prepare(notify, progress) if world.first else []
     barrier(world)
-    return clips or prepare(lambda text: None, lambda *step: None)
+    return prepared or prepare(lambda text: None, lambda *step: None)
 
 
 def load_trainable(options: TrainingOptions, weights: WeightFiles) -> nn.Module:
@@ -125,7 +144,7 @@ def load_trainable(options: TrainingOptions, weights: WeightFiles) -> nn.Module:
     if options.mode == "lora":
         model = load_transformer(path, dtype=weights.dtype)
         with seed_initialization(options.seed):
-            add_lora(model, options.rank, options.alpha)
+            add_lora(model, options.rank, options.alpha, options.layers)
     else:
         model = load_transformer(path, dtype=torch.float32).requires_grad_(True)
     model = model.to(weights.device).train()

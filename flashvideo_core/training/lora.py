@@ -14,7 +14,8 @@ from ..config import TransformerConfig
 from ..errors import InputError
 from ..weights.lora_keys import PREFIX
 
-TARGETS = {"qkv": 3, "attn_out": 1, "modulation": 1}  # layer of a block -> LoRA pairs, each on its share of the rows
+RELEASED = {"qkv": 3, "attn_out": 1, "modulation": 1}  # layer of a block -> LoRA pairs, each on its share of the rows
+TARGETS = {"released": RELEASED, "all": RELEASED | {"mlp_up": 1, "mlp_down": 1}}
 
 
 class LoRALinear(nn.Module):
@@ -35,7 +36,7 @@ class LoRALinear(nn.Module):
         return torch.add(self.base(x), change, alpha=self.alpha / self.rank)
 
 
-def add_lora(model: nn.Module, rank: int, alpha: float) -> nn.Module:
+def add_lora(model: nn.Module, rank: int, alpha: float, layers: str = "released") -> nn.Module:
     """Freezes the transformer and puts a LoRA beside every target layer, in place. Raises InputError for a bad rank.
 
     New matrices are initialised from torch's global generator (randomness.seed_initialization).
@@ -46,15 +47,16 @@ def add_lora(model: nn.Module, rank: int, alpha: float) -> nn.Module:
         raise InputError(f"alpha is {alpha}; it must be positive")
     model.requires_grad_(False)
     for block in model.blocks:
-        for name, pairs in TARGETS.items():
+        for name, pairs in TARGETS[layers].items():
             setattr(block, name, LoRALinear(getattr(block, name), rank, alpha, pairs))
     return model
 
 
-def count_lora_parameters(config: TransformerConfig, rank: int) -> int:
+def count_lora_parameters(config: TransformerConfig, rank: int, layers: str = "released") -> int:
     """Trainable parameters of a LoRA of this rank."""
     d, e = config.hidden, config.time_dim
-    return config.layers * rank * (3 * (d + d) + (d + d) + (e + 12 * d))
+    mlp = 2 * (d + 4 * d) if layers == "all" else 0
+    return config.layers * rank * (3 * (d + d) + (d + d) + (e + 12 * d) + mlp)
 
 
 def convert_lora(model: nn.Module, trained: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:

@@ -2,13 +2,14 @@
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from ..config import TransformerConfig
 from ..errors import InputError
 from ..sizes import check_frame_count, floor_size
 from .curriculum import CURRICULA
 from .loop import LoopConfig
+from .lora import TARGETS
 from .randomness import MICRO_STRIDE, SEED_STRIDE
 
 MODES = ("lora", "full")
@@ -41,6 +42,7 @@ class TrainingOptions:
     save_every: int = 200
     keep: int = 2
     sample_every: int = 200
+    layers: str = "released"  # that a LoRA is beside: lora.TARGETS
 
 
 WITHOUT_EFFECT = ("checkpointing", "save_every", "keep", "sample_every")  # on the weights: may change between resumes
@@ -95,6 +97,8 @@ def check_options(options: TrainingOptions) -> None:
         raise InputError(f"steps must be below {SEED_STRIDE} and accumulate at most {MICRO_STRIDE}")
     if not 0 <= options.text_drop <= 1:
         raise InputError(f"text_drop is {options.text_drop}; it must be 0 to 1")
+    if options.layers not in TARGETS:
+        raise InputError(f"layers is {options.layers!r}; choose one of {', '.join(TARGETS)}")
     if options.curriculum not in CURRICULA:
         raise InputError(f"curriculum is {options.curriculum!r}; choose one of {', '.join(CURRICULA)}")
     for name in ("patch", "draft_size"):
@@ -103,6 +107,12 @@ def check_options(options: TrainingOptions) -> None:
             raise InputError(
                 f"{name} {value[0]}x{value[1]} is larger than the size {options.size[0]}x{options.size[1]}"
             )
+
+
+def list_kept(options: TrainingOptions) -> dict[str, object]:
+    """What the weights of a run depend on, by name; a later option is left out where it changes nothing."""
+    kept = {name: value for name, value in asdict(options).items() if name not in WITHOUT_EFFECT}
+    return {name: value for name, value in kept.items() if (name, value) != ("layers", "released")}
 
 
 def make_loop_config(options: TrainingOptions, autocast: bool) -> LoopConfig:

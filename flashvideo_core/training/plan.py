@@ -2,8 +2,9 @@
 
 Bytes per token and width of a block's saved activations are counted, not fitted: under bf16 autocast a LoRA block
 keeps 36 on the CPU (tests/unit/test_plan.py counts them) and 52 on CUDA, where autocast runs the four layer norms in
-float32 (2 more for each of their inputs and outputs, and 8 for the copies of q and k). Training all weights keeps 10
-more, the inputs of the two MLP layers. While a block goes backward its gradients take about 24 beside them.
+float32 (2 more for each of their inputs and outputs, and 8 for the copies of q and k). Training all weights or a LoRA
+beside the MLPs keeps 10 more, the inputs of their two layers. While a block goes backward its gradients take about 24
+beside them.
 """
 
 import math
@@ -62,7 +63,7 @@ def _plan_weights(config: TransformerConfig, options: TrainingOptions, itemsize:
     with torch.device("meta"):
         total = sum(p.numel() for p in Transformer(config).parameters())
     lora = options.mode == "lora"
-    trained = count_lora_parameters(config, options.rank) if lora else total
+    trained = count_lora_parameters(config, options.rank, options.layers) if lora else total
     terms = [make_term("frozen weights", total, itemsize)] if lora else []
     terms += [make_term(f"trained {name}", trained, size) for name, size in PARAMETER_BYTES.items()]
     return terms if lora else [*terms, make_term("bf16 copies of the weights", total, 2)]
@@ -71,7 +72,7 @@ def _plan_weights(config: TransformerConfig, options: TrainingOptions, itemsize:
 def _plan_activations(config: TransformerConfig, options: TrainingOptions, device_type: str) -> list[MemoryTerm]:
     tokens, d, layers, batch = count_tokens(config, options), config.hidden, config.layers, options.batch
     saved = ACTIVATION_BYTES.get(device_type, ACTIVATION_BYTES["cuda"])
-    saved += 0 if options.mode == "lora" else FULL_ACTIVATION_BYTES
+    saved += 0 if options.mode == "lora" and options.layers == "released" else FULL_ACTIVATION_BYTES
     if options.checkpointing:
         terms = [
             make_term("kept inputs of all blocks", batch, layers, tokens, d, 2),

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from ..sizes import latent_size
 from ..text import add_motion
 from ..types import Notify, ProgressCallback, TextEncoder
 from ..vae_passes import encode, plan_split
-from .cache import CachedClip, LatentConfig, LatentFiles, build_latents, build_text, name_latent_files
+from .cache import CachedClip, EncodeFrames, LatentConfig, LatentFiles, build_latents, build_text, name_latent_files
 from .data import Skipped, find_sources
 from .options import TrainingOptions
 from .spans import Span, find_spans
@@ -59,7 +60,7 @@ def prepare_cache(
     usable = [span for span in spans if all(path.exists() for path in files[span])]
     if not usable:
         raise InputError(f"{data} holds no clip that can be trained on; the notes above say why")
-    texts = fill_text(cache, usable, config, weights)
+    texts = fill_text(cache, [span.source.caption for span in usable], config, weights)
     return [make_cached_clip(span, files[span], texts[span.source.caption], options) for span in usable]
 
 
@@ -82,6 +83,17 @@ def fill_latents(
     missing = {span: paths for span, paths in files.items() if not all(path.exists() for path in paths)}
     if not missing:
         return []
+    on_clip = partial(report_done, progress, "latents")
+    return build_latents(missing, config, load_encoder(weights), on_clip)
+
+
+def report_done(progress: ProgressCallback, phase: str, done: int, count: int) -> None:
+    """One of the `count` files of a phase is there."""
+    progress(phase, done, count, None)
+
+
+def load_encoder(weights: WeightFiles) -> EncodeFrames:
+    """The VAE, in memory as long as what is returned."""
     vae = load_vae(weights.files["vae"], dtype=weights.dtype)
     pipe = Pipeline(None, None, vae, None, device=weights.device, dtype=weights.dtype)
 
@@ -89,17 +101,15 @@ def fill_latents(
         split = plan_split(pipe, "encode", (frames.shape[1], *size))
         return encode(pipe, (frames.permute(1, 2, 3, 0) + 1) / 2, size, split=split)[0].float().cpu()
 
-    return build_latents(missing, config, encode_frames, lambda done, count: progress("latents", done, count, None))
+    return encode_frames
 
 
-def fill_text(cache: Path, spans: Sequence[Span], config: TransformerConfig, weights: WeightFiles) -> dict[str, Path]:
+def fill_text(cache: Path, captions: Sequence[str], config: TransformerConfig, weights: WeightFiles) -> dict[str, Path]:
     """The embedding of every caption as the stage sees it at inference: with its motion prefix, cut to its length."""
     motion, length = config.defaults.motion, config.text_length
 
-    def load_encoder() -> TextEncoder:
-        encoder, _ = load_text_component(weights.files["text"], weights.device)
-        if encoder is None:
-            raise InputError(f"{weights.files['text']} holds one prompt's embeddings; training needs --t5 or --text")
+    def load_embed() -> TextEncoder:
+        encoder = load_text_encoder(weights)
 
         def embed(caption: str) -> Tensor:
             txt = encoder(add_motion(caption, motion))[:, :length]
@@ -109,4 +119,12 @@ def fill_text(cache: Path, spans: Sequence[Span], config: TransformerConfig, wei
         return embed
 
     name = json.dumps([weights.hashes["text"], motion, length], sort_keys=True)
-    return build_text(cache, [span.source.caption for span in spans], name, load_encoder)
+    return build_text(cache, captions, name, load_embed)
+
+
+def load_text_encoder(weights: WeightFiles) -> TextEncoder:
+    """The encoder of captions. Raises InputError for the embeddings of one prompt in its place."""
+    encoder, _ = load_text_component(weights.files["text"], weights.device)
+    if encoder is None:
+        raise InputError(f"{weights.files['text']} holds one prompt's embeddings; training needs --t5 or --text")
+    return encoder

@@ -19,10 +19,15 @@ def get_result_path(folder: Path, options: TrainingOptions) -> Path:
 
 
 def export_result(
-    folder: Path, model: nn.Module, ema: Mapping[str, Tensor], options: TrainingOptions, weights: WeightFiles
+    folder: Path,
+    model: nn.Module,
+    ema: Mapping[str, Tensor],
+    options: TrainingOptions,
+    weights: WeightFiles,
+    about: Mapping[str, str],
 ) -> None:
     """Writes the result from the EMA weights: a LoRA in the dtype that its base has in training, or the whole stage
-    in the dtype of the file that it started from."""
+    in the dtype of the file that it started from. about: what the metadata tell besides."""
     source = open_weights(weights.files[f"stage{options.stage}"])
     if options.mode == "lora":
         tensors = convert_lora(model, ema, weights.dtype)
@@ -31,5 +36,5 @@ def export_result(
     else:
         tensors = {name: value.detach().cpu().to(stored_dtype(source)).contiguous() for name, value in ema.items()}
         inherited = {name: value for name, value in source.metadata.items() if name != "source_sha256"}
-        metadata = inherited | make_metadata(source.config)
-    save_weights(get_result_path(folder, options), tensors, metadata)
+        metadata = inherited | make_metadata(model.config)
+    save_weights(get_result_path(folder, options), tensors, metadata | dict(about))

@@ -1,6 +1,5 @@
 """run.json: what the weights of a run depend on, so that a folder is only ever gone on with by the same run."""
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from ..errors import InputError
 from ..weights.atomic import atomic_write
 from .cache import CachedClip, hash_json
 from .distributed import SINGLE_PROCESS, World
-from .options import WITHOUT_EFFECT, TrainingOptions
+from .options import TrainingOptions, list_kept
 from .prepare import WeightFiles
 
 RunRecord = Mapping[str, Any]
@@ -19,10 +18,14 @@ RunRecord = Mapping[str, Any]
 
 def make_run_record(options: TrainingOptions, weights: WeightFiles, clips: Sequence[CachedClip]) -> RunRecord:
     """The record of a run on own clips: options, start weights, data, and where it computes."""
-    kept = {name: value for name, value in dataclasses.asdict(options).items() if name not in WITHOUT_EFFECT}
     names = [[file.name for file in (clip.z, *clip.refs, clip.txt)] for clip in clips]
     start = weights.hashes[f"stage{options.stage}"]
-    record = {"options": kept, "weights": start, "dtype": str(weights.dtype), "device": weights.device.type}
+    record = {
+        "options": list_kept(options),
+        "weights": start,
+        "dtype": str(weights.dtype),
+        "device": weights.device.type,
+    }
     return json.loads(json.dumps(record | {"clips": len(clips), "data": hash_json(names)}))
 
 

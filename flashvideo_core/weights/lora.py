@@ -5,6 +5,7 @@ Read are ours, in the names that ComfyUI's generic loader knows (diffusion_model
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -33,6 +34,17 @@ def read_lora(path: str | Path, config: TransformerConfig, shapes: Shapes) -> di
     for pair in pairs:
         by_weight.setdefault(pair.weight, []).append(pair)
     return by_weight
+
+
+def read_student_defaults(path: str | Path, config: TransformerConfig) -> TransformerConfig:
+    """The config with the evaluations that a distilled LoRA (training/distill.py) is for, and without guidance; that of
+    any other LoRA is the same. Raises InputError for a number that is none."""
+    evaluations = open_file(Path(path)).metadata.get("evaluations")
+    if evaluations is None:
+        return config
+    if not (evaluations.isascii() and evaluations.isdigit() and 0 < int(evaluations[:9]) <= 1000):
+        raise InputError(f"{path} names {evaluations!r} evaluations; a student has 1 to 1000")
+    return replace(config, defaults=replace(config.defaults, steps=int(evaluations), cfg=1.0))
 
 
 def match_lora(tensors: Mapping[str, Tensor], hidden: int, metadata: Mapping[str, str] | None = None) -> list[LoraPair]:

@@ -1,6 +1,7 @@
 """The shipped workflows in a real ComfyUI: the recorded nodes are its own, templates are offered, and they run."""
 
 import copy
+import shutil
 import urllib.request
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from support.editor_server import FILE_INPUTS, recorded
 from support.make_workflows import select_nodes
 from support.workflow_files import NAMES, inputs_of, load_prompt, on_tiny
 
+from flashvideo_core.components import TINY
 from flashvideo_core.media.audio import Audio
 from flashvideo_core.media.video_reader import read_video
 from flashvideo_core.media.video_writer import write_video
@@ -70,6 +72,22 @@ def test_tiny_two_stage_runs_as_shipped(server):
         assert (stream.width, stream.height) == (384, 256)
         assert stream.average_rate == 8
         assert sum(1 for _ in container.decode(stream)) == 17
+
+
+def test_one_evaluation_by_either_lora_loader(server):
+    """The student as shipped, and its file through ComfyUI's own loader; stage 2 without it makes another clip."""
+    prompt = with_pngs(on_tiny(load_prompt("tiny-one-evaluation")))
+    stage2, lora = (inputs_of(prompt, name) for name in ("FlashVideoStage2", "FlashVideoLoRALoader"))
+    assert (stage2["steps"], stage2["cfg"]) == (1, 1.0)
+    ours = pngs(server, server.complete(prompt))
+    (server.base / "models" / "loras").mkdir(exist_ok=True)
+    shutil.copyfile(TINY / "lora.safetensors", server.base / "models" / "loras" / "student.safetensors")
+    inputs = {"model": lora["model"], "lora_name": "student.safetensors", "strength_model": 1.0}
+    prompt[stage2["model"][0]] = {"class_type": "LoraLoaderModelOnly", "inputs": inputs}
+    theirs = pngs(server, server.complete(prompt))
+    stage2["model"] = lora["model"]
+    assert len(ours) == 5 and ours == theirs
+    assert ours != pngs(server, server.complete(prompt))
 
 
 @pytest.mark.parametrize("name", ["released-two-stage-with-review", "low-memory"])

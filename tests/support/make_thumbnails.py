@@ -1,10 +1,12 @@
 """Draws workflows/*.jpg, the pictures of the template browser: a frame of the draft beside the same frame refined.
 
-    PYTHONPATH=.:tests python tests/support/make_thumbnails.py
+    PYTHONPATH=.:tests python tests/support/make_thumbnails.py [NAME ...]
 
 All are clips of the embedded model, as no machine of this project has held the released weights; the picture says so.
 """
 
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,9 +28,11 @@ class Thumbnail:
     prompt: str
     seeds: tuple[int, ...]
     left: str = "draft"
+    lora: str | None = None  # on stage 2
 
 
 THUMBNAILS = {
+    "tiny-one-evaluation": Thumbnail("a large red circle moves left over a grey background", (2,), lora="embedded"),
     "tiny-two-stage": Thumbnail("a large green square moves right over a white background", (2, 3), "drafts"),
     "released-two-stage-with-review": Thumbnail("a large red ball moves left over a blue background", (2, 1), "drafts"),
     "low-memory": Thumbnail("a large yellow triangle moves up over a black background", (1,)),
@@ -65,11 +69,11 @@ def draw(pipe: Pipeline, thumbnail: Thumbnail) -> Image.Image:
     return picture
 
 
-def write_thumbnails(folder: Path = WORKFLOWS) -> None:
-    pipe = load_pipeline()
-    for name, thumbnail in THUMBNAILS.items():
-        draw(pipe, thumbnail).save(folder / f"{name}.jpg", quality=85)
+def write_thumbnails(names: Iterable[str], folder: Path = WORKFLOWS) -> None:
+    for name in names:
+        thumbnail = THUMBNAILS[name]
+        draw(load_pipeline(lora=thumbnail.lora), thumbnail).save(folder / f"{name}.jpg", quality=85)
 
 
 if __name__ == "__main__":
-    write_thumbnails()
+    write_thumbnails(sys.argv[1:] or THUMBNAILS)

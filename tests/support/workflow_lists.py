@@ -14,6 +14,7 @@ from support.workflow_parts import (
     Workflow,
     draft_and_review,
     encode,
+    load_lora,
     note,
     refine,
     released_loaders,
@@ -27,11 +28,17 @@ from support.workflow_parts import (
 TINY_STAGE1 = {"seed": 2, "steps": 25, "cfg": 3.0, "guidance": "constant", "preset": "tiny 96x64", "frames": 17}
 FIRST_ONLY = {"dense_evaluations": 0, "guided_evaluations": 1}
 TINY_STAGE2 = {"seed": 2, "steps": 4, "cfg": 1.0, "noise_step": 30}
+STUDENT = "tiny student of stage 2 (embedded)"
 
 TINY_NOTE = """Runs at once: the tiny model is part of the pack and knows only moving shapes.
 
 **Run** makes the drafts and goes on with draft 0. To look first, press **Make drafts** in the review node \
 (or set *decision* to *review*), choose a draft, then press **Refine this draft**."""
+ONE_NOTE = """Stage 2 in one evaluation without guidance: one pass of its network instead of eight. *Load LoRA* puts \
+the student of the tiny model on its stage 2; *steps* and *cfg* of Stage 2 are 1.
+
+A student of your own weights is made by `train distill` of the command line; put its *lora.safetensors* into \
+*models/loras*. ComfyUI's own LoRA loader takes it as well."""
 REVIEW_NOTE = """**Run** makes two drafts and stops at the review node. Choose one there, press **Refine this draft**.
 
 Long, detailed prompts of 60 to 130 words work best. The chosen draft is also saved as a latent: after a restart, \
@@ -85,6 +92,16 @@ WORKFLOW_LISTS: dict[str, Workflow] = {
         "text": encode("a large green square moves right over a white background"),
         **draft_and_review({**TINY_STAGE1, "drafts": 2}, "approve"),
         **refine({"latent": ("review", "latent")}, {"target": "4x the draft"}, TINY_STAGE2),
+        "save": save((COLUMNS[4], LOWER), "FlashVideo/tiny", ("decode", "video")),
+    },
+    "tiny-one-evaluation": {
+        "note": note(READ_ME, ONE_NOTE, (320, 300)),
+        **tiny_loaders(),
+        "text": encode("a large red circle moves left over a grey background"),
+        **draft_and_review(TINY_STAGE1, "approve"),
+        **load_lora(
+            refine({"latent": ("review", "latent")}, {"target": "4x the draft"}, TINY_STAGE2 | {"steps": 1}), STUDENT
+        ),
         "save": save((COLUMNS[4], LOWER), "FlashVideo/tiny", ("decode", "video")),
     },
     "released-two-stage-with-review": {

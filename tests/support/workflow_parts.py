@@ -210,9 +210,19 @@ def refine(
 
 def speed_up(refining: Workflow, speed: Values) -> Workflow:
     """What `refine` gives, with FlashVideo Speed between the model and stage 2, below the hand-off."""
+    return patch_model(refining, "speed", NodeSpec("FlashVideoSpeed", (COLUMNS[1], STAGE2_Y), speed, size=(380, 260)))
+
+
+def load_lora(refining: Workflow, name: str) -> Workflow:
+    """What `refine` gives, with a LoRA between the model and stage 2, below the hand-off."""
+    node = NodeSpec("FlashVideoLoRALoader", (COLUMNS[1], STAGE2_Y), {"lora_name": name}, size=(380, 110))
+    return patch_model(refining, "lora", node)
+
+
+def patch_model(refining: Workflow, name: str, node: NodeSpec) -> Workflow:
+    """What `refine` gives, with a node between the model and stage 2."""
     stage2, model = refining["stage2"], refining["stage2"].links["model"]
-    pos = (COLUMNS[1], STAGE2_Y)
-    node = NodeSpec("FlashVideoSpeed", pos, speed, {"model": model}, size=(380, 260), group=REFINE)
-    links = stage2.links | {"model": ("speed", "model")}
-    via = {name: points for name, points in stage2.via.items() if name != "model"}
-    return {**refining, "speed": node, "stage2": replace(stage2, links=links, via=via)}
+    node = replace(node, links={"model": model}, group=REFINE)
+    links = stage2.links | {"model": (name, "model")}
+    via = {input: points for input, points in stage2.via.items() if input != "model"}
+    return {**refining, name: node, "stage2": replace(stage2, links=links, via=via)}

@@ -70,6 +70,16 @@ def test_a_new_lora_changes_nothing_and_only_it_is_trained(path):
     assert sum(p.numel() for p in trained(model).values()) == count_lora_parameters(model.config, 4)
 
 
+def test_beside_the_mlps_too_it_still_changes_nothing():
+    before, model = load_transformer(STAGE2_PT), add_lora(load_transformer(STAGE2_PT), 4, 2.0, "all")
+    with torch.no_grad():
+        assert torch.equal(model(*inputs(2)), before(*inputs(2)))
+    assert {f"blocks.1.{name}.down" for name in ("mlp_up", "mlp_down", "qkv")} <= trained(model).keys()
+    assert sum(p.numel() for p in trained(model).values()) == count_lora_parameters(model.config, 4, "all")
+    pairs = match_our_lora(convert_lora(model, trained(model), torch.float32))
+    assert {pair.weight for pair in pairs} <= before.state_dict().keys() and len(pairs) == 2 * 5
+
+
 def test_the_released_lora_has_as_many_parameters():
     """Stage 1 counts 11.807 GB with its LoRA and 11.14 GB merged, in bf16 (docs/released-model.md 4)."""
     assert 2 * count_lora_parameters(STAGE1, 128) / 1e9 == pytest.approx(11.807 - 11.14, abs=0.005)

@@ -11,16 +11,17 @@ from flashvideo_core.components import TINY
 from flashvideo_core.config import from_json
 
 IN_EDITOR_ONLY = {"MarkdownNote"}
-LOADERS = {"FlashVideoModelLoader", "FlashVideoVAELoader", "CLIPLoader"}
+LOADERS = {"FlashVideoModelLoader", "FlashVideoVAELoader", "FlashVideoLoRALoader", "CLIPLoader"}
 
 
-def test_the_six_workflows_are_there():
+def test_the_seven_workflows_are_there():
     assert NAMES == [
         "faster-stage-2",
         "low-memory",
         "refine-a-video",
         "released-two-stage-with-review",
         "resume-from-draft",
+        "tiny-one-evaluation",
         "tiny-two-stage",
     ]
     assert sorted(path.stem for path in (WORKFLOWS / "api").iterdir()) == NAMES

@@ -94,6 +94,22 @@ def check_a_lora_of_ours_equals_its_merge():
     assert float((wanted - forward(load_stage(STAGE2), small_inputs())).abs().max()) > 0.01
 
 
+def check_the_embedded_student_equals_its_merge():
+    """The shipped LoRA, which is float16, by ComfyUI's own loader and by ours, is what the command line runs."""
+    folder = pack("flashvideo_core.components").TINY
+    base, path = folder / "stage2.safetensors", folder / "lora.safetensors"
+    student = pack("flashvideo_core.checkpoint").load_transformer(base, lora=path)
+    g = torch.Generator().manual_seed(4)
+    x, txt, timestep = torch.randn(1, 16, 2, 6, 8, generator=g), torch.randn(1, 8, 64, generator=g), torch.tensor([1e3])
+    wanted, inputs = student(x, timestep, txt), {"x": x, "timestep": timestep, "context": txt}
+    theirs, _ = comfy.sd.load_lora_for_models(load_stage(base), None, load_file(path), 1.0, 0.0)
+    for patched in (theirs, pack("nodes.bridge.lora").apply_lora(load_stage(base), path, 1.0)):
+        mm.load_models_gpu([patched], force_full_load=True)
+        assert_close(forward(patched, inputs), wanted, SAMPLING)
+        mm.unload_all_models()
+    assert float((wanted - forward(load_stage(base), inputs)).abs().max()) > 0.01
+
+
 def check_lora_of_another_model_is_refused():
     with raises(ValueError, "made for another model"):
         with_lora({"transformer.layers.0.to_q.lora_A.weight": torch.randn(4, 8)})
