@@ -97,7 +97,8 @@ def test_commands_have_the_options_that_are_shown(path):
 @pytest.mark.parametrize("path", [README, ROOT / "docs/training.md", ROOT / "docs/many-clips.md"], ids=identify)
 def test_options_in_prose_exist(path):
     commands = [(name,) for name in ("generate", "draft", "refine", "convert", "info", "evaluate", "bench", "queue")]
-    commands += [("train", what) for what in ("tiny", "decoder", "ablation", "stage1", "stage2", "preview-degradation")]
+    trained = ("tiny", "decoder", "ablation", "stage1", "stage2", "distill", "preview-degradation")
+    commands += [("train", what) for what in trained]
     commands += [("vbench", what) for what in ("generate", "check", "evaluate")]
     known = set().union(*(options_of(*command) for command in commands)) | {"--help"}
     said = " ".join(re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", path.read_text(), flags=re.S | re.M)))
