@@ -10,10 +10,12 @@ are; over time an edge is one between frames. Prints a Markdown table of means o
 """
 
 import argparse
+import functools
 import sys
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise, product
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,7 +29,8 @@ from flashvideo_core.components import Pipeline, load_pipeline
 from flashvideo_core.handoff import prepare_reference
 from flashvideo_core.latent_windows import LatentWindows, Range, find_shared, ramp_weights
 from flashvideo_core.markdown import format_table
-from flashvideo_core.phases import embed, refine_reference
+from flashvideo_core.phases import draw_start_noise, embed, refine_reference
+from flashvideo_core.sampling import sample_stage2
 from flashvideo_core.settings import RefineSettings
 from flashvideo_core.tiny.held_out import HeldOutPrompt, sample_held_out
 from flashvideo_core.tiny.quality import compute_psnr, measure_sharpness
@@ -42,8 +45,14 @@ WINDOWS = {
 }
 NUMBERS = {"windows", *WINDOWS["time"], *WINDOWS["space"]}
 FIGURES = ("gradient", "step", "difference", "PSNR", "sharpness")
-Latents = dict[str, tuple[Tensor, bool]]
-"""The refined latent of each way, and whether its parts are cut hard."""
+
+
+class Refined(NamedTuple):
+    """A latent of one way, what it is compared with, and whether its parts are cut hard."""
+
+    z: Tensor
+    whole: Tensor
+    is_cut: bool = False
 
 
 def render_long(prompt: HeldOutPrompt, frames: int, size: tuple[int, int]) -> Tensor:
@@ -54,25 +63,24 @@ def render_long(prompt: HeldOutPrompt, frames: int, size: tuple[int, int]) -> Te
     return torch.cat([known[i] for i in order], dim=1)[None]
 
 
-def refine_in_all_ways(pipe: Pipeline, z_ref: Tensor, txt: Tensor, settings: RefineSettings) -> Latents:
-    """settings: with windows over time or space."""
-    windows, off = (
-        settings.latent_windows,
-        {field.name: field.default for field in fields(settings) if field.name in NUMBERS},
-    )
-    alone = replace(settings, **off)
+def refine_in_all_ways(pipe: Pipeline, z_ref: Tensor, txt: Tensor, settings: RefineSettings) -> dict[str, Refined]:
+    """settings: with windows over time or space. Windows are compared with one pass from the same noise."""
+    off = {field.name: field.default for field in fields(settings) if field.name in NUMBERS}
+    windows, alone = settings.latent_windows, replace(settings, **off)
     places = list(product(*windows.split(tuple(z_ref.shape[2:]))))
     parts = [z_ref[cut_out(place)] for place in places]
     parts = [
         refine_reference(pipe, pipe.stage2, part, txt, replace(alone, seed=SEED + i)) for i, part in enumerate(parts)
     ]
-    out = {
-        "whole": (refine_reference(pipe, pipe.stage2, z_ref, txt, alone), False),
-        "windows": (refine_reference(pipe, pipe.stage2, z_ref, txt, settings), False),
-        "blended": (join(z_ref, windows, parts, is_cut=False), False),
-        "cut": (join(z_ref, windows, parts, is_cut=True), True),
+    whole = refine_reference(pipe, pipe.stage2, z_ref, txt, alone)
+    numbers = {name: getattr(alone, name) for name in ("steps", "cfg", "shift", "ref_step")}
+    same_noise = sample_stage2(pipe.stage2, z_ref, txt, noise=draw_start_noise(z_ref, settings), **numbers)
+    return {
+        "whole": Refined(whole, whole),
+        "windows": Refined(refine_reference(pipe, pipe.stage2, z_ref, txt, settings), same_noise),
+        "blended": Refined(join(z_ref, windows, parts, is_cut=False), whole),
+        "cut": Refined(join(z_ref, windows, parts, is_cut=True), whole, is_cut=True),
     }
-    return out
 
 
 def cut_out(place: tuple[Range, Range, Range]) -> tuple[slice, ...]:
@@ -134,15 +142,15 @@ def make_case(pipe: Pipeline, prompt: HeldOutPrompt, frames: int, given: dict[st
 
 def compare(pipe: Pipeline, case: Case, context: Tensor | None) -> dict[str, dict[str, float]]:
     """Figures by way; context: what ComfyUI made of the case."""
-    latents, figures, whole = refine_in_all_ways(pipe, case.z_ref, case.txt, case.settings), {}, None
-    latents |= {} if context is None else {"context": (context, False)}
+    refined, figures = refine_in_all_ways(pipe, case.z_ref, case.txt, case.settings), {}
+    refined |= {} if context is None else {"context": Refined(context, refined["whole"].z)}
     axes = case.settings.latent_windows.split(tuple(case.z_ref.shape[2:]))
-    for way, (z, is_cut) in latents.items():
-        frames = pipe.vae.decode(z)
-        whole = frames if whole is None else whole
+    decode = functools.cache(pipe.vae.decode)
+    for way, (z, whole, is_cut) in refined.items():
+        frames = decode(z)
         clip, wanted = (to_image_range(x.clone()) for x in (frames, case.original))  # it works in place
         quality = {"PSNR": compute_psnr(clip, wanted), "sharpness": measure_sharpness(clip)}
-        figures[way] = measure(frames, whole, axes, is_cut) | quality
+        figures[way] = measure(frames, decode(whole), axes, is_cut) | quality
     return figures
 
 
