@@ -1,6 +1,6 @@
 """Peak memory of `refine VIDEO` over the number of frames, of this checkout and of others.
 
-    python benchmarks/memory_over_frames.py --frames 49 241 961 1921 --checkout today=. --checkout before=OTHER \\
+    python benchmarks/memory_over_frames.py --frames 49 481 1921 --checkout now=. --checkout before=OTHER \\
         --out memory.json --plot memory.png
 
 Each run is a process of its own with the embedded model and one evaluation of stage 2, over windows of time where the
@@ -61,8 +61,9 @@ def plot(results: dict[str, dict[str, int]], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--frames", type=int, nargs="+", default=[49, 241, 961, 1921])
-    parser.add_argument("--size", type=int, nargs=2, default=[64, 96])
+    parser.add_argument("--frames", type=int, nargs="+", default=[49, 481, 1921])
+    parser.add_argument("--source-size", type=int, nargs=2, default=[128, 192], help="of the video, height and width")
+    parser.add_argument("--size", type=int, nargs=2, default=[32, 48], help="of the refined clip")
     parser.add_argument("--checkout", action="append", required=True, metavar="NAME=FOLDER")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--plot", type=Path)
@@ -75,7 +76,7 @@ def main() -> None:
                 if str(frames) in results.setdefault(name, {}):
                     continue
                 if not source.exists():
-                    write_source(source, frames, tuple(args.size))
+                    write_source(source, frames, tuple(args.source_size))
                 results[name][str(frames)] = run(
                     Path(folder), source, frames, tuple(args.size), Path(base) / f"{name}-{frames}"
                 )
