@@ -24,7 +24,7 @@ def run_killed(command: list[str], kill: Kill) -> None:
     """Runs the command until it is killed; every state is kept, and a part is one temporal group."""
     process = FORKS.Process(target=_run, args=(command, kill))
     process.start()
-    process.join(120)
+    process.join(600)
     assert process.exitcode == -signal.SIGKILL
 
 
