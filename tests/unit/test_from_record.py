@@ -26,8 +26,9 @@ from flashvideo_core.cli.parser import build_parser
 from flashvideo_core.cli.prompts import read_prompts
 from flashvideo_core.cli.record import Record
 from flashvideo_core.cli.refine import RefineOptions, make_record
-from flashvideo_core.cli.refine_source import Source
+from flashvideo_core.cli.refine_source import Source, SourceOptions
 from flashvideo_core.cli.saved_draft import SavedDraft
+from flashvideo_core.cli.source_files import SourceFiles
 from flashvideo_core.components import COMPONENTS
 from flashvideo_core.plans import DraftPlan, RefinePlan
 
@@ -109,9 +110,9 @@ def test_refining_a_draft_leaves_its_record_alone_and_is_made_again(tiny, chosen
     before = copy.deepcopy(made.to_json())
     args = build_parser().parse_args(["refine", "draft.safetensors", *as_words(named)])
     own = parse_options(ComponentOptions, args), parse_options(OutputOptions, args)
-    path = Path("draft.safetensors")
-    options = RefineOptions((path,), None, None, named_refine(args), *own)
-    source = Source(path, made.draft.size, made.prompt, made.fps, draft=SavedDraft(None, made))
+    files = SourceFiles("draft", (Path("draft.safetensors"),))
+    options = RefineOptions((files,), None, SourceOptions(), named_refine(args), *own)
+    source = Source(files, made.draft.size, made.prompt, made.fps, draft=SavedDraft(None, made))
     if made.attention is not None:  # another choice than the draft's makes the record name the draft's file
         options = replace(options, components=replace(options.components, attention=made.attention))
     record = make_record(options, source, made.prompt, tiny, ignore)
