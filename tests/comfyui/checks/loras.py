@@ -95,13 +95,15 @@ def check_a_lora_of_ours_equals_its_merge():
 
 
 def check_the_embedded_student_equals_its_merge():
-    """The shipped LoRA, which is float16, by ComfyUI's own loader and by ours, is what the command line runs."""
-    folder = pack("flashvideo_core.components").TINY
+    """The shipped LoRA, which is float16, by ComfyUI's own loader and by ours, is what `convert --lora` merges."""
+    folder, g = pack("flashvideo_core.components").TINY, torch.Generator().manual_seed(4)
     base, path = folder / "stage2.safetensors", folder / "lora.safetensors"
-    student = pack("flashvideo_core.checkpoint").load_transformer(base, lora=path)
-    g = torch.Generator().manual_seed(4)
-    x, txt, timestep = torch.randn(1, 16, 2, 6, 8, generator=g), torch.randn(1, 8, 64, generator=g), torch.tensor([1e3])
-    wanted, inputs = student(x, timestep, txt), {"x": x, "timestep": timestep, "context": txt}
+    x, txt = torch.randn(1, 16, 2, 6, 8, generator=g), torch.randn(1, 8, 64, generator=g)
+    inputs = {"x": x, "timestep": torch.full((1,), 1000.0), "context": txt}
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "student.safetensors"
+        pack("flashvideo_core.convert").convert(base, target, "float32", lora=path)
+        wanted = forward(load_stage(target), inputs)
     theirs, _ = comfy.sd.load_lora_for_models(load_stage(base), None, load_file(path), 1.0, 0.0)
     for patched in (theirs, pack("nodes.bridge.lora").apply_lora(load_stage(base), path, 1.0)):
         mm.load_models_gpu([patched], force_full_load=True)
