@@ -70,8 +70,8 @@ def bind_window(attention: AttentionFn, grid: Grid, window: Window, device: torc
 def window_attention(q: Tensor, k: Tensor, v: Tensor, attention: AttentionFn, tiles: list[Tile]) -> Tensor:
     """`attention` of each tile's queries with its keys; q, k, v and the result are [B, n, L, 64].
 
-    The result is written over q, whose queries no other tile needs, unless gradients are recorded: so this takes no
-    more memory than dense attention where a window is less than half of the grid.
+    The result is written over q, whose queries no other tile needs, unless gradients are recorded: so this takes as
+    much memory as dense attention where a window is less than half of the grid.
     """
     out = torch.empty_like(q) if q.requires_grad else q
     for tile in tiles:
