@@ -16,6 +16,7 @@ from flashvideo_core.cli.record import Record
 from flashvideo_core.plans import Passes, RefinePlan
 from flashvideo_core.sampling_state import SamplingState
 from flashvideo_core.schedule import stage2_times, zero_snr_sqrt_alphas
+from flashvideo_core.settings import RefineSettings
 from flashvideo_core.solvers import SolverState, dpmpp_2m_sde, euler_flow
 
 PROMPT = "a red ball moves left"
@@ -63,7 +64,7 @@ def test_a_killed_run_is_gone_on_with_to_the_same_bytes(phase, whole, tmp_path, 
     assert read(tmp_path) == whole and whole.keys() == FOLDER
 
 
-@pytest.mark.parametrize("other", [["--seed", "1"], ["--cfg", "3"], ["--no-resume"]])
+@pytest.mark.parametrize("other", [["--seed", "1"], ["--cfg", "2"], ["--no-resume"]])
 def test_the_state_of_another_run_is_not_taken(other, tmp_path, capsys):
     run_killed(["generate", PROMPT, *SIZES, "--output", str(tmp_path)], Kill("stage1", 3))
     assert ".sampling.safetensors" in list_files(tmp_path)
@@ -86,7 +87,11 @@ def test_a_run_that_is_to_keep_nothing_keeps_nothing(whole, tmp_path, capsys, mo
 
 def test_a_state_is_written_at_most_every_few_seconds(tmp_path, monkeypatch):
     monkeypatch.setattr(state_file, "SECONDS", 5.0)
-    record, now, kept = Record("x", None, None, {}, "float32", "cpu", Fraction(8)), [0.0], []
+    refine = RefineSettings(height=32, width=48, steps=6, cfg=1.0, shift=2.5, ref_step=30)
+    weights = {name: {"file": name, "sha256": "0"} for name in ("stage2", "vae", "text")}
+    source = {"file": "film.mp4", "sha256": "0"}
+    record = Record("x", None, refine, weights, "float32", "cpu", Fraction(8), source=source)
+    now, kept = [0.0], []
     states = state_file.StateFile(tmp_path / "state.safetensors", record, "stage2", clock=lambda: now[0])
     for step, now[0] in enumerate((1, 4.9, 5, 9.9, 30, 31)):
         states.keep(SamplingState(SolverState(step, torch.full((2,), float(step))), RefinePlan(passes=Passes(step, 0))))
