@@ -7,7 +7,6 @@ from pathlib import Path
 
 import comfy.model_management as mm
 import comfy.model_patcher
-import comfy.ops
 import comfy.sd
 import torch
 from torch import Tensor
@@ -23,28 +22,15 @@ from ...flashvideo_core.vae import VAE
 from ...flashvideo_core.vae_chunks import AUTO, ChunkSize
 from ...flashvideo_core.weights.wrappers import pack_metadata
 from .decoder import HostedDecoder
+from .hosted import Hosted
 from .progress import make_progress_callback, make_tile_callbacks
-from .tiles import decode_in_tiles
 
 
-class ChunkedVAE(VAE):
+class ChunkedVAE(Hosted, VAE):
     """The core VAE behind the methods that comfy.sd.VAE calls.
 
-    Frames stay in CPU memory and go through the device group by group; tiles are blended on the CPU. Without
-    a callback each call draws a progress bar of its own.
+    Frames go through the device group by group; tiles are blended on the CPU.
     """
-
-    comfy_has_chunked_io = True
-
-    def __init__(self, config: VAEConfig, dtype: torch.dtype):
-        super().__init__(config, comfy.ops.disable_weight_init, dtype=dtype)
-        self.dtype = dtype
-
-    def cast_input(self, x: Tensor) -> Tensor:
-        return x.to(self.device, self.dtype)  # `device` is kept by the ModelPatcher; weights may be elsewhere
-
-    def decode_output_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
-        return shape[0], 3, *clip_size(*shape[2:])
 
     def decode(
         self,
@@ -71,20 +57,6 @@ class ChunkedVAE(VAE):
         """Frames at the end that do not make 4n+1 are left out, as ComfyUI's VAE Encode expects. device: not used."""
         x = x[:, :, : floor_frame_count(x.shape[2])]
         return super().encode(x, draw_noise, callback or make_progress_callback(), phase, chunk_size)
-
-    def decode_tiled(
-        self,
-        z: Tensor,
-        tile_x: int = 64,
-        tile_y: int = 64,
-        overlap: int = 16,
-        tile_t: int | None = None,
-        overlap_t: int | None = None,
-        callback: ProgressCallback | None = None,
-        phase: str = "decode",
-    ) -> Tensor:
-        """Tiles in latent units. Time is never tiled, whatever tile_t: the causal groups already bound it."""
-        return decode_in_tiles(self.decode, z, (tile_y, tile_x), overlap, callback, phase)
 
     def encode_tiled(
         self,
