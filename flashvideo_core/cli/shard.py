@@ -23,10 +23,6 @@ class Shard:
     count: int = 1
     local_rank: int | None = None
 
-    @property
-    def is_part(self) -> bool:
-        return self.count > 1
-
     def take(self, items: Sequence[T]) -> list[T]:
         """Those of the items that are this shard's."""
         return list(items[self.index :: self.count])

@@ -8,6 +8,7 @@ be said of what it will do, and there is no hash.
 import functools
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from types import FunctionType
 
@@ -34,11 +35,9 @@ class UnknownContentError(Exception):
 def find_weights(model: Model) -> WeightsFile:
     """The file that a MODEL was loaded from. Raises UnknownContentError where it is no longer what was loaded."""
     loaded = getattr(model.model.model_config, "weights_file", None)
-    try:
+    with suppress(OSError):
         if loaded is not None and WeightsFile.look_at(loaded.path) == loaded:
             return loaded
-    except OSError:
-        pass
     raise UnknownContentError("the file of the model's weights has changed since it was loaded")
 
 
