@@ -2,21 +2,19 @@
 
 import io
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from support.cli_run import ROOT, list_files, read_events, run
+from support.lock_owners import PATIENCE, SLOW_ENOUGH, kill_at_work
 from support.ray_work import OddWork
 
 from flashvideo_core.cli.options import ComponentOptions
 from flashvideo_core.cli.progress import Reporter
 from flashvideo_core.errors import InputError
 
-SMALL = ["--frames", "1", "--height", "16", "--width", "16", "--size", "16x16", "--steps", "2", "--refine-steps", "1"]
 PROMPTS = [f"a small {color} star stays still" for color in ("red", "green", "blue", "white", "yellow", "black")]
 EMBEDDED = ComponentOptions(*[None] * 6, device="cpu", dtype=None, attention=None)
 
@@ -94,13 +92,14 @@ def test_the_clip_of_a_lost_actor_is_taken_by_one_that_has_nothing_to_do(ray, tm
 
 def test_two_actors_of_which_one_is_killed_make_the_bytes_of_one_process(ray, tmp_path):
     (tmp_path / "prompts.txt").write_text("\n".join(PROMPTS), "utf-8")
-    command = [sys.executable, "-m", "flashvideo_core", "generate", "--prompts", str(tmp_path / "prompts.txt"), *SMALL]
+    command = [sys.executable, "-m", "flashvideo_core", "generate", "--prompts", str(tmp_path / "prompts.txt")]
+    command += SLOW_ENOUGH
     options = {"cwd": ROOT, "env": os.environ | {"OMP_NUM_THREADS": "1"}, "text": True}
     actors = ["--ray", "local", "--actors", "2", "--json", "--output", str(tmp_path / "ray")]
     process = subprocess.Popen([*command, *actors], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
     try:
-        kill_an_actor(tmp_path / "ray", process)
-        out, err = process.communicate(timeout=240)
+        kill_at_work(tmp_path / "ray", [process])
+        out, err = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode == 0, err
@@ -112,17 +111,3 @@ def test_two_actors_of_which_one_is_killed_make_the_bytes_of_one_process(ray, tm
     made = list_files(tmp_path / "ray")
     assert made == list_files(tmp_path / "one") and len({Path(name).parent for name in made}) == len(PROMPTS)
     assert all((tmp_path / "ray" / name).read_bytes() == (tmp_path / "one" / name).read_bytes() for name in made)
-
-
-def kill_an_actor(folder: Path, process: subprocess.Popen) -> None:
-    """SIGKILL to the process that holds the lock of a clip."""
-    deadline = time.monotonic() + 180
-    while time.monotonic() < deadline and process.poll() is None:
-        for lock in folder.glob("*/.flashvideo.lock"):
-            try:
-                owner = lock.read_text().partition(" ")[0]
-            except FileNotFoundError:  # the clip was finished in between
-                continue
-            if owner:
-                return os.kill(int(owner), signal.SIGKILL)
-    raise AssertionError("no actor began a clip")

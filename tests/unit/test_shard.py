@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from itertools import chain
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.cli_run import ROOT, list_files, read_events, run
+from support.lock_owners import PATIENCE, SLOW_ENOUGH, kill_at_work
 
 from flashvideo_core.cli.shard import Shard, parse_shard, read_environment
 
@@ -120,36 +120,21 @@ def test_four_shards_at_once_of_which_two_are_killed_and_started_again(prompts, 
 
     def start(folder: str, *options: str) -> subprocess.Popen:
         """On one thread: four processes of several on two cores wait for each other most of the time."""
-        options = ["--prompts", str(prompts), *SMALL, "--output", str(tmp_path / folder), *options]
+        options = ["--prompts", str(prompts), *SLOW_ENOUGH, "--output", str(tmp_path / folder), *options]
         command, one_thread = [sys.executable, "-m", "flashvideo_core", "generate", *options], {"OMP_NUM_THREADS": "1"}
         silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         return subprocess.Popen(command, cwd=ROOT, env=os.environ | one_thread, **silent)
 
     processes = [start("out", "--shard", f"{index}/4") for index in range(4)]
     try:
-        for killed in processes[:2]:
-            kill_at_work(killed, tmp_path / "out")
+        kill_at_work(tmp_path / "out", processes[:2], {process.pid for process in processes[:2]})
         processes += [start("out", "--shard", f"{index}/4") for index in range(2)]
-        assert [process.wait(240) for process in processes] == [-signal.SIGKILL] * 2 + [0] * 4
+        assert [process.wait(PATIENCE) for process in processes] == [-signal.SIGKILL] * 2 + [0] * 4
         processes.append(start("one"))
-        assert processes[-1].wait(240) == 0
+        assert processes[-1].wait(PATIENCE) == 0
     finally:
         for process in processes:
             process.kill()
     made = list_files(tmp_path / "out")
     assert made == list_files(tmp_path / "one") and len({Path(name).parent for name in made}) == len(PROMPTS)
     assert all((tmp_path / "out" / name).read_bytes() == (tmp_path / "one" / name).read_bytes() for name in made)
-
-
-def kill_at_work(process: subprocess.Popen, folder: Path) -> None:
-    """SIGKILL while the process holds the lock of a clip."""
-    owner, deadline = f"{process.pid} on", time.monotonic() + 120
-    while time.monotonic() < deadline:
-        for lock in folder.glob("*/.flashvideo.lock"):
-            try:
-                held = lock.read_text().startswith(owner)
-            except FileNotFoundError:  # the clip was finished in between
-                continue
-            if held:
-                return process.kill()
-    raise AssertionError("the process began no clip")
