@@ -92,7 +92,7 @@ def match_chunks(
     """
     added = added or AddedColor()
     for frames, draft in pairs:
-        grid = choose_grid(frames)
+        grid = choose_grid(frames.shape[1:3])
         lacking = average_cells(draft, grid) - average_cells(frames, grid)
         if match == "low":
             frames = (frames + enlarge(lacking, frames)).clamp_(0, 1)
@@ -104,9 +104,17 @@ def match_chunks(
         yield frames, measure_drift(lacking)
 
 
-def choose_grid(frames: Tensor) -> tuple[int, int]:
-    """(rows, columns) of cells for frames [F, H, W, 3]; no cell is smaller than a pixel."""
-    height, width = frames.shape[1:3]
+def make_thumbnails(draft: Tensor, size: tuple[int, int]) -> Tensor:
+    """A draft [F, h, w, 3] as small as it is looked at beside refined frames of size (H, W), for which it may stand:
+    [F, rows, columns, 3].
+    """
+    cells = [average_cells(chunk, choose_grid(size)) for chunk in draft.split(CHUNK)]
+    return torch.cat(cells).permute(0, 2, 3, 1)
+
+
+def choose_grid(size: tuple[int, int]) -> tuple[int, int]:
+    """(rows, columns) of cells for refined frames of size (H, W); no cell is smaller than a pixel."""
+    height, width = size
     rows = min(GRID_ROWS, height)
     return rows, min(width, max(1, round(rows * width / height)))
 

@@ -60,7 +60,7 @@ class FlashVideoDecode(io.ComfyNode):
                     "draft",
                     optional=True,
                     tooltip="The frames of the draft, or of the clip that was refined: for match, and to say under the "
-                    "node how far the refined clip is from them.",
+                    "node how far the refined clip is from them. Not connected: those that the hand-off was given.",
                 ),
             ],
             outputs=[
@@ -83,7 +83,7 @@ class FlashVideoDecode(io.ComfyNode):
     ) -> io.NodeOutput:
         z, fallback_vae = latent["samples"], FallbackVAE(vae, tiling)
         check_video_latent(z)
-        drafts, clips, drifts = split_drafts(draft, z, match), [], []
+        drafts, clips, drifts = split_drafts(find_draft(latent) if draft is None else draft, z, match), [], []
         for item, own_draft, callback in zip(z.split(1), drafts, make_phase_callbacks(len(z)), strict=True):
             frames = to_image_range(fallback_vae.decode(item, callback))
             if own_draft is not None:
@@ -95,6 +95,13 @@ class FlashVideoDecode(io.ComfyNode):
         frame_rate = Fraction(fps).limit_denominator(1001)
         components = Types.VideoComponents(images=images, audio=None, frame_rate=frame_rate)
         return io.NodeOutput(images, InputImpl.VideoFromComponents(components))
+
+
+def find_draft(latent: Latent) -> Tensor | None:
+    """What the hand-off has put beside a latent, unless another node has changed the number of its frames since."""
+    z, thumbnails = latent["samples"], latent.get("flashvideo_draft")
+    fits = thumbnails is not None and len(thumbnails) == len(z) * (4 * z.shape[2] - 3)
+    return thumbnails if fits else None
 
 
 def split_drafts(draft: Tensor | None, z: Tensor, match: str) -> Sequence[Tensor | None]:

@@ -5,10 +5,11 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..flashvideo_core.errors import InputError
+from ..flashvideo_core.faithful import make_thumbnails
 from ..flashvideo_core.handoff import prepare_reference
-from ..flashvideo_core.sizes import describe_floor, describe_stretch, floor_size
+from ..flashvideo_core.sizes import describe_floor, describe_stretch, floor_frame_count, floor_size
 from ..flashvideo_core.vae_passes import to_model_range
-from .bridge.progress import make_phase_callbacks, route_phases
+from .bridge.progress import make_phase_callbacks
 from .bridge.types import VAE, Latent
 from .bridge.vae_fallback import FallbackVAE
 from .inputs import check_video_latent, side_input
@@ -62,16 +63,17 @@ class FlashVideoHandoff(io.ComfyNode):
         wanted = target_size(target, source, (height, width))
         size = floor_size(wanted)
         remark(cls, describe_floor(wanted, size), trim_remark(images), describe_stretch(source, size))
-        if latent is not None:
-            sources = [{"z": z} for z in latent["samples"].split(1)]
-        else:
-            sources = [{"frames": to_model_range(images[..., :3])}]
+        sources = [images] if latent is None else latent["samples"].split(1)
         fallback_vae, callbacks = FallbackVAE(vae, encodes=True), make_phase_callbacks(2 * len(sources))
-        references = []
+        references, thumbnails = [], []
         for source, decode, encode in zip(sources, callbacks[::2], callbacks[1::2], strict=True):
-            callback = route_phases({"draft_decode": decode, "handoff": encode})
-            references.append(prepare_reference(vae=fallback_vae, size=size, callback=callback, **source))
-        return io.NodeOutput({"samples": torch.cat(references)})
+            if latent is None:
+                frames = to_model_range(source[: floor_frame_count(len(source)), ..., :3])
+            else:
+                frames = fallback_vae.decode(source, decode, "draft_decode")
+            thumbnails.append((make_thumbnails(frames[0].permute(1, 2, 3, 0), size) + 1) / 2)
+            references.append(prepare_reference(vae=fallback_vae, size=size, callback=encode, frames=frames))
+        return io.NodeOutput({"samples": torch.cat(references), "flashvideo_draft": torch.cat(thumbnails)})
 
 
 def draft_size(latent: Latent | None, images: Tensor | None) -> tuple[int, int]:

@@ -55,11 +55,6 @@ def make_progress_callback() -> ProgressCallback:
     return make_phase_callbacks(1)[0]
 
 
-def route_phases(callbacks: dict[str, ProgressCallback]) -> ProgressCallback:
-    """One progress callback that hands each phase to the callback of its name."""
-    return lambda phase, step, total, preview: callbacks[phase](phase, step, total, preview)
-
-
 def make_tile_callbacks(callback: ProgressCallback, tiles: int) -> list[ProgressCallback]:
     """One progress callback for each tile of a pass, whose steps count as steps of the whole pass."""
 

@@ -5,7 +5,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flashvideo_core.faithful import GRID_ROWS, MATCHES, Drift, average_cells, choose_grid, match_chunks, match_draft
+from flashvideo_core.faithful import (
+    GRID_ROWS,
+    MATCHES,
+    Drift,
+    average_cells,
+    choose_grid,
+    make_thumbnails,
+    match_chunks,
+    match_draft,
+)
 
 TINT = torch.tensor([0.08, 0.0, -0.06])
 
@@ -108,9 +117,16 @@ def test_a_longer_draft_gives_its_first_frames():
 
 @pytest.mark.parametrize(("size", "grid"), [((1072, 1920), (16, 29)), ((64, 96), (16, 24)), ((8, 8), (8, 8))])
 def test_cells_are_as_high_as_wide_and_no_smaller_than_a_pixel(size, grid):
-    frames = torch.zeros(1, *size, 3)
-    assert GRID_ROWS == 16 and choose_grid(frames) == grid
-    assert average_cells(frames, grid).shape == (1, 3, *grid)
+    assert GRID_ROWS == 16 and choose_grid(size) == grid
+    assert average_cells(torch.zeros(1, *size, 3), grid).shape == (1, 3, *grid)
+
+
+@pytest.mark.parametrize("match", MATCHES)
+def test_thumbnails_stand_for_the_draft(match):
+    draft = make_draft()
+    one, other = (refine(draft) + TINT for _ in range(2))
+    assert match_draft(one, draft, match) == match_draft(other, make_thumbnails(draft, (256, 384)), match)
+    assert torch.equal(one, other)
 
 
 def test_a_drift_in_words():
