@@ -14,6 +14,7 @@ from ..flashvideo_core.vae_passes import crop_to_1080, to_image_range
 from .bridge.progress import make_phase_callbacks
 from .bridge.types import VAE, Latent
 from .bridge.vae_fallback import TILE_SIZES, TILINGS, FallbackVAE
+from .handed import find_draft
 from .inputs import check_video_latent
 from .remarks import drift_remark, remark, report
 
@@ -95,13 +96,6 @@ class FlashVideoDecode(io.ComfyNode):
         frame_rate = Fraction(fps).limit_denominator(1001)
         components = Types.VideoComponents(images=images, audio=None, frame_rate=frame_rate)
         return io.NodeOutput(images, InputImpl.VideoFromComponents(components))
-
-
-def find_draft(latent: Latent) -> Tensor | None:
-    """What the hand-off has put beside a latent, unless another node has changed the number of its frames since."""
-    z, thumbnails = latent["samples"], latent.get("flashvideo_draft")
-    fits = thumbnails is not None and len(thumbnails) == len(z) * (4 * z.shape[2] - 3)
-    return thumbnails if fits else None
 
 
 def split_drafts(draft: Tensor | None, z: Tensor, match: str) -> Sequence[Tensor | None]:

@@ -6,12 +6,13 @@ from torch import Tensor
 
 from ..flashvideo_core.errors import InputError
 from ..flashvideo_core.faithful import make_thumbnails
-from ..flashvideo_core.handoff import prepare_reference
+from ..flashvideo_core.handoff import check_finite, prepare_reference
 from ..flashvideo_core.sizes import describe_floor, describe_stretch, floor_frame_count, floor_size
 from ..flashvideo_core.vae_passes import to_model_range
 from .bridge.progress import make_phase_callbacks
 from .bridge.types import VAE, Latent
 from .bridge.vae_fallback import FallbackVAE
+from .handed import put_draft
 from .inputs import check_video_latent, side_input
 from .remarks import remark, trim_remark
 
@@ -70,10 +71,11 @@ class FlashVideoHandoff(io.ComfyNode):
             if latent is None:
                 frames = to_model_range(source[: floor_frame_count(len(source)), ..., :3])
             else:
+                check_finite(source, "latent")
                 frames = fallback_vae.decode(source, decode, "draft_decode")
             thumbnails.append((make_thumbnails(frames[0].permute(1, 2, 3, 0), size) + 1) / 2)
             references.append(prepare_reference(vae=fallback_vae, size=size, callback=encode, frames=frames))
-        return io.NodeOutput({"samples": torch.cat(references), "flashvideo_draft": torch.cat(thumbnails)})
+        return io.NodeOutput(put_draft(torch.cat(references), thumbnails))
 
 
 def draft_size(latent: Latent | None, images: Tensor | None) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from ..flashvideo_core.sizes import describe_floor
 from .bridge.runs import refine_latents, sample_drafts
 from .bridge.sampling import get_config
 from .bridge.types import Conditioning, Latent, Model
+from .handed import replace_samples
 from .inputs import (
     cfg_input,
     check_video_latent,
@@ -184,7 +185,7 @@ class FlashVideoStage2(io.ComfyNode):
         replaced = replaced_flow_remark(model.object_patches.get("model_sampling"), settings.shift, noise_step)
         remark(cls, training_range_remark(config, settings.size, 4 * z.shape[2] - 3), replaced)
         refined = refine_latents(model, positive, negative, z, settings, latent.get("noise_mask"))
-        return io.NodeOutput({**latent, "samples": refined})
+        return io.NodeOutput(replace_samples(latent, refined))
 
 
 NODES = [FlashVideoStage1, FlashVideoStage2]

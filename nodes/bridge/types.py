@@ -42,13 +42,11 @@ Patch = Callable[..., Any]
 class Latent(TypedDict):
     """LATENT: samples [B, 16, T, H, W] in VAE units, and where Set Latent Noise Mask has put one, the mask.
 
-    flashvideo_draft: thumbnails [B*F, rows, columns, 3] in 0..1 of what was handed off (faithful.py). ComfyUI's own
-    nodes may put more beside them.
+    Other nodes may put more beside them, and handed.py puts the draft.
     """
 
     samples: Tensor
     noise_mask: NotRequired[Tensor]
-    flashvideo_draft: NotRequired[Tensor]
 
 
 class SamplerCallback(Protocol):
