@@ -11,6 +11,7 @@ from .components import Components
 from .jobs import Job, MadeFields, check_files, report_made
 from .making import make_clip, make_draft, resume_draft
 from .outputs import find_draft, is_finished
+from .phase_costs import count_draft, count_refine
 from .progress import Reporter
 from .record import Record
 from .replacing import open_files, recover
@@ -40,6 +41,7 @@ class JobWork:
         if not is_made(job):
             with open_files(job.files, job.record, reporter.note) as files:
                 pipe, work = next(pipes), replace(job, files=files)
+                reporter.expect(count_work(pipe, job.record))
                 if job.is_draft:
                     resume_draft(pipe, work, reporter) or make_draft(pipe, work, reporter)
                 else:
@@ -69,6 +71,12 @@ def make_jobs(
         position, result = next(made)
         fields[unfinished[position]] = report_made(result, reporter)
     return [fields[number] for number in sorted(fields)]
+
+
+def count_work(pipe: Pipeline, record: Record) -> dict[str, float]:
+    """What the phases cost in which a job is made."""
+    draft = count_draft(pipe, record.draft)
+    return draft if record.refine is None else draft | count_refine(pipe, record.draft.frames, record.refine)
 
 
 def is_made(job: Job) -> bool:

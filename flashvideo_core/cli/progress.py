@@ -1,7 +1,8 @@
 """How a command speaks: progress and notes on stderr, results on stdout.
 
-On a terminal a bar with the time left, otherwise plain lines; for programs (`--json`) one JSON object a line
-on stdout, each with an "event", the last one being "result", "error" or "interrupted".
+On a terminal a bar with the time left, otherwise plain lines; for programs (`--json`) one JSON object a line on stdout,
+each with an "event", the last one being "result", "error" or "interrupted". Where a clip's phases were announced, bar
+and time left are the clip's.
 
 Written here and not taken from tqdm, which the core does not require: a phase is first heard of when its first step is
 done, and began where the one before ended, which is how long that step took; tqdm's clock starts at the bar's making.
@@ -16,6 +17,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
+
+from .clip_estimate import ClipEstimate, Remaining
 
 if TYPE_CHECKING:  # imports torch, which --help does without
     from ..types import Clock, Preview
@@ -51,23 +54,34 @@ class Reporter:
         self.is_bar_open = False
         self.phase, self.first = "", 1  # the phase, and its first step in this run: not 1 where an earlier one began it
         self.phase_start = self.last_report = self.last_line = clock()
+        self.clip: ClipEstimate | None = None
+
+    def expect(self, work: Mapping[str, float]) -> None:
+        """A clip of these phases begins, in their order, each with what it costs: the time left is then all of its.
+
+        How long the phases of an earlier one took is not forgotten.
+        """
+        self.last_report = self.clock()
+        self.clip = ClipEstimate(work, self.last_report, self.clip.rates if self.clip else {})
 
     def progress(self, phase: str, step: int, total: int, preview: Preview | None = None) -> None:
         """Called after each step of a phase (types.ProgressCallback). A phase begins where the one before ended."""
         now = self.clock()
         if step == 1 or phase != self.phase:
             self.phase, self.first, self.phase_start = phase, step, self.last_report
-        left = (now - self.phase_start) / (step - self.first + 1) * (total - step)
+        seconds, steps = now - self.phase_start, step - self.first + 1
+        own = Remaining(step / total, seconds, seconds / steps * (total - step))
+        of_clip = self.clip and self.clip.estimate(phase, own, steps / total, now)
+        shown = of_clip or own
         if self.as_json:
-            self._emit("progress", phase=phase, step=step, total=total, seconds_left=round(left, 1))
+            self._emit_progress(phase, step, total, own, of_clip)
         elif self.shows_bars:
-            self._draw(
-                phase, step, total, f"{clock_time(left)} left" if step < total else clock_time(now - self.phase_start)
-            )
+            self._draw(phase, step, total, shown)
         elif step == total:
-            self._write(f"{LABELS.get(phase, phase)}: {total}/{total} in {clock_time(now - self.phase_start)}")
+            more = f", {clock_time(shown.left)} left" if shown.left else ""
+            self._write(f"{LABELS.get(phase, phase)}: {total}/{total} in {clock_time(seconds)}{more}")
         elif now - max(self.last_line, self.phase_start) >= PLAIN_SECONDS:
-            self._write(f"{LABELS.get(phase, phase)}: {step}/{total}, {clock_time(left)} left")
+            self._write(f"{LABELS.get(phase, phase)}: {step}/{total}, {clock_time(shown.left)} left")
         self.last_report = now
 
     def note(self, text: str) -> None:
@@ -111,13 +125,20 @@ class Reporter:
             self.err.write("\n")
             self.is_bar_open = False
 
-    def _draw(self, phase: str, step: int, total: int, right: str) -> None:
-        filled = BAR_WIDTH * step // total
+    def _emit_progress(self, phase: str, step: int, total: int, own: Remaining, of_clip: Remaining | None) -> None:
+        in_clip = {}
+        if of_clip is not None:
+            in_clip = {"clip_share": round(of_clip.share, 3), "clip_seconds_left": round(of_clip.left, 1)}
+        self._emit("progress", phase=phase, step=step, total=total, seconds_left=round(own.left, 1), **in_clip)
+
+    def _draw(self, phase: str, step: int, total: int, shown: Remaining) -> None:
+        filled = int(BAR_WIDTH * shown.share)
         bar = "#" * filled + "." * (BAR_WIDTH - filled)
+        right = f"{clock_time(shown.left)} left" if shown.left else clock_time(shown.elapsed)
         line = f"{LABELS.get(phase, phase):<13}[{bar}] {step}/{total}  {right}"
         self.err.write("\r" + line.ljust(LINE_WIDTH))
         self.is_bar_open = True
-        if step == total:
+        if step == total and not shown.left:
             self.close()
         self.err.flush()
 

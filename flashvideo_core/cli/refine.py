@@ -10,7 +10,7 @@ from ..media.timing import CONSTANT, KEEP
 from ..media.video_writer import check_fps
 from ..memory.exhausted import name_phase
 from ..pipeline import Draft, Pipeline
-from ..sizes import describe_stretch
+from ..sizes import describe_stretch, latent_size
 from ..text import add_motion
 from ..types import Notify
 from .attention_options import named_refine
@@ -22,6 +22,7 @@ from .making import make_refined
 from .many_options import ManyOptions
 from .options import ComponentOptions, NamedSettings, OutputOptions, parse_options
 from .outputs import ClipFiles, folder_files, is_finished
+from .phase_costs import count_draft_decode, count_refine
 from .progress import Reporter
 from .record import Record
 from .refine_source import Source, SourceOptions, describe_source, open_source
@@ -72,6 +73,7 @@ class RefineWork:
         if not skipped:
             with open_files(files, record, reporter.note) as work:
                 pipe = next(pipes)
+                reporter.expect(count_work(pipe, source, record))
                 d = open_draft(pipe, source, record, reporter)
                 job = Job(record, work, self.options.output.resume, source.times)
                 make_refined(pipe, d, job, components.paths, reporter, source.audio)
@@ -159,6 +161,14 @@ def choose_folder(options: RefineOptions, files: SourceFiles) -> Path:
         return files.path.parent if files.is_draft else Path(DEFAULT_FOLDER) / files.name
     folder = Path(options.output.output)
     return folder / files.name if options.are_many else folder
+
+
+def count_work(pipe: Pipeline, source: Source, record: Record) -> dict[str, float]:
+    """What the phases cost in which a source is refined."""
+    if source.draft is None:
+        return count_refine(pipe, len(source.frames), record.refine)
+    frames, height, width = source.draft.clip_size
+    return count_draft_decode(pipe, latent_size(frames, height, width)) | count_refine(pipe, frames, record.refine)
 
 
 def open_draft(pipe: Pipeline, source: Source, record: Record, reporter: Reporter) -> Draft:

@@ -100,3 +100,70 @@ def test_warnings_of_the_core_become_notes_while_a_command_runs():
 
 def test_times():
     assert [clock_time(s) for s in (0, 59.4, 60, 3599.6, 3725)] == ["0:00", "0:59", "1:00", "1:00:00", "1:02:05"]
+
+
+CLIP = {"handoff": 10.0, "stage2": 30.0, "decode": 20.0}
+
+
+def expecting(err, clock, **options):
+    reporter = Reporter(io.StringIO(), err, clock=clock, **options)
+    reporter.expect(CLIP)
+    return reporter
+
+
+def test_one_bar_goes_over_all_phases_of_a_clip():
+    """stage 2 is estimated by what the hand-off took, the decode by its kind, both then by themselves."""
+    err, clock = Terminal(), Clock()
+    reporter = expecting(err, clock)
+    sampled(reporter, clock, 10, "handoff", 2)  # 2 s for a unit of work
+    sampled(reporter, clock, 120, "stage2", 2)  # 8
+    sampled(reporter, clock, 60, "decode", 2)  # 6
+    lines = [line.rstrip() for line in err.getvalue().split("\r")[1:]]
+    assert lines == [
+        "hand-off     [##......................] 1/2  1:50 left",
+        "hand-off     [####....................] 2/2  1:40 left",
+        "stage 2      [###########.............] 1/2  2:40 left",
+        "stage 2      [####################....] 2/2  0:40 left",
+        "decode       [####################....] 1/2  1:00 left",
+        "decode       [########################] 2/2  6:20",
+    ]
+    assert err.getvalue().count("\n") == 1 and err.getvalue().endswith("\n")
+
+
+def test_the_second_of_several_clips_knows_how_long_the_first_took():
+    err, clock = Terminal(), Clock()
+    reporter = expecting(err, clock)
+    for phase, seconds in zip(CLIP, (10, 120, 60), strict=True):
+        sampled(reporter, clock, seconds, phase, 2)
+    clock.now += 1000
+    reporter.expect(dict.fromkeys(CLIP, 20.0))
+    sampled(reporter, clock, 20, "handoff", 2)
+    assert "hand-off     [###.....................] 2/2  4:40 left" in err.getvalue()  # 20 * (8 + 6)
+
+
+def test_a_clip_that_goes_on_from_a_later_phase_has_only_what_is_left():
+    err, clock = Terminal(), Clock()
+    reporter = expecting(err, clock)
+    sampled(reporter, clock, 3, "text", 1)  # is none of the clip's phases
+    clock.now += 60
+    reporter.progress("stage2", 3, 4)  # an earlier run did the first two of its evaluations
+    clock.now += 60
+    reporter.progress("stage2", 4, 4)
+    lines = [line.rstrip() for line in err.getvalue().split("\r")[1:]]
+    assert lines[0] == "prompt       [########################] 1/1  0:03"
+    assert lines[1:] == [  # 30 units of work in 240 s
+        "stage 2      [#####...................] 3/4  3:40 left",
+        "stage 2      [##########..............] 4/4  2:40 left",
+    ]
+
+
+def test_plain_lines_and_json_tell_the_time_left_of_the_clip():
+    err, clock = io.StringIO(), Clock()
+    sampled(expecting(err, clock), clock, 12, "handoff", 2)
+    assert err.getvalue().splitlines() == ["hand-off: 1/2, 2:12 left", "hand-off: 2/2 in 0:24, 2:00 left"]
+    out = io.StringIO()
+    reporter = Reporter(out, err, as_json=True, clock=clock)
+    reporter.expect(CLIP)
+    sampled(reporter, clock, 12, "handoff", 2)
+    first = {"event": "progress", "phase": "handoff", "step": 1, "total": 2, "seconds_left": 12.0}
+    assert json.loads(out.getvalue().splitlines()[0]) == first | {"clip_share": 0.083, "clip_seconds_left": 132.0}

@@ -59,7 +59,10 @@ def test_the_left_half_of_the_comparison_is_the_input(film, components, tmp_path
 
 def test_the_record_names_the_source_and_the_same_command_is_not_run_again(film, components, tmp_path, capsys):
     command = ["refine", film, "--prompt", "bars", *components, *SIZE, "--frames", "5", "--output", tmp_path, "--json"]
-    made = read_events(run(capsys, *command)[1])[-1]["clips"]
+    events = read_events(run(capsys, *command)[1])
+    made, steps = events[-1]["clips"], [event for event in events if "clip_share" in event]
+    assert list(dict.fromkeys(event["phase"] for event in steps)) == ["handoff", "stage2", "decode"]
+    assert 0 < steps[0]["clip_share"] < 1 and (steps[-1]["clip_share"], steps[-1]["clip_seconds_left"]) == (1, 0)
     assert made == [{"prompt": "bars", "seed": 0, "path": str(tmp_path / "final.mp4"), "skipped": False}]
     record = json.loads((tmp_path / "clip.json").read_text())
     assert record["source"]["file"] == "film.mp4" and len(record["source"]["sha256"]) == 64
