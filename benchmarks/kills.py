@@ -1,15 +1,17 @@
 """Runs that are killed (SIGKILL) at random moments of each phase and gone on with, against one that was not.
 
-    python benchmarks/kills.py --kills 20 --out kills.md
+    python benchmarks/kills.py --kills 20 --out kills.jsonl
 
 Each run is `generate` of the embedded model in a process of its own, killed once while it samples the draft, samples
 the refined clip, or decodes and writes it; the same command then goes on. All files of the clip must have the bytes of
-the uninterrupted run. A phase is known from what lies in the folder. States are written after every evaluation here,
+the uninterrupted run. A phase is known from what lies in the folder. Of every kill a line goes into --out, with which
+the same command goes on; at the end the table is printed as Markdown. States are written after every evaluation here,
 and a part of the video is one temporal group, so that a short clip has evaluations and parts to go on from. Processes
 are forked from this one, which has imported torch.
 """
 
 import argparse
+import json
 import os
 import random
 import shutil
@@ -18,7 +20,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -127,17 +130,21 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    choose, outcomes = random.Random(args.seed), []
+    lines = args.out.read_text().splitlines() if args.out.exists() else []
+    outcomes = [Outcome(**json.loads(line)) for line in lines]
     torch.set_num_threads(1)  # other threads would not be in a forked process
     state_file.SECONDS, segments.SEGMENT = 0.0, 1
     with tempfile.TemporaryDirectory() as base:
         seconds = time_phases(Path(base) / "whole")
         expected = read_files(Path(base) / "whole")
-        for phase in PHASES:
-            for _ in range(args.kills):
-                outcomes.append(run_kill(phase, Path(base) / "killed", seconds[phase], expected, choose))
-                args.out.write_text("\n".join(format_table(outcomes)) + "\n")
-                print(outcomes[-1], flush=True)
+        for phase, number in product(PHASES, range(args.kills)):
+            if number < sum(outcome.phase == phase for outcome in outcomes):
+                continue
+            choose = random.Random(f"{args.seed} {phase} {number}")
+            outcomes.append(run_kill(phase, Path(base) / "killed", seconds[phase], expected, choose))
+            with args.out.open("a") as file:
+                file.write(json.dumps(asdict(outcomes[-1])) + "\n")
+    print("\n".join(format_table(outcomes)))
     if not all(outcome.is_same for outcome in outcomes):
         raise SystemExit("not all runs gave the same bytes")
 
