@@ -40,7 +40,7 @@ from flashvideo_core.weights.reader import file_sha256
 NUMBERS = ("color", "low", "worst_low")
 
 Row = dict[str, Any]
-"""A measured clip: hashes of the weights, number of frames and of its prompt, noise step, match, Drift, flicker, sharpness."""
+"""Hash of the weights, number of frames and of the prompt, noise step, match, Drift, flicker, edges."""
 
 
 def measure_clips(pipe: Pipeline, number: int, d: Draft, noise_steps: Sequence[int]) -> Iterator[Row]:
