@@ -34,6 +34,7 @@ from flashvideo_core.pipeline import draft
 from flashvideo_core.tiny.captions import caption
 from flashvideo_core.tiny.evaluate_drafts import get_refine_settings
 from flashvideo_core.tiny.held_out import HeldOutPrompt, sample_held_out
+from flashvideo_core.tiny.intervals import compute_wilson
 from flashvideo_core.tiny.scene import sample_scene
 from flashvideo_core.tiny.scores import score_refined, upsample
 from flashvideo_core.training.spans import center_crop
@@ -174,7 +175,7 @@ def summarize(scores: dict[str, list[Scores]]) -> list[dict[str, object]]:
         row |= {"low_frequency": mean([s["low_frequency"] for s in found])}
         for name in JUDGED:
             right = int(sum(s[name] for s in found))
-            row |= {name: right / len(found), f"{name}_interval": interval_of_share(right, len(found))}
+            row |= {name: right / len(found), f"{name}_interval": compute_wilson(right, len(found))}
         rows.append(row)
     return rows
 
@@ -187,14 +188,6 @@ def interval_of_mean(values: Sequence[float]) -> tuple[float, float]:
     """95 %, by the normal distribution."""
     half = 1.96 * float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.inf
     return mean(values) - half, mean(values) + half
-
-
-def interval_of_share(right: int, count: int) -> tuple[float, float]:
-    """95 % of a share, Wilson's."""
-    z2, share = 1.96**2, right / count
-    half = 1.96 * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
-    middle = share + z2 / (2 * count)
-    return (middle - half) / (1 + z2 / count), (middle + half) / (1 + z2 / count)
 
 
 def format_rows(rows: Sequence[dict]) -> str:

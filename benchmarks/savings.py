@@ -25,7 +25,7 @@ from flashvideo_core.tiny.evaluate import PROMPT_SEED
 from flashvideo_core.tiny.evaluate_drafts import get_refine_settings
 from flashvideo_core.tiny.held_out import HeldOutPrompt, sample_held_out
 from flashvideo_core.tiny.results import Scores
-from flashvideo_core.tiny.scores import average_scores, score_attributes, score_refined
+from flashvideo_core.tiny.scores import average_scores, name_attributes, score_attributes, score_refined
 
 CFG = 4.0  # the embedded stage 2 runs without guidance by itself
 STEPS = 51  # of the embedded stage 1, which has 25 by itself
@@ -61,7 +61,7 @@ def draft_each(pipe: Pipeline, prompts: Sequence[HeldOutPrompt], settings: Draft
         latent, plan = sample_draft(pipe, prompt.prompt, numbers)
         d = decode_draft(pipe, prompt.prompt, latent, numbers, plan)
         passes = (plan.passes.cond, plan.passes.uncond)
-        made.append((Made(latent, passes, score_attributes(prompt.scene, detect(d.frames))), d))
+        made.append((Made(latent, passes, score_attributes(prompt.scene, name_attributes(detect(d.frames)))), d))
     return made
 
 

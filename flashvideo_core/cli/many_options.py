@@ -24,8 +24,8 @@ def add_many_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--actors", type=parse_actors, metavar="N", help=help)
 
 
-def add_shard_option(parser: argparse.ArgumentParser) -> None:
-    help = "make only every n-th clip, from i on: 0/4 to 3/4 (or 1/4 to 4/4); env: as Slurm's array or torchrun says"
+def add_shard_option(parser: argparse.ArgumentParser, verb: str = "make") -> None:
+    help = f"{verb} only every n-th clip, from i on: 0/4 to 3/4 (or 1/4 to 4/4); env: as Slurm's array or torchrun says"
     parser.add_argument("--shard", type=parse_shard, default=Shard(), metavar="I/N", help=help)
 
 

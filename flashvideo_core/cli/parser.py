@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from ..errors import InputError
+from ..tiny.extent import FULL, QUICK
 from .attention_options import add_attention_options, add_kernel_option, parse_window
 from .many_options import add_chosen_options, add_many_options, add_shard_option
 from .options import (
@@ -122,9 +123,18 @@ def add_info_options(parser: argparse.ArgumentParser) -> None:
 
 def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--prompts", type=int, default=60, metavar="N", help="drafts to judge (default: 60)")
-    add("--clips", type=int, default=12, metavar="N", help="clips to refine (default: 12)")
+    help = "of train tiny: its stage1, stage2, vae and text.safetensors (default: embedded)"
+    add("--parts", type=parse_path, metavar="FOLDER", help=help)
+    add("--quick", action="store_true", help="a hint within three minutes of two cores: fewer prompts and clips")
+    add("--prompts", type=int, metavar="N", help=f"drafts to judge (default: {FULL.prompts}; quick: {QUICK.prompts})")
+    help = f"drafts and rendered clips to refine (default: {FULL.clips}; quick: {QUICK.refined} and {QUICK.clips})"
+    add("--clips", type=int, metavar="N", help=help)
+    help = "rendered clips on which every setting of stage 2 is tried (default: all; quick: one)"
+    add("--swept", type=int, metavar="N", help=help)
     add("--ablation", metavar="FOLDER", help="that of train ablation: its rows too")
+    help = "where each finished measurement is kept: the same command goes on from there"
+    add("--output", type=parse_path, metavar="FOLDER", help=help)
+    add_shard_option(parser, "measure")
     help = "refine rendered clips over these windows of tokens instead, and compare with dense attention"
     add("--attention-windows", nargs="+", type=parse_window, metavar="HEIGHTxWIDTH", help=help)
 

@@ -14,6 +14,8 @@ from ..weights.atomic import check_writable
 from .components import resumable
 from .progress import Reporter
 
+MEASURED = "measured"
+
 
 @dataclass(frozen=True)
 class AblationOptions:
@@ -49,6 +51,9 @@ def train(options: AblationOptions, reporter: Reporter) -> None:
     if not world.first:
         return
     pipe = load_pipeline(**files, device=device)
-    found = evaluate_ablation(pipe, folder, clips=options.drafts, callback=reporter.progress)
+    with resumable(folder):
+        found = evaluate_ablation(
+            pipe, folder, clips=options.drafts, folder=folder / MEASURED, callback=reporter.progress
+        )
     result = {"folder": str(folder), "files": [str(path) for path in made], "loss": str(folder / "loss.png")}
     reporter.finish(result | found, [report_ablation(found)])

@@ -60,7 +60,7 @@ def add_ablation_options(parser: argparse.ArgumentParser) -> None:
     add("--patches", type=int, default=768, metavar="N", help="scenes whose patches are learnt from (default: 768)")
     add("--clips", type=int, default=128, metavar="N", help="whole clips that are learnt from (default: 128)")
     add("--batch", type=int, default=8, help="patches at once, over all processes (default: 8)")
-    add("--drafts", type=int, default=12, metavar="N", help="of stage 1, refined and measured (default: 12)")
+    add("--drafts", type=int, default=16, metavar="N", help="of stage 1, refined and measured (default: 16)")
     add("--seed", type=int, default=0, help="of weights and steps")
     add("--device", help="cuda, cpu, ... (default: the best there is)")
 

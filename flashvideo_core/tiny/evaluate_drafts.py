@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from functools import partial
 
 from torch import Tensor
 
@@ -11,13 +11,12 @@ from ..device import on_device
 from ..phases import embed, refine_reference
 from ..pipeline import Draft, draft
 from ..settings import RefineSettings
-from ..types import ProgressCallback
 from ..vae_passes import decode, encode
+from .detectors import detect
 from .held_out import HeldOutPrompt
-from .results import RefinedResult, Scores
-from .scores import average_scores, score_refined, upsample
-
-Item = TypeVar("Item")
+from .kept import Task
+from .results import RefinedRow, Scores, Seen
+from .scores import name_attributes, score_refined, summarize_scores, upsample
 
 
 @dataclass(frozen=True)
@@ -29,25 +28,33 @@ class Stage2Variant:
     refine_kwargs: Mapping[str, int] = field(default_factory=dict)
 
 
-def make_drafts(pipe: Pipeline, prompts: Sequence[HeldOutPrompt], callback: ProgressCallback | None) -> list[Draft]:
-    """Stage 1's answer to each prompt; the seed is the prompt's number."""
-    numbered = enumerate_with_progress(prompts, "drafts", callback)
-    return [draft(pipe, prompt.prompt, seed=number) for number, prompt in numbered]
+def list_draft_tasks(pipe: Pipeline, prompts: Sequence[HeldOutPrompt]) -> list[Task]:
+    """What is seen in stage 1's answer to each prompt."""
+    return [Task(f"draft-{i:04}", partial(look_at_draft, pipe, prompt, i)) for i, prompt in enumerate(prompts)]
 
 
-def measure_refined(
-    prompts: Sequence[HeldOutPrompt],
-    drafts: Sequence[Draft],
-    variants: Sequence[Stage2Variant],
-    callback: ProgressCallback | None = None,
-) -> RefinedResult:
-    """A row for the drafts, upsampled only, and one for each variant fed with them."""
-    scores: dict[str, list[Scores]] = {}
-    for i, d in enumerate_with_progress(drafts, "refined drafts", callback):
-        for name, clip in refine_with_all(d, variants):
-            scores.setdefault(name, []).append(score_refined(prompts[i].scene, clip, d.frames))
-    rows = [{"name": name, **average_scores(found)} for name, found in scores.items()]
-    return {"count": len(drafts), "rows": rows, "note": None}
+def look_at_draft(pipe: Pipeline, prompt: HeldOutPrompt, number: int) -> Seen:
+    return name_attributes(detect(make_draft(pipe, prompt, number).frames))
+
+
+def make_draft(pipe: Pipeline, prompt: HeldOutPrompt, number: int) -> Draft:
+    """Stage 1's answer; the seed is the prompt's number."""
+    return draft(pipe, prompt.prompt, seed=number)
+
+
+def list_refined_tasks(prompts: Sequence[HeldOutPrompt], variants: Sequence[Stage2Variant], name: str) -> list[Task]:
+    """Scores, by name, of the draft of each prompt, upsampled only and refined by each variant."""
+    return [Task(f"{name}-{i:04}", partial(score_variants, prompt, i, variants)) for i, prompt in enumerate(prompts)]
+
+
+def score_variants(prompt: HeldOutPrompt, number: int, variants: Sequence[Stage2Variant]) -> dict[str, Scores]:
+    d = make_draft(variants[0].pipe, prompt, number)
+    return {name: score_refined(prompt.scene, clip, d.frames) for name, clip in refine_with_all(d, variants)}
+
+
+def summarize_refined(found: Sequence[Mapping[str, Scores]]) -> list[RefinedRow]:
+    """A row for each name."""
+    return [{"name": name, **summarize_scores([scores[name] for scores in found])} for name in found[0]]
 
 
 def refine_with_all(d: Draft, variants: Sequence[Stage2Variant]) -> Iterator[tuple[str, Tensor]]:
@@ -74,16 +81,6 @@ def refine_latent(
     return decode(pipe, z[:, :, :latent_frames], "decode")
 
 
-def get_refine_settings(pipe: Pipeline, **given: int) -> RefineSettings:
+def get_refine_settings(pipe: Pipeline, **given: float) -> RefineSettings:
     """The settings stored beside stage 2's weights, but for those given."""
     return RefineSettings.from_defaults(require_component(pipe, "stage2").config.defaults, **given)
-
-
-def enumerate_with_progress(
-    items: Sequence[Item], phase: str, callback: ProgressCallback | None
-) -> Iterator[tuple[int, Item]]:
-    """enumerate, which reports each item when it is done with."""
-    for i, item in enumerate(items):
-        yield i, item
-        if callback is not None:
-            callback(phase, i + 1, len(items), None)

@@ -11,8 +11,9 @@ from ..settings import RefineSettings
 from ..types import ProgressCallback
 from ..vae_passes import encode
 from ..windows import Window
-from .evaluate_drafts import enumerate_with_progress, get_refine_settings, refine_latent
-from .evaluate_rendered import LATENT_FRAMES, count_compared_frames, render_draft
+from .evaluate_drafts import get_refine_settings, refine_latent
+from .evaluate_rendered import count_compared_frames, render_draft
+from .extent import FULL
 from .held_out import HeldOutPrompt, sample_held_out
 from .quality import compute_psnr
 from .results import Scores, WindowsResult
@@ -28,13 +29,14 @@ def evaluate_windows(
     """A row for dense attention, and two for each window: in every evaluation, and in all but the first."""
     dense = get_refine_settings(pipe)
     rows = [dense, *(over_window(dense, window, first) for window in windows for first in (0, 1))]
-    scores = [
-        score_beside_dense(pipe, prompt, rows, seed)
-        for seed, prompt in enumerate_with_progress(sample_held_out(clips, CLIP_SEED), "rendered clips", callback)
-    ]
+    scores = []
+    for seed, prompt in enumerate(sample_held_out(clips, CLIP_SEED)):
+        scores.append(score_beside_dense(pipe, prompt, rows, seed))
+        if callback is not None:
+            callback("rendered clips", seed + 1, clips, None)
     return {
         "count": clips,
-        "frames": count_compared_frames(pipe),
+        "frames": count_compared_frames(pipe, FULL.latent_frames),
         "steps": dense.steps,
         "rows": [
             {"window": str(row.window or "dense"), "dense_evaluations": row.dense_evaluations, **average_scores(found)}
@@ -53,7 +55,7 @@ def score_beside_dense(
 ) -> list[Scores]:
     """Of each row's clip, against the original; "drift": PSNR in dB against that of the first row, which has none."""
     original, _, seen = render_draft(pipe, prompt.scene)
-    z_ref = encode(pipe, seen, rows[0].size)
-    dense, *others = (refine_latent(pipe, z_ref, prompt.prompt, replace(row, seed=seed), LATENT_FRAMES) for row in rows)
+    z_ref, frames = encode(pipe, seen, rows[0].size), FULL.latent_frames
+    dense, *others = (refine_latent(pipe, z_ref, prompt.prompt, replace(row, seed=seed), frames) for row in rows)
     found = [score_against(original, clip) | {"drift": min(EQUAL, compute_psnr(clip, dense))} for clip in others]
     return [score_against(original, dense), *found]

@@ -28,9 +28,11 @@ def sample_held_out(count: int, seed: int) -> list[HeldOutPrompt]:
     """
     rng = np.random.default_rng([HELD_OUT_SEED, seed])
     combinations = [triple for triple in product(COLORS, SHAPES, MOTIONS) if is_holdout(*triple)]
-    rounds = -(-count // len(combinations))
-    order = [combinations[i] for _ in range(rounds) for i in rng.permutation(len(combinations))]
-    return [_sample_prompt(rng, dict(zip(JUDGED, triple, strict=True))) for triple in order[:count]]
+    prompts = []
+    while len(prompts) < count:
+        some = rng.permutation(len(combinations))[: count - len(prompts)]
+        prompts += [_sample_prompt(rng, dict(zip(JUDGED, combinations[i], strict=True))) for i in some]
+    return prompts
 
 
 def _sample_prompt(rng: np.random.Generator, attributes: Mapping[str, str]) -> HeldOutPrompt:

@@ -1,13 +1,19 @@
 """The result of an evaluation, as JSON has it. Accuracies and shares are 0..1, PSNR in dB; a row is a mean over clips.
 
-Sharpness ("edges") and low_frequency are those of quality.py.
+Sharpness ("edges") and low_frequency are those of quality.py. "intervals" are those in which 95 % of a mean lie, by the
+mean's name (intervals.py); a mean over one clip has none.
 """
 
 from collections.abc import Mapping
 from typing import TypedDict
 
+from .intervals import Interval
+
 Scores = Mapping[str, float]
 """The numbers of one clip, or their means, by name."""
+
+Seen = Mapping[str, str | None]
+"""The colour, shape and motion that detectors see in a clip, by the attribute's name."""
 
 
 class Miss(TypedDict):
@@ -29,6 +35,7 @@ class DraftScores(TypedDict):
     shape: float
     motion: float
     all: float  # of the three at once
+    intervals: Mapping[str, Interval]
     misses: list[Miss]
 
 
@@ -43,6 +50,8 @@ class RefinedRow(TypedDict):
     edges: float
     low_frequency: float
     matching: float  # share of the clips whose low_frequency is enough
+    intervals: Mapping[str, Interval]
+    clips: list[Scores]
 
 
 class RefinedResult(TypedDict):
@@ -59,8 +68,11 @@ class QualityRow(TypedDict, total=False):
     name: str
     steps: int
     ref_step: int
+    cfg: float
     psnr: float
     edges: float
+    intervals: Mapping[str, Interval]
+    clips: list[Scores]
 
 
 class HeldOutResult(TypedDict):
@@ -69,10 +81,11 @@ class HeldOutResult(TypedDict):
     count: int
     sweep_count: int  # clips on which every setting is tried
     frames: int  # of each clip that are compared
-    default: Mapping[str, int]  # steps and ref_step
+    default: Mapping[str, float]  # steps, ref_step and cfg
     rows: list[QualityRow]
     evaluations: list[QualityRow]
     noise_steps: list[QualityRow]
+    guidance: list[QualityRow]
 
 
 class WindowRow(TypedDict, total=False):
@@ -113,6 +126,7 @@ class Measurements(TypedDict):
     """What verdicts are drawn from."""
 
     settings: EvaluationSettings
+    is_hint: bool  # too few prompts and clips for more
     drafts: DraftScores
     refined: RefinedResult
     held_out: HeldOutResult

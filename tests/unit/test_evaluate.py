@@ -9,21 +9,26 @@ import torch
 from safetensors.torch import save_file
 
 from flashvideo_core.checkpoint import make_metadata
+from flashvideo_core.cli.shard import Shard
 from flashvideo_core.components import Pipeline
 from flashvideo_core.config import STAGE1, STAGE2, SamplingDefaults, TextConfig, VAEConfig
 from flashvideo_core.dit import Transformer
 from flashvideo_core.pipeline import Draft, draft, refine
 from flashvideo_core.text import WordEncoder, make_word_encoder
 from flashvideo_core.tiny.captions import build_vocabulary
-from flashvideo_core.tiny.evaluate import evaluate, evaluate_ablation
+from flashvideo_core.tiny.detectors import detect
+from flashvideo_core.tiny.evaluate import evaluate, evaluate_ablation, list_tasks
 from flashvideo_core.tiny.evaluate_drafts import Stage2Variant, get_refine_settings, refine_latent, refine_with_all
-from flashvideo_core.tiny.evaluate_rendered import EVALUATIONS, NOISE_STEPS, score_rendered
+from flashvideo_core.tiny.evaluate_rendered import get_default_setting, score_rendered
 from flashvideo_core.tiny.evaluate_windows import evaluate_windows
+from flashvideo_core.tiny.extent import FULL, Extent
 from flashvideo_core.tiny.held_out import sample_held_out
+from flashvideo_core.tiny.kept import run_tasks
 from flashvideo_core.tiny.quality import compute_psnr, match_low_frequencies, measure_sharpness
 from flashvideo_core.tiny.report import report, report_ablation, report_windows
 from flashvideo_core.tiny.scores import (
     downsample,
+    name_attributes,
     render_frames,
     score_against,
     score_drafts,
@@ -32,7 +37,8 @@ from flashvideo_core.tiny.scores import (
 from flashvideo_core.vae import VAE
 from flashvideo_core.windows import Window
 
-SMALL, FULL = (16, 32), (32, 64)
+SMALL, LARGE = (16, 32), (32, 64)
+FEW = Extent(prompts=3, refined=2, clips=2, swept=1)
 
 
 WIDTHS = {"layers": 1, "hidden": 64, "time_dim": 32, "text_dim": 16, "text_length": 4, "latent_scale": 1.0}
@@ -51,7 +57,7 @@ def pipe():
     words = list(build_vocabulary())
     text = make_word_encoder(WordEncoder(TextConfig(len(words), 32, 1, slots=4)).eval(), words)
     stage1 = stage(STAGE1, SMALL, 1, steps=3)
-    stage2 = stage(STAGE2, FULL, 2, steps=2, ref_step=600, motion="medium motion")
+    stage2 = stage(STAGE2, LARGE, 2, steps=2, ref_step=600, motion="medium motion")
     widen = torch.nn.Linear(32, 16)
     return Pipeline(stage1, stage2, vae, lambda prompt: widen(text(prompt)).detach())
 
@@ -60,14 +66,14 @@ def pipe():
 def ablation(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ablation")
     for seed, name in enumerate(("none", "pixel", "pixel-latent")):
-        dit = stage(STAGE2, FULL, 10 + seed, steps=2, ref_step=600, motion="medium motion")
+        dit = stage(STAGE2, LARGE, 10 + seed, steps=2, ref_step=600, motion="medium motion")
         save_file(dit.state_dict(), folder / f"{name}.safetensors", make_metadata(dit.config))
     return folder
 
 
 @pytest.fixture(scope="module")
 def result(pipe, ablation):
-    return evaluate(pipe, prompts=3, clips=2, ablation=ablation)
+    return evaluate(pipe, FEW, ablation=ablation)
 
 
 def test_refined_is_what_the_pipeline_makes(pipe):
@@ -88,9 +94,9 @@ def test_the_first_latent_frames_decode_as_in_the_whole_clip(pipe):
 def test_drafts_and_refinements_are_scored_as_the_pipeline_made_them(pipe, result):
     asked = sample_held_out(3, 1)
     drafts = [draft(pipe, a.prompt, seed=i) for i, a in enumerate(asked)]
-    assert result["drafts"] == score_drafts(asked, [d.frames for d in drafts])
+    assert result["drafts"] == score_drafts(asked, [name_attributes(detect(d.frames)) for d in drafts])
     rows = {row["name"]: row for row in result["refined"]["rows"]}
-    assert list(rows) == ["upsampled draft", "none", "pixel", "pixel + latent", "stage 2"]
+    assert list(rows) == ["upsampled draft", "stage 2", "none", "pixel", "pixel + latent"]
     clips = [refine(pipe, d).frames for d in drafts[:2]]
     assert rows["stage 2"]["edges"] == pytest.approx(sum(map(measure_sharpness, clips)) / 2)
     match = [match_low_frequencies(clip, d.frames) for clip, d in zip(clips, drafts, strict=False)]
@@ -101,7 +107,7 @@ def test_drafts_and_refinements_are_scored_as_the_pipeline_made_them(pipe, resul
 def test_the_ablated_weights_are_run_as_they_were_trained(pipe, result):
     """Those without latent noise at noise step 0, the other in the middle of the steps that it learnt from."""
     for seed, name, ref_step in ((10, "none", 0), (11, "pixel", 0), (12, "pixel + latent", 300)):
-        dit = stage(STAGE2, FULL, seed, steps=2, ref_step=600, motion="medium motion")
+        dit = stage(STAGE2, LARGE, seed, steps=2, ref_step=600, motion="medium motion")
         drafts = [draft(pipe, a.prompt, seed=i) for i, a in enumerate(sample_held_out(2, 1))]
         edges = [measure_sharpness(refine(replace(pipe, stage2=dit), d, ref_step=ref_step).frames) for d in drafts]
         found = next(row["edges"] for row in result["refined"]["rows"] if row["name"] == name)
@@ -110,9 +116,9 @@ def test_the_ablated_weights_are_run_as_they_were_trained(pipe, result):
 
 def test_the_ablation_alone_has_the_rows_that_it_has_among_others(pipe, ablation, result):
     found = evaluate_ablation(replace(pipe, stage2=None), ablation, clips=2)
-    assert found["refined"]["rows"] == result["refined"]["rows"][:-1]
-    (verdict,) = found["verdicts"]
-    assert verdict in result["verdicts"] and verdict["claim"].startswith("degradation rows")
+    assert found["refined"]["rows"] == [row for row in result["refined"]["rows"] if row["name"] != "stage 2"]
+    assert found["verdicts"] == result["verdicts"][-2:]
+    assert [verdict["claim"].split()[0] for verdict in found["verdicts"]] == ["degradation", "pixel"]
     assert set(report_ablation(found).splitlines()) <= set(report(result).splitlines())
     with pytest.raises(ValueError, match="clips is 0"):
         evaluate_ablation(pipe, ablation, clips=0)
@@ -122,7 +128,7 @@ def test_rendered_clips_are_refined_as_the_pipeline_refines_a_draft_of_them(pipe
     """The sweeps of two clips see the first; the rows see both."""
     found = {(row["steps"], row["ref_step"]): row for row in result["held_out"]["noise_steps"]}
     a = sample_held_out(2, 2)[0]
-    original = render_frames(a.scene, FULL, 17)
+    original = render_frames(a.scene, LARGE, 17)
     small = downsample(original, SMALL).permute(3, 0, 1, 2)[None]
     with torch.no_grad():
         seen = (pipe.vae.decode(pipe.vae.encode(small * 2 - 1))[0].permute(1, 2, 3, 0) + 1) / 2
@@ -130,19 +136,21 @@ def test_rendered_clips_are_refined_as_the_pipeline_refines_a_draft_of_them(pipe
     clip = refine(pipe, Draft(a.prompt, seen), ref_step=300).frames[:9]
     assert found[2, 300]["psnr"] == pytest.approx(compute_psnr(clip, original[:9]))
     assert found[2, 300]["edges"] == pytest.approx(measure_sharpness(clip))
-    scores, _ = score_rendered(pipe, a, 0, set())
+    scores = score_rendered(pipe, a, 0, {get_default_setting(pipe)}, 3)["rows"]
     clip = refine(pipe, Draft(a.prompt, clean)).frames[:9]
     assert scores["refined, from clean frames"] == pytest.approx(score_against(original, clip))
-    assert scores["bilinear, from clean frames"] == pytest.approx(score_against(original, upsample(clean[:9], FULL)))
-    assert scores["bilinear"] == pytest.approx(score_against(original, upsample(seen[:9], FULL)))
+    assert scores["bilinear, from clean frames"] == pytest.approx(score_against(original, upsample(clean[:9], LARGE)))
+    assert scores["bilinear"] == pytest.approx(score_against(original, upsample(seen[:9], LARGE)))
 
 
 def test_the_sweeps_cover_what_was_wanted_and_meet_in_the_default(result):
     found = result["held_out"]
-    assert [row["steps"] for row in found["evaluations"]] == list(EVALUATIONS)
-    assert [row["ref_step"] for row in found["noise_steps"]] == sorted({*NOISE_STEPS, 600})
+    assert [row["steps"] for row in found["evaluations"]] == list(FULL.evaluations)
+    assert [row["ref_step"] for row in found["noise_steps"]] == sorted({*FULL.noise_steps, 600})
+    assert [row["cfg"] for row in found["guidance"]] == sorted({*FULL.guidance, 1.5})
     shared = [row for row in found["evaluations"] if row["steps"] == 2]
     assert shared == [row for row in found["noise_steps"] if row["ref_step"] == 600]
+    assert shared == [row for row in found["guidance"] if row["cfg"] == 1.5]
     names = ["original", "original through the VAE", "bilinear", "refined"]
     clean = ["bilinear, from clean frames", "refined, from clean frames"]
     assert [row["name"] for row in found["rows"]] == names + clean
@@ -155,10 +163,10 @@ def test_the_result_is_json(result):
 
 def test_without_a_folder_the_ablation_is_a_note_and_every_clip_is_reported(pipe):
     seen = []
-    found = evaluate(pipe, prompts=2, clips=1, callback=lambda *what: seen.append(what))
+    found = evaluate(pipe, Extent(2, 1, 1, 1, 1, (4, 8), (30,), (1.0,)), callback=lambda *what: seen.append(what))
     assert [row["name"] for row in found["refined"]["rows"]] == ["upsampled draft", "stage 2"]
     assert "--ablation" in found["refined"]["note"] and found["refined"]["note"] in report(found)
-    assert [v["holds"] for v in found["verdicts"] if v["claim"].startswith("degradation")] == [None]
+    assert [v["holds"] for v in found["verdicts"] if v["holds"] is None] == [None, None]
     phases = {"drafts": 2, "refined drafts": 1, "rendered clips": 1}
     assert seen == [(phase, i + 1, n, None) for phase, n in phases.items() for i in range(n)]
 
@@ -168,7 +176,7 @@ def test_raising_in_the_callback_stops(pipe):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate(pipe, prompts=2, clips=1, callback=stop)
+        evaluate(pipe, FEW, callback=stop)
 
 
 def test_bad_input_is_one_line_before_the_first_draft(pipe, ablation, tmp_path):
@@ -176,9 +184,9 @@ def test_bad_input_is_one_line_before_the_first_draft(pipe, ablation, tmp_path):
         raise AssertionError("a draft was made")
 
     with pytest.raises(ValueError, match="prompts is 0"):
-        evaluate(pipe, prompts=0, callback=started)
+        Extent(prompts=0)
     with pytest.raises(ValueError, match="clips is -1"):
-        evaluate(pipe, clips=-1, callback=started)
+        Extent(clips=-1)
     with pytest.raises(ValueError, match=r"none\.safetensors"):
         evaluate(pipe, ablation=tmp_path, callback=started)
     dit = stage(STAGE1, SMALL, 0)
@@ -205,3 +213,14 @@ def test_windows_of_attention_are_measured_beside_dense_attention(pipe):
     drifts = [row["drift"] for row in windows]
     assert "drift" not in dense and min(drifts[:2]) > 100 > drifts[3] > drifts[2]
     assert report_windows(result).count("| 1x2 |") == 2 and json.loads(json.dumps(result)) == result
+
+
+def test_processes_share_an_evaluation_and_one_tells_it(pipe, result, ablation, tmp_path):
+    """What the processes of two shards have kept is all that the whole evaluation needs."""
+    for shard in (Shard(0, 2), Shard(1, 2)):
+        tasks = list_tasks(pipe, FEW, ablation, tmp_path)
+        run_tasks({phase: shard.take(some) for phase, some in tasks.items()}, tmp_path)
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "items").iterdir()}
+    assert len(kept) == sum(map(len, tasks.values())) == 3 + 2 + 2 + 2
+    assert json.dumps(evaluate(pipe, FEW, ablation=ablation, folder=tmp_path)) == json.dumps(result)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "items").iterdir()} == kept

@@ -5,10 +5,12 @@ import torch
 
 from flashvideo_core.text import tokenize
 from flashvideo_core.tiny.captions import build_vocabulary
+from flashvideo_core.tiny.detectors import detect
 from flashvideo_core.tiny.held_out import sample_held_out
 from flashvideo_core.tiny.scene import is_holdout
 from flashvideo_core.tiny.scores import (
     downsample,
+    name_attributes,
     render_frames,
     score_against,
     score_drafts,
@@ -31,6 +33,7 @@ def test_a_second_round_asks_each_combination_again_in_another_scene():
     first, second = (
         {(a.scene.color, a.scene.shape, a.scene.motion) for a in part} for part in (asked[:64], asked[64:])
     )
+    assert sample_held_out(70, 1) == asked[:70]
     assert first == second and not {a.scene for a in asked[:64]} & {a.scene for a in asked[64:]}
 
 
@@ -41,12 +44,16 @@ def oracle():
     return asked, [render_frames(a.scene, (64, 96), 17) for a in asked]
 
 
+def look_at(clips):
+    return [name_attributes(detect(clip)) for clip in clips]
+
+
 def test_an_oracle_is_right_and_a_shuffled_one_is_not(oracle):
     asked, clips = oracle
-    right = score_drafts(asked, clips)
+    right = score_drafts(asked, look_at(clips))
     assert min(right[name] for name in ("color", "shape", "motion", "all")) >= 0.95
     assert right["count"] == right["combinations"] == 8
-    wrong = score_drafts(asked, clips[1:] + clips[:1])
+    wrong = score_drafts(asked, look_at(clips[1:] + clips[:1]))
     truth = [a.scene for a in asked]
     for name in ("color", "shape", "motion"):
         same = sum(getattr(a, name) == getattr(b, name) for a, b in zip(truth, truth[1:] + truth[:1], strict=True))
@@ -56,7 +63,7 @@ def test_an_oracle_is_right_and_a_shuffled_one_is_not(oracle):
 
 def test_a_grey_clip_shows_nothing(oracle):
     asked, clips = oracle
-    found = score_drafts(asked[:1], [torch.full_like(clips[0], 0.4)])
+    found = score_drafts(asked[:1], look_at([torch.full_like(clips[0], 0.4)]))
     assert (found["color"], found["shape"], found["motion"], found["all"]) == (0, 0, 0, 0)
     assert {miss["seen"] for miss in found["misses"]} == {"nothing"}
 
