@@ -1,5 +1,6 @@
 """Stage 2 over latent windows: one window is today's result, several are the mean of what the network says of each."""
 
+from collections import Counter
 from dataclasses import replace
 from itertools import product
 
@@ -13,6 +14,7 @@ from flashvideo_core.config import STAGE2
 from flashvideo_core.latent_windows import LatentWindows
 from flashvideo_core.memory import USABLE_SHARE, plan_branches, plan_stage, transformer_peak
 from flashvideo_core.phases import draw_start_noise, refine_reference
+from flashvideo_core.plans import Passes
 from flashvideo_core.sampling import bind_options, make_draw_noise
 from flashvideo_core.schedule import add_noise, zero_snr_sqrt_alphas
 from flashvideo_core.settings import RefineSettings
@@ -40,6 +42,31 @@ def test_a_clip_in_one_window_is_bit_for_bit_as_without(pipe, windows):
     assert refine(pipe, z_ref, replace(SETTINGS, windows=windows)).equal(refine(pipe, z_ref))
     smallest = replace(SETTINGS, windows="time", time_window=3, time_overlap=1)
     assert refine(pipe, z_ref, smallest).equal(refine(pipe, z_ref))
+
+
+CHEAP = replace(SETTINGS, window_height=2, window_width=2, guided_evaluations=1)
+
+
+@pytest.mark.parametrize("windows", ["time", "space", "time+space"])
+def test_one_window_is_bit_for_bit_as_without_under_the_other_options(pipe, windows):
+    z_ref = reference(3)
+    cheap = refine(pipe, z_ref, CHEAP)
+    assert refine(pipe, z_ref, replace(CHEAP, windows=windows)).equal(cheap)
+    for one_off in ({"guided_evaluations": 0}, {"window_height": 0, "window_width": 0}):
+        assert not refine(pipe, z_ref, replace(CHEAP, **one_off)).equal(cheap)
+
+
+def test_the_other_options_act_inside_each_window(pipe):
+    """Attention over all tokens of a latent window is dense; each window is guided once and evaluated twice."""
+    sides = {"time_window": 2, "time_overlap": 1, "space_window_height": 48, "space_window_width": 64}
+    latent = {**sides, "windows": "time+space", "space_overlap": 16}
+    z_ref, passes = reference(3), Counter()
+    dense = replace(SETTINGS, guided_evaluations=1, **latent)
+    wide = replace(CHEAP, window_height=3, window_width=4, **latent)
+    assert error(refine(pipe, z_ref, wide), refine(pipe, z_ref, dense)) < SAMPLING
+    narrow = refine(pipe, z_ref, replace(CHEAP, **latent), on_pass=passes.update)
+    assert error(narrow, refine(pipe, z_ref, dense)) > 10 * SAMPLING
+    assert Passes.count(passes) == Passes(cond=16, uncond=8)
 
 
 def ramp(start, length, shared):
