@@ -26,7 +26,7 @@ from pathlib import Path
 
 import torch
 
-from flashvideo_core.cli import segments, state_file
+from flashvideo_core import clip_parts, solver_file
 from flashvideo_core.cli.main import main as run_command
 
 PROMPT = "a red ball moves left"
@@ -133,7 +133,7 @@ def main() -> None:
     lines = args.out.read_text().splitlines() if args.out.exists() else []
     outcomes = [Outcome(**json.loads(line)) for line in lines]
     torch.set_num_threads(1)  # other threads would not be in a forked process
-    state_file.SECONDS, segments.SEGMENT = 0.0, 1
+    solver_file.SECONDS, clip_parts.SEGMENT = 0.0, 1
     with tempfile.TemporaryDirectory() as base:
         seconds = time_phases(Path(base) / "whole")
         expected = read_files(Path(base) / "whole")

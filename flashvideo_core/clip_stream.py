@@ -1,6 +1,6 @@
 """A refined clip of any length, decoded span by span: neither its frames nor its draft's are ever whole."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -8,12 +8,13 @@ from torch import Tensor
 
 from .components import Pipeline
 from .faithful import CHUNK, AddedColor, match_chunks
+from .memory import VAESplit
 from .memory.exhausted import name_phase
 from .phases import Draft
 from .plans import RefinePlan
 from .settings import RefineSettings
 from .sizes import frame_range
-from .types import ProgressCallback
+from .types import Frames, ProgressCallback
 from .vae_passes import crop_to_1080, read_ranges, stream_frames
 from .vae_stream import decode_spans
 
@@ -37,15 +38,28 @@ def stream_clip(
     start: int = 0,
     added: AddedColor | None = None,
     callback: ProgressCallback | None = None,
-) -> Iterator[Span]:
+) -> Generator[Span, None, None]:
     """What `decode_clip` makes, span by span (vae_stream.decode_spans) from number `start` on, where the frames before
     had `added`. The draft's frames are read as they are needed."""
-    spans = [(groups[0][0], groups[-1][1]) for groups in decode_spans(latent.shape[2], plan.decode)[start:]]
-    drafts = read_ranges(d.frames, (frame_range(first, stop) for first, stop in spans))
     with name_phase("decode"):
         decoded = stream_frames(pipe, latent, "decode", callback, plan.decode, start)
-        for frames, draft in zip(decoded, drafts, strict=True):
-            pairs = zip(frames.split(CHUNK), draft.split(CHUNK), strict=True)
-            matched, drift = zip(*match_chunks(pairs, settings.match, added), strict=True)
-            frames = frames if settings.match == "none" else torch.cat(matched)
-            yield Span(crop_to_1080(frames), draft, torch.cat(drift))
+        yield from match_spans(decoded, d.frames, latent.shape[2], plan.decode, settings.match, start, added)
+
+
+def match_spans(
+    decoded: Iterator[Tensor],
+    draft: Frames,
+    t: int,
+    split: VAESplit,
+    match: str,
+    start: int = 0,
+    added: AddedColor | None = None,
+) -> Generator[Span, None, None]:
+    """Spans of refined frames [f, H, W, 3] in 0..1, decoded from number `start` on of t latent frames, with what they
+    are to take from the draft's frames (`match`, faithful.py), at 1080 rows where they are 1088."""
+    ranges = (frame_range(groups[0][0], groups[-1][1]) for groups in decode_spans(t, split)[start:])
+    for frames, own in zip(decoded, read_ranges(draft, ranges), strict=True):
+        pairs = zip(frames.split(CHUNK), own.split(CHUNK), strict=True)
+        matched, drift = zip(*match_chunks(pairs, match, added), strict=True)
+        frames = frames if match == "none" else torch.cat(matched)
+        yield Span(crop_to_1080(frames), own, torch.cat(drift))

@@ -15,6 +15,7 @@ from .plans import DraftPlan
 from .sampling import check_finite
 from .sizes import clip_size, floor_frame_count, floor_size, latent_size
 from .types import Frames, OnTile, ProgressCallback
+from .vae import VAE
 from .vae_stream import encode_spans, stream_decode, stream_encode, stream_small_decode
 
 
@@ -68,10 +69,15 @@ def stream_frames(
     start: int = 0,
 ) -> Iterator[Tensor]:
     """`decode` span by span from number `start` on: frames [f, H, W, 3] in 0..1 on the CPU."""
-    for span in stream_spans(pipe, z, phase, callback, split, start):
-        frames = to_image_range(span)
-        check_finite(frames.sum(), pipe.dtype)
-        yield frames
+    return (to_finite_frames(span, pipe.dtype) for span in stream_spans(pipe, z, phase, callback, split, start))
+
+
+def to_finite_frames(span: Tensor, dtype: torch.dtype) -> Tensor:
+    """[1, 3, f, H, W] in -1..1 -> [f, H, W, 3] in 0..1 on the CPU. Raises InputError for frames that are not finite,
+    by a VAE in this dtype."""
+    frames = to_image_range(span)
+    check_finite(frames.sum(), dtype)  # of the sum, which needs no mask as large as the clip
+    return frames
 
 
 def get_handoff_frames(
@@ -103,16 +109,24 @@ def encode(
     size is (H, W); frames at the end that do not make 4n+1 are left out. Raises InputError for a latent that is not
     finite.
     """
-    count, size, done = floor_frame_count(len(frames)), floor_size(size), 0
-    device = torch.device("cpu") if is_tiled(split) else pipe.device  # of the resized frames
-    ranges = ((groups[0][0], groups[-1][1]) for groups in encode_spans(count, split))
-    large = (resize_frames(to_model_range(some).to(device), size) for some in read_ranges(frames, ranges))
     with on_device(require_component(pipe, "vae"), pipe.device) as vae:
-        z = allocate((1, vae.config.latent_channels, *latent_size(count, *size)), pipe.device)
-        for latent in stream_encode(vae, large, count, size, split, pipe.device, report_steps("handoff", callback)):
-            z[:, :, done : done + latent.shape[2]] = latent
-            done += latent.shape[2]
+        z = encode_frames(vae, frames, size, split, pipe.device, report_steps("handoff", callback))
     check_finite(z, pipe.dtype)
+    return z
+
+
+def encode_frames(
+    vae: VAE, frames: Frames, size: tuple[int, int], split: VAESplit, device: torch.device, on_step: OnTile
+) -> Tensor:
+    """`encode` by a VAE that is on this device; on_step as of `stream_encode`."""
+    count, size, done = floor_frame_count(len(frames)), floor_size(size), 0
+    place = torch.device("cpu") if is_tiled(split) else device  # of the resized frames
+    ranges = ((groups[0][0], groups[-1][1]) for groups in encode_spans(count, split))
+    large = (resize_frames(to_model_range(some).to(place), size) for some in read_ranges(frames, ranges))
+    z = allocate((1, vae.config.latent_channels, *latent_size(count, *size)), device)
+    for latent in stream_encode(vae, large, count, size, split, device, on_step):
+        z[:, :, done : done + latent.shape[2]] = latent
+        done += latent.shape[2]
     return z
 
 

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import custom, decode, handoff, loaders, review, speed, stages, text, video
+from . import custom, decode, handoff, loaders, refine_video, review, speed, stages, text, video
 from .bridge.plans import add_route
 from .plan import plan_prompt
 
@@ -13,5 +13,5 @@ class FlashVideoExtension(ComfyExtension):
         video.place_sample()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        modules = (loaders, text, video, stages, handoff, decode, review, custom, speed)
+        modules = (loaders, text, video, stages, handoff, decode, refine_video, review, custom, speed)
         return [node for module in modules for node in module.NODES]

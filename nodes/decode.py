@@ -15,10 +15,8 @@ from .bridge.progress import make_phase_callbacks
 from .bridge.types import VAE, Latent
 from .bridge.vae_fallback import TILE_SIZES, TILINGS, FallbackVAE
 from .handed import find_draft
-from .inputs import check_video_latent
+from .inputs import MATCHES, check_video_latent, match_input
 from .remarks import drift_remark, remark, report
-
-MATCHES = {"none": "none", "color": "color", "low frequencies": "low"}
 
 
 class FlashVideoDecode(io.ComfyNode):
@@ -49,13 +47,10 @@ class FlashVideoDecode(io.ComfyNode):
                     advanced=True,
                 ),
                 io.Float.Input("fps", default=8.0, min=1.0, max=120.0, step=0.001, tooltip="Frames per second."),
-                io.Combo.Input(
-                    "match",
-                    options=list(MATCHES),
-                    default="none",
-                    optional=True,
-                    tooltip="What a refined clip takes back from its draft; detail stays as it is. color: the mean "
+                match_input(
+                    "What a refined clip takes back from its draft; detail stays as it is. color: the mean "
                     "colour. low frequencies: colour, light and shade of every part of the picture.",
+                    optional=True,
                 ),
                 io.Image.Input(
                     "draft",

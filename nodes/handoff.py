@@ -13,11 +13,8 @@ from .bridge.progress import make_phase_callbacks
 from .bridge.types import VAE, Latent
 from .bridge.vae_fallback import FallbackVAE
 from .handed import put_draft
-from .inputs import check_video_latent, side_input
+from .inputs import check_video_latent, target_inputs, target_size
 from .remarks import remark, trim_remark
-
-CUSTOM, FOUR_TIMES = "custom", "4x the draft"
-TARGET_SIZES = {"released 1920x1072": (1072, 1920), "16:9 1920x1088": (1088, 1920)}  # height, width
 
 
 class FlashVideoHandoff(io.ComfyNode):
@@ -39,16 +36,7 @@ class FlashVideoHandoff(io.ComfyNode):
                     tooltip="The frames of any clip, instead of a draft. Frames at the end that do not make 4n+1 "
                     "are left out.",
                 ),
-                io.Combo.Input(
-                    "target",
-                    options=[*TARGET_SIZES, FOUR_TIMES, CUSTOM],
-                    default="released 1920x1072",
-                    tooltip="Size of the refined clip. released 1920x1072 suits drafts of 480x256; 16:9 1920x1088 "
-                    "those of 480x272, and is cropped to 1080 after decode. A clip of other proportions is stretched, "
-                    "which is said under the node. custom: width and height below.",
-                ),
-                side_input("width", 1920, "Pixels, for the target custom; floored to a multiple of 16."),
-                side_input("height", 1072, "Pixels, for the target custom; floored to a multiple of 16."),
+                *target_inputs(),
             ],
             outputs=[io.Latent.Output("latent", tooltip="For FlashVideo Stage 2. It has no noise and needs no seed.")],
             hidden=[io.Hidden.unique_id],
@@ -84,11 +72,6 @@ def draft_size(latent: Latent | None, images: Tensor | None) -> tuple[int, int]:
         check_video_latent(latent["samples"])
         return 8 * latent["samples"].shape[-2], 8 * latent["samples"].shape[-1]
     return images.shape[1], images.shape[2]
-
-
-def target_size(target: str, draft: tuple[int, int], custom: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) that the target's name asks for."""
-    return {**TARGET_SIZES, FOUR_TIMES: (4 * draft[0], 4 * draft[1]), CUSTOM: custom}[target]
 
 
 NODES = [FlashVideoHandoff]

@@ -8,6 +8,10 @@ from ..flashvideo_core.errors import InputError
 from ..flashvideo_core.guidance import CFG_SCHEDULES
 from ..flashvideo_core.setting_rules import WINDOWS
 
+CUSTOM, FOUR_TIMES = "custom", "4x the draft"
+TARGET_SIZES = {"released 1920x1072": (1072, 1920), "16:9 1920x1088": (1088, 1920)}  # height, width
+MATCHES = {"none": "none", "color": "color", "low frequencies": "low"}  # by RefineSettings' name
+
 
 def seed_input(tooltip: str) -> io.Int.Input:
     return io.Int.Input("seed", default=0, min=0, max=2**64 - 1, control_after_generate=True, tooltip=tooltip)
@@ -49,11 +53,52 @@ def noise_step_input(tooltip: str) -> io.Int.Input:
     return io.Int.Input("noise_step", default=default, min=0, max=999, tooltip=tooltip)
 
 
-def windows_input(tooltip: str) -> io.Combo.Input:
-    """Along which axes stage 2 goes over windows of the latent."""
+def windows_input(tooltip: str, default: str = "off") -> io.Combo.Input:
+    """Along which axes stage 2 goes over windows of the latent; advanced where it does so only when it is asked to."""
+    is_extra = default == "off"
     return io.Combo.Input(
-        "windows", options=list(WINDOWS), default="off", optional=True, advanced=True, tooltip=tooltip
+        "windows", options=list(WINDOWS), default=default, optional=is_extra, advanced=is_extra, tooltip=tooltip
     )
+
+
+def stage2_inputs(seed: str) -> list[io.Int.Input | io.Float.Input]:
+    """The numbers of stage 2. seed: the tooltip of its seed."""
+    return [
+        seed_input(seed),
+        steps_input(STAGE2_DEFAULTS.steps, 1, 100, f"Evaluations; paper: {STAGE2_DEFAULTS.steps}, released script: 5."),
+        cfg_input(STAGE2_DEFAULTS.cfg, f"Guidance; released: {STAGE2_DEFAULTS.cfg:g}."),
+        shift_input(f"How much of the path goes to the first steps; released: {STAGE2_DEFAULTS.shift}.", advanced=True),
+        noise_step_input(
+            f"Noise on the reference, 0 to 999; trained: {STAGE2_DEFAULTS.ref_step}. More changes the draft "
+            "more; raise it with the size and the number of frames.",
+        ),
+    ]
+
+
+def target_inputs() -> list[io.Combo.Input | io.Int.Input]:
+    """The size of the refined clip."""
+    return [
+        io.Combo.Input(
+            "target",
+            options=[*TARGET_SIZES, FOUR_TIMES, CUSTOM],
+            default="released 1920x1072",
+            tooltip="Size of the refined clip. released 1920x1072 suits drafts of 480x256; 16:9 1920x1088 "
+            "those of 480x272, and is cropped to 1080 after decode. A clip of other proportions is stretched, "
+            "which is said under the node. custom: width and height below.",
+        ),
+        side_input("width", 1920, "Pixels, for the target custom; floored to a multiple of 16."),
+        side_input("height", 1072, "Pixels, for the target custom; floored to a multiple of 16."),
+    ]
+
+
+def target_size(target: str, draft: tuple[int, int], custom: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) that the target's name asks for."""
+    return {**TARGET_SIZES, FOUR_TIMES: (4 * draft[0], 4 * draft[1]), CUSTOM: custom}[target]
+
+
+def match_input(tooltip: str, optional: bool = False) -> io.Combo.Input:
+    """What a refined clip takes back from its draft."""
+    return io.Combo.Input("match", options=list(MATCHES), default="none", optional=optional, tooltip=tooltip)
 
 
 def check_video_latent(z: Tensor) -> None:

@@ -12,7 +12,7 @@ from ..flashvideo_core.memory import PhasePlan
 from ..flashvideo_core.sizes import floor_size
 from .bridge.plans import plan_sampling, plan_vae
 from .bridge.types import Prompt
-from .handoff import target_size
+from .inputs import target_size
 from .loaders import WEIGHT_DTYPES, find_file
 from .stages import DRAFT_SIZES
 

@@ -1,9 +1,9 @@
 """What a node remarks under itself: sizes outside the trained range, inputs that had to be adjusted."""
 
 import logging
+from collections.abc import Sized
 
 from comfy_api.latest import io
-from torch import Tensor
 
 from ..flashvideo_core.config import TransformerConfig
 from ..flashvideo_core.faithful import Drift
@@ -57,8 +57,8 @@ def replaced_flow_remark(flow: object, shift: float, noise_step: int) -> str | N
     return f"shift {shift:g} and noise_step {noise_step} of this node replace what a ModelSampling or Flow node set"
 
 
-def trim_remark(images: Tensor | None) -> str | None:
-    """On images [F, H, W, C] whose number is trimmed; None if it is 4n+1."""
+def trim_remark(images: Sized | None) -> str | None:
+    """On images [F, H, W, C], or what reads them, whose number is trimmed; None if it is 4n+1."""
     if images is None or floor_frame_count(len(images)) == len(images):
         return None
     return f"{len(images)} frames are trimmed to {floor_frame_count(len(images))} (4n+1)"

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..flashvideo_core.config import STAGE1_DEFAULTS, STAGE2_DEFAULTS
+from ..flashvideo_core.config import STAGE1_DEFAULTS
 from ..flashvideo_core.settings import DraftSettings, RefineSettings, Value
 from ..flashvideo_core.sizes import describe_floor
 from .bridge.runs import refine_latents, sample_drafts
@@ -14,10 +14,9 @@ from .inputs import (
     check_video_latent,
     guidance_input,
     negative_input,
-    noise_step_input,
     seed_input,
-    shift_input,
     side_input,
+    stage2_inputs,
     steps_input,
     windows_input,
 )
@@ -145,18 +144,7 @@ class FlashVideoStage2(io.ComfyNode):
                     tooltip="From FlashVideo Hand-off. Where a mask of Set Latent Noise Mask is 0, the reference stays "
                     "as it is.",
                 ),
-                seed_input("Noise of stage 2. With the draft's own seed the clip is that of the command line."),
-                steps_input(
-                    STAGE2_DEFAULTS.steps, 1, 100, f"Evaluations; paper: {STAGE2_DEFAULTS.steps}, released script: 5."
-                ),
-                cfg_input(STAGE2_DEFAULTS.cfg, f"Guidance; released: {STAGE2_DEFAULTS.cfg:g}."),
-                shift_input(
-                    f"How much of the path goes to the first steps; released: {STAGE2_DEFAULTS.shift}.", advanced=True
-                ),
-                noise_step_input(
-                    f"Noise on the reference, 0 to 999; trained: {STAGE2_DEFAULTS.ref_step}. More changes the draft "
-                    "more; raise it with the size and the number of frames.",
-                ),
+                *stage2_inputs("Noise of stage 2. With the draft's own seed the clip is that of the command line."),
                 windows_input(
                     "For clips longer (time) or larger (space) than stage 2 was trained on: it sees overlapping "
                     "windows of 49 frames, or of 960x544 pixels, and the memory is that of one."

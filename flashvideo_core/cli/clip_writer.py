@@ -1,13 +1,16 @@
 """A refined clip decoded and written, part by part: neither its frames nor the draft's beside them are ever whole."""
 
-from contextlib import closing
+import hashlib
+import json
+from collections.abc import Generator
 from dataclasses import replace
-from itertools import islice
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ..clip_stream import stream_clip
+from ..clip_parts import COMPARISON, FINAL, ClipParts, StoredVideo, write_segments
+from ..clip_stream import Span, stream_clip
 from ..faithful import AddedColor, Drift
 from ..media.audio import Audio
 from ..media.codecs import H264
@@ -16,16 +19,9 @@ from ..media.video_join import join_videos
 from ..pipeline import Draft, Pipeline
 from ..weights.atomic import remove_path
 from .jobs import Job
-from .outputs import FINAL, video_metadata, write_json
+from .outputs import preview_crf, video_metadata, write_json
 from .progress import Reporter
-from .segments import (
-    Segment,
-    find_segment,
-    list_videos,
-    save_segment,
-    split_segments,
-    write_segment,
-)
+from .record import Record
 
 ADVICE = "away from the draft (--match-color takes its colours back, a lower --noise-step keeps more of it)"
 
@@ -44,13 +40,19 @@ def write_clip(
     paths: of the components, for the sidecar alone.
     """
     files = job.files
-    segments = write_segments(pipe, d, latent, job, reporter)
+    parts, run = list_parts(job), (job.record.refine, job.record.refine_plan)
+
+    def open_stream(start: int, added: AddedColor) -> Generator[Span, None, None]:
+        return stream_clip(pipe, d, latent, *run, start=start, added=added, callback=reporter.progress)
+
+    split = job.record.refine_plan.decode
+    segments = write_segments(parts, latent.shape[2], split, open_stream, reporter.note, job.resume)
     drift = Drift.summarize(torch.cat([segment.drift for segment in segments]))
     if drift.is_large:
         reporter.note(f"{ADVICE}: by {drift}, in levels of 255")
     record = replace(job.record, drift=drift)
-    for video in list_videos(job):
-        join_parts(replace(job, record=record), video, len(segments), audio)
+    for video in parts.videos:
+        join_parts(replace(job, record=record), video, parts.paths(video, segments), audio)
     if files.sidecar is not None:
         write_json(files.sidecar, replace(record, paths=paths).to_json())
     else:
@@ -58,31 +60,22 @@ def write_clip(
     remove_temporary(job)
 
 
-def write_segments(pipe: Pipeline, d: Draft, latent: Tensor, job: Job, reporter: Reporter) -> list[Segment]:
-    """All parts of the clip, of which those that are there already are left as they are."""
-    parts, done = split_segments(latent.shape[2], job.record.refine_plan.decode), []
-    while job.resume and len(done) < len(parts) and (found := find_segment(job, len(done))) is not None:
-        done.append(found)
-    if done:
-        reporter.note(f"going on after part {len(done)} of {len(parts)} of the video")
-    if len(done) == len(parts):
-        return done
-    added = done[-1].added if done else AddedColor()
-    start, run = parts[len(done)].start, (job.record.refine, job.record.refine_plan)
-    job.files.refined.parent.mkdir(parents=True, exist_ok=True)
-    with closing(stream_clip(pipe, d, latent, *run, start=start, added=added, callback=reporter.progress)) as stream:
-        for number in range(len(done), len(parts)):
-            frames = sum(len(segment.drift) for segment in done)
-            done.append(write_segment(job, number, islice(stream, len(parts[number])), job.clock.part(frames), added))
-            if job.resume:
-                save_segment(job, number, done[-1])
-    return done
+def list_parts(job: Job) -> ClipParts:
+    """Of the refined clip and, where the layout has one, the comparison."""
+    record, videos = job.record, {FINAL: StoredVideo(job.record.video, job.record.crf)}
+    if job.files.side_by_side is not None:
+        videos[COMPARISON] = StoredVideo(H264, preview_crf(record))
+    return ClipParts(job.files.parts, hash_record(record), job.clock, videos)
 
 
-def join_parts(job: Job, video: str, count: int, audio: Audio | None) -> None:
+def hash_record(record: Record) -> str:
+    """Of all that the record tells, software and memory plan as well."""
+    return hashlib.sha256(json.dumps(record.to_json(), sort_keys=True).encode()).hexdigest()
+
+
+def join_parts(job: Job, video: str, parts: list[Path], audio: Audio | None) -> None:
     """All parts of FINAL or COMPARISON into its place."""
     files, record = job.files, job.record
-    parts = [files.segment(video, number) for number in range(count)]
     if video == FINAL and record.video.is_pictures:
         join_pictures(files.final, parts, job.clock, record.video, audio=audio)
         return

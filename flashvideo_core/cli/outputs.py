@@ -29,7 +29,6 @@ from .record import METADATA_KEY, Record, read_record
 from .saved_draft import SavedDraft
 
 FINALS = tuple({f"final{VideoFormat(codec, 0).suffix}": None for codec in CODECS.values()})  # by codec
-FINAL, COMPARISON = "final", "side_by_side"  # the videos of a refined clip
 MAX_SLUG = 48  # characters of a prompt in a folder name
 
 
@@ -50,14 +49,11 @@ class ClipFiles:
         """Those to write into. Not .drafts, which comes and goes with the clips of every process."""
         return {self.final.parent} if self.sidecar is None else {self.draft.parent, self.final.parent}
 
-    def segment(self, video: str, number: int) -> Path:
-        """A part of a video (FINAL or COMPARISON) that is not finished: there, as `refined` is, until the clip is."""
-        suffix = self.final.suffix if video == FINAL else ".mp4"
-        return self.refined.with_name(f"{self.refined.stem}.{video}-{number:04}{suffix}")
-
-    def segment_state(self, number: int) -> Path:
-        """What says that a part is there, and what the one after it has to know."""
-        return self.refined.with_name(f"{self.refined.stem}.part-{number:04}.safetensors")
+    @property
+    def parts(self) -> Path:
+        """How the names of the videos' parts begin (clip_parts.py), which are there, as `refined` is, until the clip
+        is."""
+        return self.refined.with_suffix("")
 
     def temporary(self) -> list[Path]:
         """All that is there of a clip only until it is finished, and what killed processes left of writing it."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import comfy.model_management as mm
+import comfy.samplers
 import comfy.utils
 import torch
 from torch import Tensor
@@ -46,16 +47,18 @@ def refine_latents(
     latents: Tensor,
     settings: RefineSettings,
     mask: Tensor | None = None,
+    sampler: comfy.samplers.Sampler | None = None,
 ) -> Tensor:
     """Refined latents of reference latents [B, 16, T, H, W], both in VAE units; item i has the seed + i.
 
     The size is that of the latents. mask: ComfyUI's noise_mask in any of its shapes, 0 where the reference stays.
+    sampler: in place of the stage's own.
     """
     windows = settings.latent_windows
     model = set_latent_windows(set_flow(model, settings.shift, settings.ref_step), windows)
     guider, block = Guider(model, positive, negative, settings.cfg, "constant"), windows and windows.size[0]
     seeds = range(settings.seed, settings.seed + len(latents))
-    return torch.cat(list(sample_each(model, guider, latents, seeds, settings.steps, mask, block)))
+    return torch.cat(list(sample_each(model, guider, latents, seeds, settings.steps, mask, block, sampler)))
 
 
 def sample_each(
@@ -66,17 +69,20 @@ def sample_each(
     steps: int,
     mask: Tensor | None = None,
     block: int | None = None,
+    sampler: comfy.samplers.Sampler | None = None,
 ) -> Iterator[Tensor]:
     """Samples the items of a batch one after the other, so that each equals the same item made alone.
 
-    block: latent frames whose noise is drawn at once (draw_in_blocks); None: all.
+    block: latent frames whose noise is drawn at once (draw_in_blocks); None: all. sampler: None for that
+    of the stage.
     """
     sigmas, callbacks = make_sigmas(model, steps), make_sampler_callbacks(model, len(latents), steps)
     quiet, masks = not comfy.utils.PROGRESS_BAR_ENABLED, [None] * len(latents)
     if mask is not None:
         masks = comfy.utils.reshape_mask(mask, latents.shape).split(1)
+    sampler = sampler or make_sampler(model)
     for z, seed, item_mask, callback in zip(latents.split(1), seeds, masks, callbacks, strict=True):
-        sampler, noise = make_sampler(model), draw_in_blocks(make_draw_noise(seed), z, block or z.shape[2])
+        noise = draw_in_blocks(make_draw_noise(seed), z, block or z.shape[2])
         yield to_intermediate(guider.sample(noise, z, sampler, sigmas, item_mask, callback, quiet, seed % SEEDS))
 
 

@@ -3,6 +3,11 @@
 The loop of stage 1 is the core's; the loop of stage 2 is ComfyUI's own Euler.
 """
 
+import functools
+import itertools
+from typing import Any
+
+import comfy.k_diffusion.sampling
 import comfy.samplers
 import torch
 from torch import Tensor
@@ -13,11 +18,11 @@ from ...flashvideo_core.errors import InputError
 from ...flashvideo_core.guidance import find_cfg_schedule, round_cfg
 from ...flashvideo_core.sampling import make_draw_noise, round_to_table_alpha
 from ...flashvideo_core.schedule import stage1_schedule, stage2_times, velocity_to_denoised
-from ...flashvideo_core.solvers import dpmpp_2m_sde
+from ...flashvideo_core.solvers import OnState, SolverState, dpmpp_2m_sde
 from ...flashvideo_core.types import DrawNoise
 from .flow import FlowFromReference
 from .models import StageModel
-from .types import Conditioning, Model, Options, SamplerCallback
+from .types import Conditioning, Model, Options, SamplerCallback, StepCallback
 
 
 class Stage1Sampler(comfy.samplers.Sampler):
@@ -136,6 +141,34 @@ def get_config(model: Model, stage: int | None = None) -> TransformerConfig:
 def make_sampler(model: Model) -> comfy.samplers.Sampler:
     """The released sampler of the model's stage."""
     return Stage1Sampler() if get_config(model).objective == "v" else comfy.samplers.ksampler("euler")
+
+
+def make_resumable_euler(resume: SolverState | None, on_state: OnState) -> comfy.samplers.Sampler:
+    """ComfyUI's Euler, which tells its state before each evaluation, and goes on from one of these to the same bits."""
+    euler = comfy.k_diffusion.sampling.sample_euler
+
+    @functools.wraps(euler)  # its name says what it suits (suitability.py)
+    def sample(
+        model: comfy.samplers.KSamplerX0Inpaint,
+        x: Tensor,
+        sigmas: Tensor,
+        extra_args: Options,
+        callback: StepCallback,
+        disable: bool,
+    ) -> Tensor:
+        start = resume.step if resume else 0
+        steps = itertools.count(start)
+
+        def evaluate(x: Tensor, sigma: Tensor, **options: Any) -> Tensor:
+            on_state(SolverState(next(steps), x))
+            return model(x, sigma, **options)
+
+        def report(step: Options) -> None:
+            callback({**step, "i": start + step["i"]})
+
+        return euler(evaluate, resume.x.to(x) if resume else x, sigmas[start:], extra_args, report, disable)
+
+    return comfy.samplers.KSAMPLER(sample)
 
 
 def make_sigmas(model: Model, steps: int) -> Tensor:

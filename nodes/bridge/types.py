@@ -49,6 +49,13 @@ class Latent(TypedDict):
     noise_mask: NotRequired[Tensor]
 
 
+class ComfyAudio(TypedDict):
+    """AUDIO: waveform [B, channels, N] in -1..1, at so many samples a second."""
+
+    waveform: Tensor
+    sample_rate: int
+
+
 class SamplerCallback(Protocol):
     """What ComfyUI's samplers call after each evaluation, with the scaled latents of the model."""
 

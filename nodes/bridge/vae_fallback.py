@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import comfy.model_management as mm
 import torch
@@ -9,14 +10,18 @@ from torch import Tensor
 
 from ...flashvideo_core.errors import InputError
 from ...flashvideo_core.memory import VAESplit, describe_split, is_tiled, tile_overlap
-from ...flashvideo_core.types import DrawNoise, ProgressCallback
+from ...flashvideo_core.sizes import floor_frame_count
+from ...flashvideo_core.types import DrawNoise, Frames, ProgressCallback
 from ...flashvideo_core.vae_chunks import ChunkSize
+from ...flashvideo_core.vae_passes import encode_frames, report_steps, to_finite_frames
+from ...flashvideo_core.vae_stream import stream_decode
 from .decoder import ONLY_DECODES
 from .vae import FlashVideoDecoder, FlashVideoVAE
 
 MIN_TILE = 16  # latent rows and columns
 TILE_SIZES = {"large": (80, 80), "medium": (48, 48), "small": (32, 32)}  # latent (height, width)
 TILINGS = ("auto", "off", *TILE_SIZES)
+T = TypeVar("T")
 MAX_MEMORY_SHARE = 0.8  # of the device's memory, that ComfyUI is asked to make free for one pass
 
 
@@ -45,7 +50,8 @@ class FallbackVAE:
                 return module.decode_tiled(z, split[1], split[0], tile_overlap(split), callback=callback, phase=phase)
             return module.decode(z, callback, phase, torch.empty(module.decode_output_shape(z.shape)), ChunkSize(split))
 
-        return self._run_with_fallback("decode", module.decode_output_shape(z.shape)[2:], run_pass)
+        clip = module.decode_output_shape(z.shape)[2:]
+        return self.run_with_fallback("decode", clip, self.first_split("decode", clip), run_pass)
 
     def encode(
         self, frames: Tensor, draw_noise: DrawNoise | None = None, callback: ProgressCallback | None = None
@@ -59,13 +65,34 @@ class FallbackVAE:
                 return module.encode_tiled(frames, tile_x, tile_y, 8 * tile_overlap(split), callback=callback)
             return module.encode(frames, draw_noise, callback, chunk_size=ChunkSize(split))
 
-        return self._run_with_fallback("encode", tuple(frames.shape[2:]), run_pass)
+        clip = tuple(frames.shape[2:])
+        return self.run_with_fallback("encode", clip, self.first_split("encode", clip), run_pass)
 
-    def _run_with_fallback(
-        self, kind: str, clip: tuple[int, int, int], run_pass: Callable[[VAESplit], Tensor]
-    ) -> Tensor:
-        """The result of the first split of the clip (frames, height, width) whose pass does not run out of memory."""
-        for split in self._splits(kind, clip):
+    def encode_frames(self, frames: Frames, size: tuple[int, int], callback: ProgressCallback) -> Tensor:
+        """frames [F, h, w, 3] in 0..1, of any number -> z [1, 16, T, H/8, W/8] of the first 4n+1, resized to size
+        (H, W) some at a time."""
+
+        def run_pass(split: VAESplit) -> Tensor:
+            on_step = report_steps("handoff", callback)
+            return encode_frames(self.vae.first_stage_model, frames, size, split, self.vae.device, on_step)
+
+        clip = floor_frame_count(len(frames)), *size
+        return self.run_with_fallback("encode", clip, self.first_split("encode", clip), run_pass)
+
+    def stream_decode(self, z: Tensor, split: VAESplit, start: int, callback: ProgressCallback) -> Iterator[Tensor]:
+        """The spans of z [1, 16, T, h, w] from number `start` on (vae_stream.py): frames [f, 8h, 8w, 3] in 0..1 on the
+        CPU. Raises InputError for frames that are not finite."""
+        vae, on_step = self.vae, report_steps("decode", callback)
+        z = z if is_tiled(split) else z.to(vae.device)
+        for span in stream_decode(vae.first_stage_model, z, split, vae.device, on_step, start):
+            yield to_finite_frames(span, vae.vae_dtype)
+
+    def run_with_fallback(
+        self, kind: str, clip: tuple[int, int, int], first: VAESplit, run_pass: Callable[[VAESplit], T]
+    ) -> T:
+        """The result of the first split of the clip (frames, height, width), from `first` on to ever smaller ones,
+        whose pass does not run out of memory."""
+        for split in self._splits(clip, first):
             with mm.cuda_device_context(self.vae.device):
                 result = run_unless_oom(run_pass, split)
             if result is not None:
@@ -76,9 +103,8 @@ class FallbackVAE:
             )
         raise RuntimeError(f"not enough memory for the VAE {kind} even {describe_split(split)}")
 
-    def _splits(self, kind: str, clip: tuple[int, int, int]) -> Iterator[VAESplit]:
-        """The split to try first, then ever smaller ones."""
-        split = self._first_split(kind, clip)
+    def _splits(self, clip: tuple[int, int, int], split: VAESplit) -> Iterator[VAESplit]:
+        """The split, then ever smaller ones."""
         yield split
         if split is None:
             yield clip[1] * clip[2]
@@ -87,20 +113,24 @@ class FallbackVAE:
             tile = tuple(max(min(MIN_TILE, side), side // 2) for side in tile)
             yield tile
 
-    def _first_split(self, kind: str, clip: tuple[int, int, int]) -> VAESplit:
+    def first_split(self, kind: str, clip: tuple[int, int, int]) -> VAESplit:
         """The tiling that was chosen, or for "auto" what fits once ComfyUI has made room for the pass."""
+        self.make_room(kind, clip)
+        if self.tiling != "auto":
+            return TILE_SIZES.get(self.tiling)
+        free = self.vae.patcher.get_free_memory(self.vae.device)
+        return self.vae.plan_split(kind, clip, free)
+
+    def make_room(self, kind: str, clip: tuple[int, int, int]) -> None:
+        """Has ComfyUI put the VAE on its device, with memory free for a pass, or as much as may be asked for."""
         vae, tile = self.vae, TILE_SIZES.get(self.tiling)
         pass_size = clip[1:] if tile is None else (8 * tile[0], 8 * tile[1])
         peak = vae.peak(kind, (clip[0], *pass_size), vae.vae_dtype)
         limit = int(MAX_MEMORY_SHARE * mm.get_total_memory(vae.device))
         mm.load_models_gpu([vae.patcher], memory_required=min(peak, limit))
-        if self.tiling != "auto":
-            return tile
-        free = vae.patcher.get_free_memory(vae.device)
-        return vae.plan_split(kind, clip, free)
 
 
-def run_unless_oom(run_pass: Callable[[VAESplit], Tensor], split: VAESplit) -> Tensor | None:
+def run_unless_oom(run_pass: Callable[[VAESplit], T], split: VAESplit) -> T | None:
     """run_pass(split), or None when memory ran out.
 
     The caller retries after the except block, whose exception would keep the failed pass's tensors alive.

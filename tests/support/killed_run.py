@@ -5,7 +5,8 @@ import os
 import signal
 from dataclasses import dataclass
 
-from flashvideo_core.cli import clip_writer, segments, state_file
+from flashvideo_core import clip_parts, solver_file
+from flashvideo_core.cli import state_file
 from flashvideo_core.cli.main import main
 
 FORKS = multiprocessing.get_context("forkserver")  # a forked process of one that has run torch may wait for ever
@@ -29,8 +30,8 @@ def run_killed(command: list[str], kill: Kill) -> None:
 
 
 def _run(command: list[str], kill: Kill) -> None:
-    state_file.SECONDS, segments.SEGMENT = 0.0, 1
-    keep, save, seen = state_file.StateFile.keep, clip_writer.save_segment, []
+    solver_file.SECONDS, clip_parts.SEGMENT = 0.0, 1
+    keep, save, seen = state_file.StateFile.keep, clip_parts.save_segment, []
 
     def count(what: str) -> None:
         seen.append(what)
@@ -45,5 +46,5 @@ def _run(command: list[str], kill: Kill) -> None:
         save(*args)
         count("parts")
 
-    state_file.StateFile.keep, clip_writer.save_segment = keep_and_count, save_and_count
+    state_file.StateFile.keep, clip_parts.save_segment = keep_and_count, save_and_count
     main(command)

@@ -10,7 +10,8 @@ import torch
 from support.cli_run import list_files, run
 from support.killed_run import Kill, run_killed
 
-from flashvideo_core.cli import clip_writer, segments, state_file
+from flashvideo_core import clip_parts, solver_file
+from flashvideo_core.cli import clip_writer, state_file
 from flashvideo_core.cli.main import main
 from flashvideo_core.cli.record import Record
 from flashvideo_core.plans import Passes, RefinePlan
@@ -28,15 +29,15 @@ FOLDER = {"draft.safetensors", "draft.mp4", "final.mp4", "side_by_side.mp4", "cl
 @pytest.fixture(autouse=True)
 def every_state_is_kept(monkeypatch):
     """And a part of the video is one temporal group, of which the clip has two."""
-    monkeypatch.setattr(state_file, "SECONDS", 0.0)
-    monkeypatch.setattr(segments, "SEGMENT", 1)
+    monkeypatch.setattr(solver_file, "SECONDS", 0.0)
+    monkeypatch.setattr(clip_parts, "SEGMENT", 1)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(segments, "SEGMENT", 1)
+        patch.setattr(clip_parts, "SEGMENT", 1)
         assert main(["generate", PROMPT, *SIZES, "--output", str(folder)]) == 0
     return read(folder)
 
@@ -86,7 +87,7 @@ def test_a_run_that_is_to_keep_nothing_keeps_nothing(whole, tmp_path, capsys, mo
 
 
 def test_a_state_is_written_at_most_every_few_seconds(tmp_path, monkeypatch):
-    monkeypatch.setattr(state_file, "SECONDS", 5.0)
+    monkeypatch.setattr(solver_file, "SECONDS", 5.0)
     refine = RefineSettings(height=32, width=48, steps=6, cfg=1.0, shift=2.5, ref_step=30)
     weights = {name: {"file": name, "sha256": "0"} for name in ("stage2", "vae", "text")}
     source = {"file": "film.mp4", "sha256": "0"}
