@@ -108,6 +108,7 @@ class Decoder(nn.Module):
         for i, (cin, cout) in enumerate(zip([widths[0], *widths], widths, strict=False)):
             up = Upsample(cout, i < 2, ops, **kw) if i < 3 else None
             self.levels.append(Level(cin, cout, config.blocks + 1, SpatialNorm, up, config, ops, **kw))
+        self.widths = widths
         self.norm_out = SpatialNorm(widths[3], config, ops, **kw)
         self.conv_out = CausalConv3d(widths[3], 3, ops, **kw)
 
@@ -116,9 +117,9 @@ class Decoder(nn.Module):
         x = convolve_input(self.conv_in, z, cache, chunk_size)
         for block in self.mid:
             x = block(x, z, cache, last)
-        for level in self.levels:
+        for level, width in zip(self.levels, [*self.widths[1:], None], strict=True):  # the level's that follows
             x = level(x, z, cache, last)
-            x = x if level.resample is None else upsample_chunks(level.resample, x, chunk_size, first)
+            x = x if level.resample is None else upsample_chunks(level.resample, x, chunk_size, first, width)
         return join_frames(norm_silu_conv(self.norm_out, self.conv_out, x, z, cache, last))
 
 

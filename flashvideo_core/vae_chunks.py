@@ -31,11 +31,24 @@ class ChunkSize:
     pixels: int | None = None  # frames x height x width; None: what is quick on the map's device
     unfolded: int = 20480  # channels x frames x height up to which torch unfolds a convolution's input, which is slow
 
-    def frames(self, x: Tensor) -> int:
-        """How many frames of x [B, C, T, H, W] one chunk has."""
-        channels, height, width = x.shape[1], *x.shape[3:]
+    def split(self, x: Tensor, channels: int) -> list[int]:
+        """How many frames each chunk of x [B, C, T, H, W] has, whose maps have no fewer than so many channels.
+
+        One, or an even number so that pairs stay together (frame 0 of an odd T goes with the first chunk); where torch
+        would unfold fewer of them, as many as it does not.
+        """
+        frames, height, width = x.shape[2:]
         pixels = default_chunk_pixels(x.device, x.dtype) if self.pixels is None else self.pixels
-        return max(1, pixels // (height * width), self.unfolded // (channels * height) - 1)
+        shortest = max(1, self.unfolded // (channels * height) - 1)  # a convolution sees two more
+        count = max(1, pixels // (height * width) // 2 * 2, shortest + shortest % 2 if shortest > 1 else 1)
+        if count >= frames:
+            return [frames]
+        if count == 1:
+            return [1] * frames
+        head = (count - 1 if count > shortest else count + 1) * (frames % 2)
+        counts = [head] * (head > 0) + [count] * ((frames - head) // count)
+        rest = frames - sum(counts)
+        return [*counts, rest] if rest >= shortest else [*counts[:-1], counts[-1] + rest]
 
 
 AUTO = ChunkSize()
@@ -45,16 +58,15 @@ def default_chunk_pixels(device: torch.device, dtype: torch.dtype) -> int:
     return QUICK if device.type == "cpu" and dtype == torch.float32 else WHOLE
 
 
-def split_frames(x: Tensor, chunk_size: ChunkSize) -> Chunks:
-    """x [B, C, T, H, W] in chunks of one frame, or of an even number so that pairs stay together (frame 0 of an odd T
-    apart). Whole where gradients are recorded. They are copies: a view would keep all of x.
+def split_frames(x: Tensor, chunk_size: ChunkSize, channels: int | None = None) -> Chunks:
+    """x [B, C, T, H, W] in chunks. Whole where gradients are recorded. They are copies: a view would keep all of x.
+
+    channels: of the narrowest map that is made of them before they are split again (default: C).
     """
-    frames, count = x.shape[2], chunk_size.frames(x)
-    if count >= frames or x.requires_grad:
+    counts = chunk_size.split(x, channels or x.shape[1])
+    if len(counts) == 1 or x.requires_grad:
         return [x]
-    count = max(1, count // 2 * 2)
-    head = (count - 1) * (frames % 2)
-    return [chunk.clone() for chunk in (x[:, :, :head], *x[:, :, head:].split(count, dim=2)) if chunk.shape[2]]
+    return [chunk.clone() for chunk in x.split(counts, dim=2)]
 
 
 def join_frames(chunks: Chunks) -> Tensor:
@@ -147,9 +159,9 @@ def downsample_chunks(layer: Downsample, x: Chunks, chunk_size: ChunkSize) -> Ch
     return split_frames(join_frames(out), chunk_size)
 
 
-def upsample_chunks(layer: Upsample, x: Chunks, chunk_size: ChunkSize, first: bool) -> Chunks:
-    """first: the map begins with the first frame of a clip."""
+def upsample_chunks(layer: Upsample, x: Chunks, chunk_size: ChunkSize, first: bool, channels: int) -> Chunks:
+    """first: the map begins with the first frame of a clip; channels: as in `split_frames`."""
     out = []
     while x:
-        out += split_frames(layer(x.pop(0), first and not out), chunk_size)
+        out += split_frames(layer(x.pop(0), first and not out), chunk_size, channels)
     return out

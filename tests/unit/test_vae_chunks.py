@@ -1,5 +1,7 @@
 """The VAE in chunks of few frames, as on a CPU: the golden values, every frame count, batches, groups, gradients."""
 
+import math
+
 import pytest
 import torch
 from support.golden import ONE_PASS, error, load_golden
@@ -7,6 +9,7 @@ from support.golden import ONE_PASS, error, load_golden
 from flashvideo_core.config import VAEConfig
 from flashvideo_core.vae import VAE
 from flashvideo_core.vae_chunks import WHOLE, ChunkSize, split_frames
+from flashvideo_core.vae_layers import CausalConv3d
 
 SMALL = VAEConfig(channels=8, multipliers=(1, 2, 2, 4), blocks=1, groups=4)
 
@@ -78,6 +81,29 @@ def test_pairs_of_frames_stay_in_one_chunk(few, frames):
     assert torch.cat(chunks, dim=2)[0, 0, :, 0, 0].tolist() == list(range(frames))
     counts = [chunk.shape[2] for chunk in chunks]
     assert set(counts) == {1} or all(count % 2 == 0 for count in counts[1:])
+
+
+@pytest.mark.parametrize("frames", range(1, 18))
+@pytest.mark.parametrize(("channels", "height"), [(8, 256), (16, 256), (32, 128), (16, 640), (128, 1088)])
+def test_no_chunk_of_a_long_enough_map_is_unfolded(frames, channels, height):
+    """torch's rule (use_mkldnn in aten/src/ATen/native/Convolution.cpp): channels x frames x height is above 20480."""
+    counts = ChunkSize(1).split(torch.empty(1, 64, frames, height, 384, device="meta"), channels)
+    assert sum(counts) == frames and (set(counts) == {1} or all(count % 2 == 0 for count in counts[1:]))
+    quick = [(count + 2) * channels * height > 20480 for count in counts]
+    assert all(quick) or len(counts) == 1
+    assert len(counts) == frames or max(counts) <= 2 * (20480 // (channels * height)) + 2
+
+
+def test_a_decoder_narrows_within_a_chunk():
+    """Of a clip as large as the embedded model's all but the smallest maps go through the quick convolution."""
+    torch.manual_seed(0)
+    small = VAE(VAEConfig(channels=16, multipliers=(1, 2, 4, 4), blocks=1, groups=4)).requires_grad_(False)
+    seen = []
+    for module in small.decoder.modules():
+        if isinstance(module, CausalConv3d):
+            module.conv.register_forward_pre_hook(lambda _, x: seen.append(x[0].shape[1:4]))
+    small.decode(random(1, 16, 3, 32, 12))
+    assert all(math.prod(shape) > 20480 for shape in seen if shape[2] >= 64) and len(seen) > 20
 
 
 def test_the_last_group_leaves_nothing_behind(pair):
