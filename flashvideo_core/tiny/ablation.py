@@ -15,10 +15,10 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ..checkpoint import load_text, load_transformer, load_vae
 from ..errors import InputError
-from ..text import WordEncoder
 from ..training.degradation import Degradation, make_degraded_draft, make_draft
 from ..training.distributed import SINGLE_PROCESS, World
 from ..training.loop import LoopConfig
@@ -27,10 +27,12 @@ from ..training.run_record import RunRecord, check_same_run
 from ..types import ProgressCallback
 from ..vae import VAE
 from ..weights.reader import file_sha256
+from .caption_table import embed_captions
 from .clips import render_patch, render_whole
-from .latents import Latents, RenderClip, encode_clip, encode_reference, get_draft_size
+from .latents import LatentKind, Latents, encode_clip, encode_references, get_draft_size
 from .recipe import Recipe
 from .recipe_stages import make_stage2_recipe
+from .rendering import Clips
 from .train import plot_model_losses, prepare_latents, train_model
 
 NO_NOISE = (0, 1)  # noise steps, the second excluded
@@ -44,7 +46,7 @@ class AblatedStage2:
     """
 
     name: str  # of its file
-    reference: str  # name of the latents, see `encode_references`
+    reference: str  # name of the latents, see `encode_drafts`
     noise_steps: tuple[int, int]  # the second excluded
     refine_kwargs: Mapping[str, int] = field(default_factory=dict)
 
@@ -95,13 +97,13 @@ def train_ablation(
     """
     check_matplotlib()
     check_same_run(folder, make_ablation_record(files, budget), world, evidence="latents")
-    vae, (encoder, _) = load_vae(files.vae, device=world.device), load_text(files.text)
-    latents = partial(prepare_latents, folder, progress=progress, world=world)
-    patches = latents("ablation-patch", partial(encode_references, vae, render_patch), budget.patches)
-    clips = latents("ablation-clip", partial(encode_references, vae, render_whole), budget.clips)
+    vae, encoder = load_vae(files.vae, device=world.device), load_text(files.text)[0].to(world.device)
+    latents = partial(prepare_latents, folder, vae=vae, progress=progress, world=world)
+    patches, clips = latents(REFERENCES[0], count=budget.patches), latents(REFERENCES[1], count=budget.clips)
+    captions = embed_captions(encoder, max(budget.patches, budget.clips))
     made = []
     for stage2 in ABLATION:
-        make_recipe = partial(make_ablation_recipe, stage2, encoder, patches, clips, files.stage2, budget, world)
+        make_recipe = partial(make_ablation_recipe, stage2, captions, patches, clips, files.stage2, budget, world)
         made.append(train_model(folder, stage2.name, make_recipe, seed=budget.seed, progress=progress, world=world))
     if world.first:
         plot_model_losses(folder, [stage2.name for stage2 in ABLATION])
@@ -115,18 +117,33 @@ def make_ablation_record(files: StartFiles, budget: Budget) -> RunRecord:
     return {"options": dataclasses.asdict(budget), **hashes}
 
 
-@torch.no_grad()
-def encode_references(vae: VAE, render_clip: RenderClip, index: int) -> Latents:
-    """The latent z of a training clip, and of its draft as it is (clean) and degraded: [16, T, H/8, W/8] each."""
-    clip = render_clip(index)
+def render_drafts(index: int, whole: bool) -> Clips:
+    """A training clip, whole or a patch, and its draft as it is (clean) and degraded."""
+    clip = render_whole(index) if whole else render_patch(index)
     size = get_draft_size(clip)
-    drafts = {"clean": make_draft(clip, size), "degraded": make_degraded_draft(clip, size, Degradation(), index)}
-    return {"z": encode_clip(vae, clip)} | {name: encode_reference(vae, draft) for name, draft in drafts.items()}
+    return {
+        "clip": clip,
+        "clean": make_draft(clip, size),
+        "degraded": make_degraded_draft(clip, size, Degradation(), index),
+    }
+
+
+@torch.no_grad()
+def encode_drafts(vae: VAE, clips: Clips) -> Latents:
+    """The latents z of clips, and the references of both drafts: [B, 16, T, H/8, W/8] each."""
+    references = {name: encode_references(vae, clips[name]) for name in ("clean", "degraded")}
+    return {"z": encode_clip(vae, clips["clip"])} | references
+
+
+REFERENCES = (
+    LatentKind("ablation-patch", partial(render_drafts, whole=False), encode_drafts),
+    LatentKind("ablation-clip", partial(render_drafts, whole=True), encode_drafts, 4),
+)
 
 
 def make_ablation_recipe(
     stage2: AblatedStage2,
-    encoder: WordEncoder,
+    captions: Tensor,
     patches: Latents,
     clips: Latents,
     start: Path | None,
@@ -135,7 +152,7 @@ def make_ablation_recipe(
 ) -> Recipe:
     """The recipe of the embedded stage 2 on the reference and noise of one of the three."""
     recipe = make_stage2_recipe(
-        encoder,
+        captions,
         *({"z": table["z"], "z_ref": table[stage2.reference]} for table in (patches, clips)),
         noise_steps=stage2.noise_steps,
         batch_size=budget.batch,

@@ -4,7 +4,6 @@ Clips are [3, F, h, w] float32 in -1..1, sizes (height, width) in pixels.
 """
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from .render import crop_around, render
@@ -50,30 +49,3 @@ def render_near_shape(
     x, y = locate_shape(scene, first + frames // 2)
     region = crop_around((x + offset[0], y + offset[1]), size, crop)
     return render(scene, height=size[0], width=size[1], first=first, frames=frames, crop=region)
-
-
-def sample_crop(rng: np.random.Generator, size: tuple[int, int], crop: tuple[int, int], frames: int) -> Tensor:
-    """A crop of a new scene, from a random frame on, that more often than not holds the shape there."""
-    scene = sample_scene(rng)
-    first = int(rng.integers(FRAMES - frames + 1))
-    spread = 0.25 if rng.random() < 0.75 else 2.0
-    dy, dx = rng.normal(0, spread, 2)
-    return render_near_shape(scene, size, crop, first, frames, (dx, dy))
-
-
-def sample_images(rng: np.random.Generator) -> Tensor:
-    """A batch of single frames: crops of full-size ones or, as often, whole drafts, whose norm statistics differ."""
-    size, crop, count = (FULL_SIZE, (48, 48), 40) if rng.random() < 0.5 else (DRAFT_SIZE, DRAFT_SIZE, 14)
-    return torch.stack([sample_crop(rng, size, crop, 1) for _ in range(count)])
-
-
-def sample_clips(rng: np.random.Generator) -> Tensor:
-    """A batch of small crops; now and then of whole drafts, or of the 17 frames that the encoder takes at once."""
-    kinds = [
-        (DRAFT_SIZE, (32, 32), 9, 12),
-        (FULL_SIZE, (32, 32), 9, 12),
-        (DRAFT_SIZE, (32, 48), FRAMES, 4),
-        (DRAFT_SIZE, DRAFT_SIZE, 9, 2),
-    ]
-    size, crop, frames, count = kinds[rng.choice(len(kinds), p=(0.35, 0.35, 0.15, 0.15))]
-    return torch.stack([sample_crop(rng, size, crop, frames) for _ in range(count)])

@@ -1,6 +1,5 @@
 """The recipes of both stages, on latents made before. Their numbers are measured; the reasons stand beside them."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -8,19 +7,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..attention import plain_attention
 from ..config import STAGE1, STAGE2, SamplingDefaults, TransformerConfig
 from ..dit import Transformer
-from ..text import WordEncoder, number_words
-from ..training.device import get_device
+from ..training.device import choose_training_attention, get_device
 from ..training.distributed import SINGLE_PROCESS, World, assign_items
 from ..training.loop import LoopConfig
 from ..training.losses import drop_text, stage1_loss, stage2_loss
-from .captions import MENTIONED, build_vocabulary, caption
-from .clips import DRAFT_SIZE, FULL_SIZE, get_scene
+from .clips import DRAFT_SIZE, FULL_SIZE
 from .init import zero_output
 from .latents import Latents
-from .recipe import Recipe, encode_words, make_numpy_generator
+from .recipe import Recipe, make_numpy_generator
 from .scene import ATTRIBUTES, FRAMES
 
 TEXT_DROP = 0.1  # paper
@@ -35,14 +31,12 @@ STAGE1_MENTIONED = {"shape": 0.97, "color": 0.7, "motion": 0.7, "size": 0.4, "ba
 # Step 100 adds 0.11 of noise, and after 600 steps of training on 100-400 stage 2 gave back 0.052, from 300 0.066.
 NOISE_STEPS = (10, 160)  # the second excluded
 CROP = 16  # latent side of stage 2's training patches
-CLIP_SHARE = 0.15  # of stage 2's steps, on one whole clip instead of patches
+CLIP_SHARE = 0.15  # of stage 2's steps, on whole clips instead of patches
+GPU_ITEMS = 8
 
 TINY_WIDTHS = {"hidden": 192, "time_dim": 64, "text_dim": 64, "text_length": len(ATTRIBUTES)}
 STAGE1_LOOP = LoopConfig(steps=10000, lr=1e-3, ema=0.995)
 STAGE2_LOOP = LoopConfig(steps=3000, lr=1e-3, ema=0.99)
-
-EmbedCaptions = Callable[[Tensor, torch.Generator], Tensor]
-"""embed(clip indices [B], generator) -> embeddings [B, slots, width] of freshly drawn captions."""
 
 
 def make_stage1_config(latent_scale: float) -> TransformerConfig:
@@ -60,25 +54,25 @@ def make_stage2_config(latent_scale: float) -> TransformerConfig:
 
 
 def make_stage1_recipe(
-    encoder: WordEncoder, latents: Latents, batch_size: int = 16, world: World = SINGLE_PROCESS
+    captions: Tensor, drafts: Latents, batch_size: int = 16, world: World = SINGLE_PROCESS
 ) -> Recipe:
-    """A new stage 1 on whole drafts. latents: the table {"z"}."""
-    scale = measure_latent_scale(latents["z"])
-    model, embed = Transformer(make_stage1_config(scale)), make_caption_embedder(encoder, STAGE1_MENTIONED)
-    network = partial(model, attention=plain_attention)
+    """A new stage 1 on whole drafts. drafts: the table {"z"}; captions: that of `embed_captions`."""
+    scale, batch_size = measure_latent_scale(drafts["z"]), batch_size * count_per_item(world)
+    model = Transformer(make_stage1_config(scale))
+    network = partial(model, attention=choose_training_attention(world.kind))
     items = assign_items(world, STAGE1_LOOP.accumulate, batch_size)
 
     def loss(generator: torch.Generator) -> Tensor:
-        index = torch.randint(len(latents["z"]), (batch_size,), generator=generator)
-        txt = drop_text(embed(index, generator), TEXT_DROP, generator)
-        z = latents["z"][index].to(get_device(model)).float() * scale
+        index = torch.randint(len(drafts["z"]), (batch_size,), generator=generator)
+        txt = drop_text(choose_captions(captions, index, generator), TEXT_DROP, generator)
+        z = drafts["z"][index].to(get_device(model)).float() * scale
         return stage1_loss(network, z, txt.to(z), generator, items, NOISY_SHARE)
 
     return Recipe(zero_output(model), loss, STAGE1_LOOP)
 
 
 def make_stage2_recipe(
-    encoder: WordEncoder,
+    captions: Tensor,
     patches: Latents,
     clips: Latents,
     noise_steps: tuple[int, int] = NOISE_STEPS,
@@ -87,26 +81,36 @@ def make_stage2_recipe(
     world: World = SINGLE_PROCESS,
     start: Transformer | None = None,
 ) -> Recipe:
-    """Patches, and in some steps one whole clip; both are tables {"z", "z_ref"}.
+    """Patches, and in some steps whole clips; both are tables {"z", "z_ref"} of the first training clips, as captions.
 
     noise_steps (0, 1) trains without latent noise. start: weights to go on from, None begins anew.
     """
     model = start or zero_output(Transformer(make_stage2_config(measure_latent_scale(patches["z"]))))
-    scale, embed = model.config.latent_scale, make_caption_embedder(encoder)
-    network = partial(model, attention=plain_attention)
+    scale, counts = model.config.latent_scale, (batch_size * count_per_item(world), count_per_item(world))
+    network = partial(model, attention=choose_training_attention(world.kind))
 
     def loss(generator: torch.Generator) -> Tensor:
         rng = make_numpy_generator(generator)
         whole = rng.random() < clip_share
-        table, count = (clips, 1) if whole else (patches, batch_size)
+        table, count = (clips, counts[1]) if whole else (patches, counts[0])
         index = torch.randint(len(table["z"]), (count,), generator=generator)
         pairs = torch.stack([table[name][index].float() for name in ("z", "z_ref")]).to(get_device(model)) * scale
         z, z_ref = pairs if whole else crop_patches(pairs, rng)
-        txt = drop_text(embed(index, generator), TEXT_DROP, generator)
+        txt = drop_text(choose_captions(captions, index, generator), TEXT_DROP, generator)
         items = assign_items(world, STAGE2_LOOP.accumulate, count)
         return stage2_loss(network, z, z_ref, txt.to(z), int(rng.integers(*noise_steps)), generator, items)
 
     return Recipe(model.requires_grad_(True), loss, STAGE2_LOOP)
+
+
+def count_per_item(world: World) -> int:
+    """How many items a GPU takes for each of a CPU's: what it is quick at is large batches."""
+    return GPU_ITEMS if world.kind == "cuda" else 1
+
+
+def choose_captions(captions: Tensor, index: Tensor, generator: torch.Generator) -> Tensor:
+    """One of each clip's captions: [N, captions, slots, width] and clips [B] -> [B, slots, width]."""
+    return captions[index, torch.randint(captions.shape[1], index.shape, generator=generator)]
 
 
 def crop_patches(pairs: Tensor, rng: np.random.Generator) -> Tensor:
@@ -116,19 +120,6 @@ def crop_patches(pairs: Tensor, rng: np.random.Generator) -> Tensor:
         top, left = (int(rng.integers(side - CROP + 1)) for side in pair.shape[-2:])
         out.append(pair[..., top : top + CROP, left : left + CROP])
     return torch.stack(out, dim=1)
-
-
-def make_caption_embedder(encoder: WordEncoder, odds: Mapping[str, float] = MENTIONED) -> EmbedCaptions:
-    """Captions of training clips, drawn anew each time they are embedded. odds: of `caption`."""
-    words = number_words(build_vocabulary())
-
-    @torch.no_grad()
-    def embed(index: Tensor, generator: torch.Generator) -> Tensor:
-        rng = make_numpy_generator(generator)
-        texts = [caption(get_scene(i), rng, odds)[0] for i in index.tolist()]
-        return encoder(encode_words(texts, words, encoder.config.max_words).to(get_device(encoder)))
-
-    return embed
 
 
 def measure_latent_scale(z: Tensor) -> float:

@@ -1,5 +1,10 @@
 """The text encoder's recipe: text alone, as T5 was trained."""
 
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from functools import partial
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,11 +14,14 @@ from ..text import WordEncoder, number_words
 from ..training.device import get_device
 from ..training.loop import LoopConfig
 from .captions import build_vocabulary, caption
-from .recipe import Recipe, encode_words, make_numpy_generator
+from .recipe import Recipe, encode_words
+from .rendering import Clips, render_ahead
 from .scene import ATTRIBUTES, sample_scene
 
 TEXT_LOOP = LoopConfig(steps=1500, lr=1e-3, weight_decay=0.01, autocast=False)
-CAPTIONS = 128  # in a batch
+BATCH = 128
+EXAMPLES, AT_ONCE = 32768, 256  # captions that are drawn, and how many at a time
+TEXT_SEED = 20250214
 
 
 class AttributeClassifier(nn.Module):
@@ -35,18 +43,26 @@ class AttributeClassifier(nn.Module):
         return [head(slots[:, i]) for i, head in enumerate(self.heads)]
 
 
-def make_text_recipe() -> Recipe:
+def make_text_recipe(renderers: Executor | None = None) -> Recipe:
     """A new encoder; each slot must tell one attribute of the scene from its caption."""
     model, words = AttributeClassifier(), number_words(build_vocabulary())
+    draw = partial(draw_examples, words=words, length=model.encoder.config.max_words)
+    drawn = list(render_ahead(draw, [[i] for i in range(EXAMPLES // AT_ONCE)], renderers))
+    ids, targets = (torch.cat([example[name][0] for example in drawn]) for name in ("ids", "targets"))
 
     def loss(generator: torch.Generator) -> Tensor:
-        rng, device = make_numpy_generator(generator), get_device(model)
-        captions = [caption(sample_scene(rng), rng) for _ in range(CAPTIONS)]
-        ids = encode_words([text for text, _ in captions], words, model.encoder.config.max_words)
-        losses = []
-        for logits, (name, values) in zip(model(ids.to(device)), ATTRIBUTES.items(), strict=True):
-            target = torch.tensor([mentioned.get(name, len(values)) for _, mentioned in captions], device=device)
-            losses.append(F.cross_entropy(logits, target))
-        return torch.stack(losses).mean()
+        chosen = torch.randint(len(ids), (BATCH,), generator=generator)
+        logits, wanted = model(ids[chosen].to(get_device(model))), targets[chosen].to(get_device(model))
+        return torch.stack([F.cross_entropy(*pair) for pair in zip(logits, wanted.unbind(1), strict=True)]).mean()
 
     return Recipe(model, loss, TEXT_LOOP)
+
+
+def draw_examples(index: int, *, words: Mapping[str, int], length: int) -> Clips:
+    """Word ids [AT_ONCE, length] of captions of as many scenes, and for each attribute the value that each mentions,
+    [AT_ONCE, attributes]; one value more stands for none."""
+    rng = np.random.default_rng([TEXT_SEED, index])
+    captions = [caption(sample_scene(rng), rng) for _ in range(AT_ONCE)]
+    ids = encode_words([text for text, _ in captions], words, length)
+    targets = [[said.get(name, len(values)) for name, values in ATTRIBUTES.items()] for _, said in captions]
+    return {"ids": F.pad(ids, (0, length - ids.shape[1])), "targets": torch.tensor(targets)}

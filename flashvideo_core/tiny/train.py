@@ -8,6 +8,7 @@ together; the small models before them by the first one.
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,19 +24,22 @@ from ..training.loss_log import check_matplotlib, plot_losses
 from ..training.randomness import seed_initialization
 from ..training.sharding import shard_model
 from ..types import ProgressCallback
+from ..vae import VAE
 from ..weights.atomic import save_weights
+from .caption_table import embed_captions
 from .captions import build_vocabulary
 from .clips import render_draft
 from .init import whiten
 from .latent_shards import build_shards, load_shards
-from .latents import Latents, MakeLatents, encode_draft, encode_pair, encode_patch_pair
+from .latents import DRAFTS, PAIRS, PATCH_PAIRS, LatentKind, Latents
 from .preview import fit_latent_rgb
 from .recipe import Recipe
-from .recipe_stages import make_stage1_recipe, make_stage2_recipe
+from .recipe_stages import STAGE1_MENTIONED, make_stage1_recipe, make_stage2_recipe
 from .recipe_text import AttributeClassifier, make_text_recipe
-from .recipe_vae import make_image_recipe, make_vae_recipe
+from .recipe_vae import make_image_recipe, make_vae_recipe, render_pools
+from .rendering import open_renderers, render_ahead
 
-DRAFT_COUNT, PATCH_COUNT, PAIR_COUNT = 2560, 768, 128  # clips whose latents are made
+DRAFT_COUNT, PATCH_COUNT, PAIR_COUNT = 4096, 1024, 192  # clips whose latents are made
 WHITENING_COUNT, PREVIEW_COUNT = 128, 32  # clips that the VAE is whitened on, and the preview's colours are fitted on
 MODELS = ("image", "vae", "text", "stage1", "stage2")
 
@@ -46,23 +50,33 @@ def train_tiny(
     """Makes every model that the folder lacks. Phases of progress are the models and "draft latents" and the like;
     the first process reports. Raises InputError without matplotlib."""
     check_matplotlib()
-    train = partial(train_model, folder, seed=seed, progress=progress)
-    if world.first:
-        train("image", make_image_recipe)
-        train("vae", lambda: make_vae_recipe(whiten_vae(load_vae(folder / "image.safetensors"))))
-        train("text", make_text_recipe)
-    barrier(world)
-    vae = load_vae(folder / "vae.safetensors", device=world.device)
-    encoder, _ = load_text(folder / "text.safetensors")
-    latents = partial(prepare_latents, folder, progress=progress, world=world)
-    drafts = latents("draft", partial(encode_draft, vae), DRAFT_COUNT)
+    train = partial(train_model, folder, seed=seed, progress=progress, world=world)
+    with open_renderers() as renderers:
+        if world.first:
+            train_small_models(folder, partial(train, world=World(device=world.device)), world.device, renderers)
+        barrier(world)
+        vae = load_vae(folder / "vae.safetensors", device=world.device)
+        encoder = load_text(folder / "text.safetensors")[0].to(world.device)
+        make = {"progress": progress, "world": world, "renderers": renderers}
+        drafts = prepare_latents(folder, DRAFTS, vae, DRAFT_COUNT, **make)
+        patches = prepare_latents(folder, PATCH_PAIRS, vae, PATCH_COUNT, **make)
+        clips = prepare_latents(folder, PAIRS, vae, PAIR_COUNT, **make)
+        captions = embed_captions(encoder, DRAFT_COUNT, STAGE1_MENTIONED, renderers)
+        described = embed_captions(encoder, max(PATCH_COUNT, PAIR_COUNT), renderers=renderers)
     colors = {"latent_rgb": fit_preview_colors(drafts["z"][:PREVIEW_COUNT])}
-    train("stage1", lambda: make_stage1_recipe(encoder, drafts, world=world), metadata=colors, world=world)
-    patches = latents("patch", partial(encode_patch_pair, vae), PATCH_COUNT)
-    pairs = latents("pair", partial(encode_pair, vae), PAIR_COUNT)
-    train("stage2", lambda: make_stage2_recipe(encoder, patches, pairs, world=world), metadata=colors, world=world)
+    train("stage1", lambda: make_stage1_recipe(captions, drafts, world=world), metadata=colors)
+    train("stage2", lambda: make_stage2_recipe(described, patches, clips, world=world), metadata=colors)
     if world.first:
         plot_model_losses(folder)
+
+
+def train_small_models(folder: Path, train: Callable[..., Path], device: str, renderers: Executor) -> None:
+    """The VAE, in two halves on the same pools, and the text encoder."""
+    if not (folder / "vae.safetensors").exists():
+        pools = render_pools(device, renderers)
+        image = train("image", lambda: make_image_recipe(pools))
+        train("vae", lambda: make_vae_recipe(whiten_vae(load_vae(image, device=device)), pools))
+    train("text", lambda: make_text_recipe(renderers))
 
 
 def train_model(
@@ -99,27 +113,29 @@ def train_model(
 
 def prepare_latents(
     folder: Path,
-    kind: str,
-    make_latents: MakeLatents,
+    kind: LatentKind,
+    vae: VAE,
     count: int,
     *,
     progress: ProgressCallback | None = None,
     world: World = SINGLE_PROCESS,
+    renderers: Executor | None = None,
 ) -> Latents:
     """The table of the first `count` clips, made in folder/latents as far as it is not there. Collective."""
 
     def on_shard(done: int, total: int) -> None:
         if progress is not None and world.first:
-            progress(f"{kind} latents", done, total, None)
+            progress(f"{kind.name} latents", done, total, None)
 
-    build_shards(folder / "latents", kind, make_latents, count=count, on_shard=on_shard, world=world)
+    build_shards(folder / "latents", kind, vae, count=count, on_shard=on_shard, world=world, renderers=renderers)
     barrier(world)
-    return load_shards(folder / "latents", kind, count=count)
+    return load_shards(folder / "latents", kind.name, count=count)
 
 
-def whiten_vae(vae: nn.Module, count: int = WHITENING_COUNT) -> nn.Module:
+def whiten_vae(vae: VAE, count: int = WHITENING_COUNT) -> nn.Module:
     """The VAE whose latents of the first training clips have mean 0 and variance 1 in every channel."""
-    return whiten(vae, torch.stack([encode_draft(vae, i)["z"] for i in range(count)]))
+    clips = render_ahead(DRAFTS.render, [[index] for index in range(count)])
+    return whiten(vae, torch.cat([DRAFTS.encode(vae, clip)["z"] for clip in clips]))
 
 
 def fit_preview_colors(z: Tensor) -> str:

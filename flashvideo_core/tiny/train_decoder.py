@@ -12,12 +12,14 @@ from ..training.distributed import SINGLE_PROCESS, World
 from ..types import ProgressCallback
 from ..weights.reader import file_sha256
 from ..weights.wrappers import VAE_HASH
-from .clips import render_draft, render_patch
-from .latents import encode_decoded
+from .latents import LatentKind, encode_decoded, render_draft_clip, render_patch_clip
 from .recipe_decoder import make_decoder_recipe
 from .train import prepare_latents, train_model
 
-DRAFT_COUNT, PATCH_COUNT = 256, 96  # clips that go through the VAE
+DECODED = (  # and how many go through the VAE
+    (LatentKind("decoded-draft", render_draft_clip, encode_decoded), 256),
+    (LatentKind("decoded-patch", render_patch_clip, encode_decoded), 96),
+)
 
 
 def train_decoder(
@@ -28,8 +30,7 @@ def train_decoder(
     Phases of progress are "decoded-draft latents", "decoded-patch latents" and decoder.
     """
     teacher = load_vae(vae, device=world.device)
-    prepare = partial(prepare_latents, folder, progress=progress, world=world)
-    drafts = prepare("decoded-draft", partial(encode_decoded, teacher, render_draft), DRAFT_COUNT)
-    patches = prepare("decoded-patch", partial(encode_decoded, teacher, render_patch), PATCH_COUNT)
+    prepare = partial(prepare_latents, folder, vae=teacher, progress=progress, world=world)
+    drafts, patches = (prepare(kind, count=count) for kind, count in DECODED)
     recipe, of = partial(make_decoder_recipe, drafts, patches), {VAE_HASH: file_sha256(vae)}
     return train_model(folder, "decoder", recipe, seed=seed, metadata=of, progress=progress, world=world)

@@ -45,6 +45,11 @@ class World:
         """Whether this is the process that writes and reports."""
         return self.rank == 0
 
+    @property
+    def kind(self) -> str:
+        """The type of the device: "cpu", "cuda", ..."""
+        return torch.device(self.device).type
+
 
 SINGLE_PROCESS = World()
 

@@ -44,8 +44,8 @@ def stage1_loss(
     if noisy_share:
         late = torch.rand(z.shape[0], generator=generator) < noisy_share
         step = torch.where(late, (3 * NUM_TRAIN_TIMESTEPS + 2 * step) // 5, step)
-    noise = torch.randn(z.shape, generator=generator)
-    z, txt, step, noise = z[items], txt[items], step[items], noise[items].to(z.device)
+    noise = draw_noise(z, generator)
+    z, txt, step, noise = z[items], txt[items], step[items], noise[items]
     sqrt_alpha = _expand_per_item(zero_snr_sqrt_alphas()[step], z)
     out = model(add_noise(z, noise, sqrt_alpha), step.float().to(z.device), txt)
     return F.mse_loss(out.float(), velocity(z, noise, sqrt_alpha))
@@ -65,9 +65,9 @@ def stage2_loss(
     z and z_ref [B, 16, T, H, W], already times the latent scale; ref_step is the noise step of the batch, 0..999;
     txt and items as in stage 1.
     """
-    noise = torch.randn(z.shape, generator=generator)
+    noise = draw_noise(z, generator)
     t = torch.rand(z.shape[0], generator=generator)
-    z, z_ref, txt, noise, t = z[items], z_ref[items], txt[items], noise[items].to(z.device), t[items].to(z.device)
+    z, z_ref, txt, noise, t = z[items], z_ref[items], txt[items], noise[items], t[items].to(z.device)
     start = add_noise(z_ref, noise, zero_snr_sqrt_alphas()[ref_step])
     x = torch.lerp(start, z, _expand_per_item(t, z))
     out = model(x, NUM_TRAIN_TIMESTEPS * (1 - t), txt, ref_step)
@@ -103,6 +103,15 @@ def measure_edges(z: Tensor) -> Tensor:
     return (rows.square() + columns.square() + EDGE_FLOOR).sqrt()
 
 
+def draw_noise(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard normal noise of a tensor's shape, where it is: elsewhere than on a CPU from a generator of the device's,
+    whose seed is drawn. A CPU draws a batch for a GPU in more time than the GPU takes for the step."""
+    if like.device.type != "cpu":
+        seed = int(torch.randint(2**62, (), generator=generator))
+        generator = torch.Generator(like.device).manual_seed(seed)
+    return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
+
+
 def drop_text(txt: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     """Zeroes the whole embedding of some items: what guidance later uses as the unconditional branch."""
     keep = torch.rand(txt.shape[0], generator=generator) >= probability
@@ -116,7 +125,7 @@ def vae_loss(vae: VAE, frames: Tensor, generator: torch.Generator, kl: float = 1
     """
     moments = vae.encoder(frames, {}).float()
     mean, logvar = moments.chunk(2, dim=1)
-    z = sample_posterior(moments, lambda m: torch.randn(m.shape, generator=generator).to(m))
+    z = sample_posterior(moments, lambda mean: draw_noise(mean, generator))
     cache: Cache = {}
     groups = enumerate(decode_groups(z.shape[2]))
     out = torch.cat([vae.decoder(z[:, :, a:b], cache, first=i == 0) for i, (a, b) in groups], dim=2).float()

@@ -1,0 +1,42 @@
+"""Captions of the training clips, embedded once: a step then only chooses among them."""
+
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..text import WordEncoder, number_words
+from ..training.device import get_device
+from .captions import MENTIONED, build_vocabulary, caption
+from .clips import get_scene
+from .recipe import encode_words
+from .rendering import Clips, render_ahead
+
+CAPTIONS = 8  # of a clip
+CAPTION_SEED = 20250213
+AT_ONCE = 128  # clips whose captions go through the encoder together
+
+
+@torch.no_grad()
+def embed_captions(
+    encoder: WordEncoder, count: int, odds: Mapping[str, float] = MENTIONED, renderers: Executor | None = None
+) -> Tensor:
+    """[count, CAPTIONS, slots, width] float32 of the first `count` training clips, where the encoder is.
+
+    odds: of `caption`.
+    """
+    draw = partial(draw_captions, words=number_words(build_vocabulary()), length=encoder.config.max_words, odds=odds)
+    groups = [range(i, min(i + AT_ONCE, count)) for i in range(0, count, AT_ONCE)]
+    ids = (drawn["ids"].flatten(0, 1).to(get_device(encoder)) for drawn in render_ahead(draw, groups, renderers))
+    return torch.cat([encoder(found).unflatten(0, (-1, CAPTIONS)) for found in ids])
+
+
+def draw_captions(index: int, *, words: Mapping[str, int], length: int, odds: Mapping[str, float]) -> Clips:
+    """The word ids [CAPTIONS, length] of a training clip's captions, padded with 0."""
+    scene, rng = get_scene(index), np.random.default_rng([CAPTION_SEED, index])
+    ids = encode_words([caption(scene, rng, odds)[0] for _ in range(CAPTIONS)], words, length)
+    return {"ids": F.pad(ids, (0, length - ids.shape[1]))}

@@ -1,0 +1,63 @@
+"""What costs numpy's time (clips, captions), made by several processes while the networks work on what came before."""
+
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+
+import torch
+from torch import Tensor
+
+Clips = dict[str, Tensor]
+"""Clips [3, F, h, w] in -1..1 by name, or batches [B, ...] of them."""
+
+RenderClips = Callable[[int], Clips]
+"""render(index) -> what is made of training clip `index`. A function of a module, so that processes can be sent it."""
+
+AHEAD = 2  # groups that are made while one is used
+
+
+@contextmanager
+def open_renderers(processes: int | None = None) -> Iterator[Executor]:
+    """Processes of one thread each, as many as there are cores. They are new ones: a fork of a process that has
+    started CUDA or OpenMP threads may hang."""
+    count = processes or os.cpu_count() or 1
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_begin) as renderers:
+        yield renderers
+
+
+def render_ahead(
+    render: RenderClips, groups: Sequence[Sequence[int]], renderers: Executor | None = None
+) -> Iterator[Clips]:
+    """The clips of each group of indices, in one batch. renderers: as opened above; None renders here."""
+    waiting: deque[list[Future]] = deque()
+    for group in groups:
+        if renderers is None:
+            yield _stack([render(index) for index in group])
+            continue
+        waiting.append([renderers.submit(_render_arrays, render, index) for index in group])
+        if len(waiting) > AHEAD:
+            yield _take(waiting.popleft())
+    while waiting:
+        yield _take(waiting.popleft())
+
+
+def _begin() -> None:
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to handle
+
+
+def _render_arrays(render: RenderClips, index: int) -> dict:
+    """As arrays, which are sent by value: torch sends handles of shared memory, of which containers have little."""
+    return {name: clip.numpy() for name, clip in render(index).items()}
+
+
+def _take(group: Sequence[Future]) -> Clips:
+    return _stack([{name: torch.from_numpy(clip) for name, clip in future.result().items()} for future in group])
+
+
+def _stack(clips: Sequence[Clips]) -> Clips:
+    return {name: torch.stack([clip[name] for clip in clips]) for name in clips[0]}
