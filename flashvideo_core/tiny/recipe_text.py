@@ -43,11 +43,14 @@ class AttributeClassifier(nn.Module):
         return [head(slots[:, i]) for i, head in enumerate(self.heads)]
 
 
-def make_text_recipe(renderers: Executor | None = None) -> Recipe:
-    """A new encoder; each slot must tell one attribute of the scene from its caption."""
+def make_text_recipe(renderers: Executor | None = None, count: int = EXAMPLES) -> Recipe:
+    """A new encoder; each slot must tell one attribute of the scene from its caption.
+
+    count: captions, each of a scene of its own.
+    """
     model, words = AttributeClassifier(), number_words(build_vocabulary())
     draw = partial(draw_examples, words=words, length=model.encoder.config.max_words)
-    drawn = list(render_ahead(draw, [[i] for i in range(EXAMPLES // AT_ONCE)], renderers))
+    drawn = list(render_ahead(draw, [[i] for i in range(count // AT_ONCE)], renderers))
     ids, targets = (torch.cat([example[name][0] for example in drawn]) for name in ("ids", "targets"))
 
     def loss(generator: torch.Generator) -> Tensor:

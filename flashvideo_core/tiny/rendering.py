@@ -17,14 +17,15 @@ Clips = dict[str, Tensor]
 RenderClips = Callable[[int], Clips]
 """render(index) -> what is made of training clip `index`. A function of a module, so that processes can be sent it."""
 
+MOST = 16  # processes: each takes some 300 MB
 AHEAD = 2  # groups that are made while one is used
 
 
 @contextmanager
 def open_renderers(processes: int | None = None) -> Iterator[Executor]:
-    """Processes of one thread each, as many as there are cores. They are new ones: a fork of a process that has
-    started CUDA or OpenMP threads may hang."""
-    count = processes or os.cpu_count() or 1
+    """Processes of one thread each, by default one for each of up to MOST cores; they start when there is work. They
+    are new ones: a fork of a process that has started CUDA or OpenMP threads may hang."""
+    count = processes or min(MOST, os.cpu_count() or 1)
     with ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_begin) as renderers:
         yield renderers
 

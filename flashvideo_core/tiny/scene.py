@@ -164,21 +164,17 @@ def _sample_motion(rng: np.random.Generator, names: Mapping[str, str]) -> dict[s
 
 
 def _sample_surface(rng: np.random.Generator) -> dict[str, float]:
-    """Angles, periods and phases of the shape's texture and of the background.
-
-    Nearly the same for every scene, and the background's quite: a caption names a texture and says no more of it, and
-    what it does not say a model can only guess. So stage 2 can restore what a draft has lost of a texture.
-    """
+    """Angles, periods and phases of the shape's texture and of the background."""
     return {
-        "angle": rng.uniform(-0.03, 0.03),
-        "texture_period": rng.uniform(0.115, 0.125),
-        "texture_angle": rng.uniform(-0.03, 0.03),
-        "texture_phase": rng.uniform(0.23, 0.27),
-        "texture_shade": rng.uniform(0.56, 0.6),
-        "background_period": 0.25,
-        "background_angle": np.pi / 3,
-        "background_phase": 0.25,
-        "background_seed": 7,
+        "angle": rng.uniform(-0.05, 0.05),
+        "texture_period": rng.uniform(0.16, 0.18),
+        "texture_angle": rng.uniform(-0.05, 0.05),
+        "texture_phase": rng.uniform(0.2, 0.3),
+        "texture_shade": rng.uniform(0.6, 0.7),
+        "background_period": rng.uniform(0.2, 0.3),
+        "background_angle": rng.uniform(0, 2 * np.pi),
+        "background_phase": rng.uniform(),
+        "background_seed": int(rng.integers(2**31)),
     }
 
 

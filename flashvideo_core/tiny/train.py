@@ -50,22 +50,22 @@ def train_tiny(
     """Makes every model that the folder lacks. Phases of progress are the models and "draft latents" and the like;
     the first process reports. Raises InputError without matplotlib."""
     check_matplotlib()
-    train = partial(train_model, folder, seed=seed, progress=progress, world=world)
     with open_renderers() as renderers:
+        train = partial(train_model, folder, seed=seed, progress=progress)
         if world.first:
             train_small_models(folder, partial(train, world=World(device=world.device)), world.device, renderers)
         barrier(world)
         vae = load_vae(folder / "vae.safetensors", device=world.device)
         encoder = load_text(folder / "text.safetensors")[0].to(world.device)
-        make = {"progress": progress, "world": world, "renderers": renderers}
-        drafts = prepare_latents(folder, DRAFTS, vae, DRAFT_COUNT, **make)
-        patches = prepare_latents(folder, PATCH_PAIRS, vae, PATCH_COUNT, **make)
-        clips = prepare_latents(folder, PAIRS, vae, PAIR_COUNT, **make)
-        captions = embed_captions(encoder, DRAFT_COUNT, STAGE1_MENTIONED, renderers)
-        described = embed_captions(encoder, max(PATCH_COUNT, PAIR_COUNT), renderers=renderers)
-    colors = {"latent_rgb": fit_preview_colors(drafts["z"][:PREVIEW_COUNT])}
-    train("stage1", lambda: make_stage1_recipe(captions, drafts, world=world), metadata=colors)
-    train("stage2", lambda: make_stage2_recipe(described, patches, clips, world=world), metadata=colors)
+        latents = partial(prepare_latents, folder, vae=vae, progress=progress, world=world, renderers=renderers)
+        captions = partial(embed_captions, encoder, renderers=renderers)
+        drafts = latents(DRAFTS, count=DRAFT_COUNT)
+        colors = {"latent_rgb": fit_preview_colors(drafts["z"][:PREVIEW_COUNT])}
+        train_stage = partial(train, metadata=colors, world=world)
+        train_stage("stage1", lambda: make_stage1_recipe(captions(DRAFT_COUNT, STAGE1_MENTIONED), drafts, world=world))
+        patches, pairs = latents(PATCH_PAIRS, count=PATCH_COUNT), latents(PAIRS, count=PAIR_COUNT)
+        described = max(PATCH_COUNT, PAIR_COUNT)
+        train_stage("stage2", lambda: make_stage2_recipe(captions(described), patches, pairs, world=world))
     if world.first:
         plot_model_losses(folder)
 
@@ -114,9 +114,9 @@ def train_model(
 def prepare_latents(
     folder: Path,
     kind: LatentKind,
+    *,
     vae: VAE,
     count: int,
-    *,
     progress: ProgressCallback | None = None,
     world: World = SINGLE_PROCESS,
     renderers: Executor | None = None,

@@ -13,8 +13,6 @@ from torch import nn
 
 from flashvideo_core.config import STAGE2, TextConfig
 from flashvideo_core.dit import Transformer
-from flashvideo_core.text import WordEncoder
-from flashvideo_core.tiny.captions import build_vocabulary
 from flashvideo_core.tiny.recipe import Recipe
 from flashvideo_core.tiny.recipe_stages import make_stage1_recipe, make_stage2_recipe
 from flashvideo_core.tiny.scene import ATTRIBUTES
@@ -59,12 +57,12 @@ def add_small_lora(model: nn.Module) -> nn.Module:
 
 def make_tiny_recipe(stage: int, world: World) -> Recipe:
     """The recipe of the embedded model, on random latents; stage 2 has batches of four patches and of one clip."""
-    encoder = WordEncoder(TextConfig(words=len(build_vocabulary()), slots=len(ATTRIBUTES))).requires_grad_(False)
+    captions = torch.randn(8, 2, len(ATTRIBUTES), TextConfig.width)
     table = {name: torch.randn(8, 16, 2, 20, 24).half() for name in ("z", "z_ref")}
     if stage == 1:
-        recipe = make_stage1_recipe(encoder, {"z": table["z"][..., :8, :12]}, batch_size=4, world=world)
+        recipe = make_stage1_recipe(captions, {"z": table["z"][..., :8, :12]}, batch_size=4, world=world)
     else:
-        recipe = make_stage2_recipe(encoder, table, table, clip_share=0.5, batch_size=4, world=world)
+        recipe = make_stage2_recipe(captions, table, table, clip_share=0.5, batch_size=4, world=world)
     return replace(recipe, loop=LOOP)
 
 

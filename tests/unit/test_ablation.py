@@ -14,9 +14,10 @@ from flashvideo_core.config import STAGE1, STAGE2, SamplingDefaults, TextConfig,
 from flashvideo_core.dit import Transformer
 from flashvideo_core.handoff import prepare_reference
 from flashvideo_core.text import WordEncoder
-from flashvideo_core.tiny.ablation import ABLATION, Budget, encode_references, make_ablation_recipe
+from flashvideo_core.tiny.ablation import ABLATION, REFERENCES, Budget, make_ablation_recipe
 from flashvideo_core.tiny.captions import build_vocabulary
 from flashvideo_core.tiny.clips import render_patch
+from flashvideo_core.tiny.rendering import render_ahead
 from flashvideo_core.tiny.scene import ATTRIBUTES
 from flashvideo_core.training.degradation import make_draft
 from flashvideo_core.training.device import is_bf16_fast
@@ -126,28 +127,28 @@ def test_the_result_is_a_markdown_table(made, parts, capsys):
 
 
 def test_the_references_are_the_hand_off_of_a_clean_and_of_a_degraded_draft(parts):
-    vae = load_vae(parts / "vae.safetensors")
+    vae, kind = load_vae(parts / "vae.safetensors"), REFERENCES[0]
     clip = render_patch(3)
-    found = encode_references(vae, render_patch, 3)
+    found, again = (kind.encode(vae, next(render_ahead(kind.render, [[3]]))) for _ in range(2))
     draft = make_draft(clip, (32, 48))
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=is_bf16_fast("cpu")):
-        z, clean = (prepare_reference(frames=f[None], vae=vae, size=(128, 192))[0].half() for f in (clip, draft))
+        z, clean = (prepare_reference(frames=f[None], vae=vae, size=(128, 192)).half() for f in (clip, draft))
     assert torch.equal(found["z"], z) and torch.equal(found["clean"], clean)
     assert not torch.equal(found["clean"], found["degraded"])
-    assert torch.equal(found["degraded"], encode_references(vae, render_patch, 3)["degraded"])
+    assert torch.equal(found["degraded"], again["degraded"])
 
 
 def test_nothing_else_differs_between_the_three():
     """Where clean and degraded are the same, `none` and `pixel` compute the same loss in every step; latent noise is
     a difference of its own, and so is the degradation where there is one."""
     torch.manual_seed(0)
-    encoder = WordEncoder(TextConfig(words=len(build_vocabulary()), slots=len(ATTRIBUTES))).requires_grad_(False)
+    captions = torch.randn(4, 2, len(ATTRIBUTES), 64)
     table = {name: torch.randn(4, 16, 2, 20, 24).half() for name in ("z", "clean", "degraded")}
     same = table | {"degraded": table["clean"]}
 
     def losses(arm, table):
         torch.manual_seed(0)
-        recipe = make_ablation_recipe(arm, encoder, table, table, None, Budget(steps=4, batch=2), SINGLE_PROCESS)
+        recipe = make_ablation_recipe(arm, captions, table, table, None, Budget(steps=4, batch=2), SINGLE_PROCESS)
         for p in recipe.model.parameters():
             torch.nn.init.normal_(p, std=0.05)  # a new one gives zeros, whatever it is given
         return [recipe.loss(step_generator(0, step)).item() for step in range(4)]
@@ -161,11 +162,11 @@ def test_nothing_else_differs_between_the_three():
 
 
 def test_a_short_budget_warms_up_within_it():
-    encoder = WordEncoder(TextConfig(words=len(build_vocabulary()), slots=len(ATTRIBUTES)))
+    captions = torch.randn(2, 2, len(ATTRIBUTES), 64)
     table = {name: torch.randn(2, 16, 2, 20, 24).half() for name in ("z", "clean")}
     budgets = [Budget(steps, seed=7) for steps in (25, 3000)]
     loops = [
-        make_ablation_recipe(ABLATION[0], encoder, table, table, None, budget, SINGLE_PROCESS).loop
+        make_ablation_recipe(ABLATION[0], captions, table, table, None, budget, SINGLE_PROCESS).loop
         for budget in budgets
     ]
     assert [(loop.steps, loop.warmup, loop.seed) for loop in loops] == [(25, 3, 7), (3000, 100, 7)]

@@ -6,12 +6,24 @@ import pytest
 import torch
 
 from flashvideo_core.checkpoint import load_text, load_transformer, load_vae
+from flashvideo_core.tiny.caption_table import CAPTIONS, embed_captions
 from flashvideo_core.tiny.init import init_vae, whiten
-from flashvideo_core.tiny.latents import encode_draft, encode_patch_pair
+from flashvideo_core.tiny.latents import DRAFTS, PATCH_PAIRS
+from flashvideo_core.tiny.pools import choose_crops, render_pool
 from flashvideo_core.tiny.recipe import make_numpy_generator
-from flashvideo_core.tiny.recipe_stages import CROP, crop_patches, make_stage1_recipe, make_stage2_recipe
+from flashvideo_core.tiny.recipe_stages import (
+    CROP,
+    DRAFT_ERROR,
+    choose_captions,
+    choose_noise_step,
+    crop_patches,
+    estimate_distance,
+    make_stage1_recipe,
+    make_stage2_recipe,
+)
 from flashvideo_core.tiny.recipe_text import make_text_recipe
 from flashvideo_core.tiny.recipe_vae import VAE_CONFIG, make_image_recipe, make_vae_recipe
+from flashvideo_core.tiny.rendering import render_ahead
 from flashvideo_core.tiny.train import export_model, plot_model_losses
 from flashvideo_core.training.loop import fit
 from flashvideo_core.training.loss_log import read_log
@@ -20,31 +32,32 @@ from flashvideo_core.vae import VAE
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory):
+def pools():
+    counts = {"draft": 2, "patch": 2, "whole": 1}
+    return {kind: render_pool(kind, count) for kind, count in counts.items()}
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory, pools):
     """Untrained parts, written and read as `train tiny` does, with two cached clips."""
     folder = tmp_path_factory.mktemp("tiny")
-    for name, recipe in (("image", make_image_recipe()), ("text", make_text_recipe())):
+    for name, recipe in (("image", make_image_recipe(pools)), ("text", make_text_recipe(count=256))):
         export_model(folder / f"{name}.safetensors", recipe.model, {})
     vae, (encoder, words) = load_vae(folder / "image.safetensors"), load_text(folder / "text.safetensors")
     assert len(words) == encoder.config.words
-    tables = {
-        kind: {
-            name: torch.stack([clip[name] for clip in clips])
-            for clips in [[encode(vae, i) for i in range(2)]]
-            for name in clips[0]
-        }
-        for kind, encode in (("draft", encode_draft), ("patch", encode_patch_pair))
-    }
-    return vae, encoder, tables
+    clips = {kind.name: next(render_ahead(kind.render, [range(2)])) for kind in (DRAFTS, PATCH_PAIRS)}
+    return vae, encoder, {kind.name: kind.encode(vae, clips[kind.name]) for kind in (DRAFTS, PATCH_PAIRS)}
 
 
-def test_every_recipe_learns(parts, tmp_path):
+def test_every_recipe_learns(parts, pools, tmp_path):
     """Two steps of each part change its weights, and the result is a file that loads."""
     vae, encoder, tables = parts
+    captions = embed_captions(encoder, 2)
     recipes = {
-        "stage1": make_stage1_recipe(encoder, tables["draft"], batch_size=2),
-        "stage2": make_stage2_recipe(encoder, tables["patch"], tables["patch"], batch_size=2),
-        "vae": make_vae_recipe(vae),
+        "stage1": make_stage1_recipe(captions, tables["draft"], batch_size=2),
+        "stage2": make_stage2_recipe(captions, tables["patch"], tables["patch"], batch_size=2),
+        "text": make_text_recipe(count=256),
+        "vae": make_vae_recipe(vae, pools),
     }
     for part, recipe in recipes.items():
         before = {name: p.detach().clone() for name, p in recipe.model.named_parameters() if p.requires_grad}
@@ -58,7 +71,35 @@ def test_every_recipe_learns(parts, tmp_path):
     assert plot_model_losses(tmp_path).stat().st_size > 1000
 
 
-def test_patches_are_cut_at_the_same_place(parts):
+def test_captions_belong_to_their_clips(parts):
+    """A clip's captions do not depend on how many clips there are, and are of its own scene."""
+    _, encoder, _ = parts
+    captions = embed_captions(encoder, 3)
+    assert captions.shape == (3, CAPTIONS, encoder.config.slots, encoder.config.width)
+    torch.testing.assert_close(embed_captions(encoder, 2), captions[:2])
+    chosen = choose_captions(captions, torch.tensor([2, 0, 2]), step_generator(0, 0))
+    assert all((captions[clip] == one).flatten(1).all(1).any() for clip, one in zip((2, 0, 2), chosen, strict=True))
+
+
+def test_crops_are_cut_anywhere_in_a_pool():
+    pool = torch.arange(2 * 3 * 4 * 6 * 8).remainder(256).to(torch.uint8).view(2, 3, 4, 6, 8)
+    crops = choose_crops(pool, (2, 3), 2, 40, step_generator(0, 0))
+    assert crops.shape == (40, 3, 2, 2, 3) and crops.min() >= -1 and crops.max() <= 1
+    places = pool.unfold(2, 2, 1).unfold(3, 2, 1).unfold(4, 3, 1).permute(0, 2, 3, 4, 1, 5, 6, 7).flatten(0, 3)
+    found = [int((places.float() / 127.5 - 1 == crop).flatten(1).all(1).nonzero()[0]) for crop in crops]
+    assert len(set(found)) > 30
+
+
+def test_noise_steps_lie_within_their_bounds_and_small_ones_are_common():
+    rng = make_numpy_generator(step_generator(0, 0))
+    steps = torch.tensor([choose_noise_step((10, 410), rng) for _ in range(2000)])
+    assert steps.min() >= 10 and steps.max() < 410 and 0.45 < float((steps < 110).float().mean()) < 0.55
+    assert {choose_noise_step((0, 1), rng) for _ in range(20)} == {0}
+    distances = [estimate_distance(step) for step in (0, 100, 500, 999)]
+    assert distances == sorted(distances) and abs(distances[-1] - 2 - DRAFT_ERROR) < 1e-6
+
+
+def test_patches_are_cut_at_the_same_place():
     pairs = torch.arange(2 * 2 * 20 * 24.0).view(2, 2, 1, 1, 20, 24)
     pairs[1] = pairs[0]
     z, z_ref = crop_patches(pairs, make_numpy_generator(step_generator(0, 0)))

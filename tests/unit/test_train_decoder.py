@@ -1,6 +1,7 @@
 """`train decoder`: how the small decoder begins and learns, and the one that is embedded."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -45,9 +46,8 @@ def measure_correlation(one, other):
 
 def test_a_short_run_makes_a_file_that_knows_its_vae(tmp_path, capsys, monkeypatch):
     """And a second one finds it there."""
-    monkeypatch.setattr(train_decoder, "render_patch", render_draft)
-    for name in ("DRAFT_COUNT", "PATCH_COUNT"):
-        monkeypatch.setattr(train_decoder, name, 1)
+    drafts, patches = (kind for kind, _ in train_decoder.DECODED)
+    monkeypatch.setattr(train_decoder, "DECODED", ((drafts, 1), (replace(patches, render=drafts.render), 1)))
     loop = recipe_decoder.LoopConfig(steps=2, lr=1e-3, warmup=1, autocast=False)
     monkeypatch.setattr(recipe_decoder, "DECODER_LOOP", loop)
     monkeypatch.setattr("flashvideo_core.tiny.evaluate_decoder.SIZES", {"draft": (32, 48)})
