@@ -32,7 +32,7 @@ from flashvideo_core.cli.main import main as run_command
 PROMPT = "a red ball moves left"
 SIZES = "--frames 21 --height 32 --width 48 --size 64x96 --steps 8 --refine-steps 4 --device cpu --seed 3"
 PHASES = ("stage 1", "stage 2", "decode and write")
-GONE_ON = ("evaluation", "the finished draft", "the refined latent", "after part")  # the later, the more was there
+GONE_ON = ("the finished draft", "evaluation", "the refined latent", "after part")  # the later, the more was there
 
 
 @dataclass(frozen=True)
