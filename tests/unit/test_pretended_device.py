@@ -75,7 +75,7 @@ def test_a_clip(pipe, device):
     assert device.syncs == Counter({"sampling.check_finite": 2 * STEPS + 1})
     assert device.random == Counter({("sampling.make_draw_noise", "cpu"): 1 + 2 * (STEPS - 2) + 1 + 1})
     assert device.to_card == Counter(
-        {"phases.embed": 3, "sampling.make_draw_noise": 5, "vae_passes.stream_spans": 2, "vae_passes.encode": 3}
+        {"phases.embed": 3, "sampling.make_draw_noise": 5, "vae_passes.stream_spans": 2, "vae_passes.encode_frames": 3}
     )
     assert device.to_host == Counter({"phases.sample_draft": 1, "vae_passes.decode": 12, "phases.refine_reference": 1})
     assert device.host_work.keys() == {
@@ -107,7 +107,7 @@ def test_in_tiles(pipe, device):
     assert device.syncs == Counter({"sampling.check_finite": 2 * STEPS + 1})
     tiles = len(split_axis(134, TILE[0], tile_overlap(TILE))) * len(split_axis(240, TILE[1], tile_overlap(TILE)))
     assert device.to_card["vae_stream._encode_tile"] == device.to_card["vae_stream._decode_tile"] == tiles
-    assert device.to_card["vae_passes.encode"] == device.to_card["vae_passes.stream_spans"] == 1  # latents
+    assert device.to_card["vae_passes.encode_frames"] == device.to_card["vae_passes.stream_spans"] == 1  # latents
     assert device.to_host["tiling.map_tiles"] == 2 * tiles
 
 
