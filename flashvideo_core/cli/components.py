@@ -17,6 +17,7 @@ from ..errors import InputError, WriteError, one_line
 from ..kernels import choose_kernel, load_kernel
 from ..types import Notify, ProgressCallback
 from ..weights.reader import file_sha256, open_file
+from .allocator import keep_freed_memory
 from .decoder import check_decoder, choose_decoder
 from .options import ComponentOptions
 from .record import WeightsHash
@@ -46,6 +47,8 @@ class Components:
         return {name: str(path.resolve()) for name, path in self.files.items() if path.parent != TINY}
 
     def load(self, callback: ProgressCallback) -> Pipeline:
+        if self.device.type == "cpu":
+            keep_freed_memory()
         attention = load_kernel(self.kernel, self.device)
         pipe = load_pipeline(**self.files, device=self.device, dtype=self.dtype, attention=attention)
         callback("load", 1, 1, None)
