@@ -22,8 +22,9 @@ class FlashVideoRefineVideo(io.ComfyNode):
             node_id="FlashVideoRefineVideo",
             display_name="FlashVideo Refine Video",
             category="FlashVideo",
-            description="Hand-off, stage 2 and decode of a video of any length, in memory that does not grow with its "
-            "frames: they are read, refined and written some at a time. A run that was stopped is gone on with.",
+            description="Hand-off, stage 2 and decode of a video of any length in flat memory: frames are read, "
+            "refined and written to a file a few at a time. Queued again after a stop or a crash, it goes on where it "
+            "was.",
             search_aliases=["flashvideo", "upscale video", "long video", "refine video", "video to video"],
             is_output_node=True,
             inputs=[

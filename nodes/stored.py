@@ -83,7 +83,7 @@ def hash_weights(known: Path, file: WeightsFile) -> str:
     """The SHA-256 of a file of weights, computed once for each path, size and time of change, which `known` keeps."""
     key, hashes = f"{file.path.resolve()} {file.size} {file.changed}", read_hashes(known)
     if key not in hashes:
-        logging.info("FlashVideo: hashing %s, %.1f GB, to store its drafts", file.path.name, file.size / 1e9)
+        logging.info("FlashVideo: hashing %s, %.1f GB, to know again what it makes", file.path.name, file.size / 1e9)
         hashes[key] = file_sha256(file.path)
         with suppress(OSError):  # then it is computed again
             known.parent.mkdir(parents=True, exist_ok=True)

@@ -99,6 +99,31 @@ TABLE = {
         },
         [("latent", "LATENT")],
     ),
+    "FlashVideoRefineVideo": (
+        {
+            "video": ("VIDEO", None),
+            "model": ("MODEL", None),
+            "vae": ("VAE", None),
+            "positive": ("CONDITIONING", None),
+            "target": (
+                "COMBO",
+                "released 1920x1072",
+                ["released 1920x1072", "16:9 1920x1088", "4x the draft", "custom"],
+            ),
+            "width": ("INT", 1920),
+            "height": ("INT", 1072),
+            "seed": ("INT", 0),
+            "steps": ("INT", 4),
+            "cfg": ("FLOAT", 13),
+            "shift": ("FLOAT", 2.5),
+            "noise_step": ("INT", 675),
+            "windows": ("COMBO", "time", ["off", "time", "space", "time+space"]),
+            "match": ("COMBO", "none", ["none", "color", "low frequencies"]),
+            "filename_prefix": ("STRING", "video/FlashVideo"),
+        },
+        {"negative": ("CONDITIONING", None)},
+        [("video", "VIDEO")],
+    ),
     "FlashVideoSpeed": (
         {
             "model": ("MODEL", None),

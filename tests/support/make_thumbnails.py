@@ -38,6 +38,7 @@ THUMBNAILS = {
     "low-memory": Thumbnail("a large yellow triangle moves up over a black background", (1,)),
     "faster-stage-2": Thumbnail("a large blue ball moves up over a white background", (1,)),
     "refine-a-video": Thumbnail("a large white ball moves right over a green background", (4,), "your clip"),
+    "refine-a-long-video": Thumbnail("a large green triangle moves left over a white background", (6,), "your film"),
     "resume-from-draft": Thumbnail("a large blue square moves down over a yellow background", (5,), "saved draft"),
 }
 

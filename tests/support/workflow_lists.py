@@ -17,6 +17,7 @@ from support.workflow_parts import (
     load_lora,
     note,
     refine,
+    refine_film,
     released_loaders,
     save,
     speed_up,
@@ -49,6 +50,13 @@ prompt what it shows.
 
 Frame rate and sound are those of the file. Up to 49 frames as trained; frames at the end that do not make 4n+1 are \
 left out. *Decode* brings the colours back to those of the input."""
+FILM_NOTE = """Refines a video of any length in memory that does not grow with it: *Refine Video* reads, refines and \
+writes a few frames at a time, and its latent is all that is ever whole. It saves the result and plays it.
+
+It runs at once, with the tiny model and a sample. For your own: choose the file in *Load Video* (ComfyUI's own will \
+do, too), say in the prompt what it shows, load the released weights, and set *target*, *cfg* 13 and *noise_step* 675.
+
+Stopped, or ComfyUI killed? **Run** again: it goes on from what is in *output/FlashVideo/unfinished*."""
 RESUME_NOTE = """Goes on from a draft that was saved by *Save Latent*, or from the *draft.safetensors* of the command \
 line, without stage 1.
 
@@ -183,6 +191,10 @@ WORKFLOW_LISTS: dict[str, Workflow] = {
             group=COMPARE,
         ),
         "weights": weights_note(),
+    },
+    "refine-a-long-video": {
+        "note": note(READ_ME, FILM_NOTE, (320, 400)),
+        **refine_film(SAMPLE_PROMPT, {**TINY_STAGE2, "target": "4x the draft", "filename_prefix": "FlashVideo/film"}),
     },
     "resume-from-draft": {
         "note": note(READ_ME, RESUME_NOTE, (320, 320)),

@@ -110,6 +110,34 @@ def released_loaders(dtype: str = "default", t5: str = "t5xxl_fp16.safetensors",
     }
 
 
+def refine_film(prompt: str, values: Values) -> Workflow:
+    """The embedded stage 2 on a film, in one node from file to file."""
+    stage2_y, vae_y, text_y = 500, 650, 440
+    under = {name: ((GAPS[1], text_y + i), (GAPS[2], text_y + i)) for i, name in enumerate(("positive", "negative"))}
+    return {
+        "stage2_model": load_model(stage2_y, "Stage 2 model", {"model_name": "tiny stage 2 (embedded)"}),
+        "vae": load_other("FlashVideoVAELoader", vae_y, {"vae_name": "tiny (embedded)"}),
+        "clip": load_other("FlashVideoTextEncoderLoader", CLIP_Y, {"clip_name": "tiny (embedded)"}),
+        "text": encode(prompt),
+        "load": NodeSpec("FlashVideoVideoLoader", (COLUMNS[2], 0), {}, size=(320, 360), group=DRAFT),
+        "refine": NodeSpec(
+            "FlashVideoRefineVideo",
+            (COLUMNS[3], 0),
+            values,
+            {
+                "video": ("load", "video"),
+                "model": ("stage2_model", "MODEL"),
+                "vae": ("vae", "VAE"),
+                "positive": ("text", "stage2"),
+                "negative": ("text", "negative"),
+            },
+            size=(460, 760),
+            group=REFINE,
+            via={"model": ((GAPS[2], stage2_y + 35),), "vae": ((GAPS[2], vae_y + 35),), **under},
+        ),
+    }
+
+
 def encode(prompt: str) -> NodeSpec:
     links = {"clip": ("clip", "CLIP")}
     pos = (COLUMNS[1], 0)

@@ -14,10 +14,11 @@ IN_EDITOR_ONLY = {"MarkdownNote"}
 LOADERS = {"FlashVideoModelLoader", "FlashVideoVAELoader", "FlashVideoLoRALoader", "CLIPLoader"}
 
 
-def test_the_seven_workflows_are_there():
+def test_the_eight_workflows_are_there():
     assert NAMES == [
         "faster-stage-2",
         "low-memory",
+        "refine-a-long-video",
         "refine-a-video",
         "released-two-stage-with-review",
         "resume-from-draft",
