@@ -58,6 +58,8 @@ class RefinedVideo:
 def refine_video(refining: Refining, prefix: str, metadata: Mapping[str, str], notify: Notify) -> RefinedVideo:
     """Refines a clip as far as an earlier run has not, into the next free file of this prefix, with its sound."""
     clip, files = refining.clip, refining.find_files()
+    if files.lacking is not None:
+        notify(f"nothing is kept that a later run could go on from: {files.lacking}")
     with files.open():
         z, split = files.find_refined() or sample_clip(refining, files, notify)
         parts = ClipParts(files.stem, files.key, make_clock(clip.fps), {FINAL: StoredVideo(H264)})

@@ -96,7 +96,7 @@ def find_unfinished(
 ) -> Unfinished:
     """Where a clip of these lies until it is whole. others: what else it is made from, for `hash_content`."""
     output = Path(folder_paths.get_output_directory())
-    software = [torch.__version__, torch.get_num_threads(), str(vae.vae_dtype), vae.device.type]
+    software = [str(torch.__version__), torch.get_num_threads(), str(vae.vae_dtype), vae.device.type]
     try:
         source = hash_source(output / STORED, model, positive, negative)
         key, lacking = hash_content([FORMAT, *source, vae.get_sd(), software, *others]), None

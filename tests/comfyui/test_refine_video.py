@@ -123,17 +123,10 @@ def wait_for(folder: Path, pattern: str) -> None:
 def refine_by_command(base: Path, out: Path, monkeypatch) -> Path:
     """The folder of `refine` with the prompt's settings, in which stage 2's latent is left."""
     monkeypatch.setattr(clip_writer, "remove_temporary", lambda job: None)
-    models = base / "models"
-    weights = [
-        "--stage2",
-        str(models / "diffusion_models/small2.safetensors"),
-        "--vae",
-        str(models / "vae/small.safetensors"),
-    ]
-    text = ["--t5", str(models / "text_encoders/small.safetensors"), "--prompt", "a red ball moves left"]
-    film = str(base / "input" / "film.mp4")
-    options = [*OPTIONS.split(), "--size", "32x48", "--device", "cpu", "--output", str(out)]
-    assert main(["refine", film, *weights, *text, *options]) == 0
+    files = {"stage2": "diffusion_models/small2", "vae": "vae/small", "t5": "text_encoders/small"}
+    weights = [word for name, file in files.items() for word in (f"--{name}", f"{base}/models/{file}.safetensors")]
+    options = [*OPTIONS.split(), "--prompt", "a red ball moves left", "--size", "32x48", "--device", "cpu"]
+    assert main(["refine", f"{base}/input/film.mp4", *weights, *options, "--output", str(out)]) == 0
     return out
 
 
