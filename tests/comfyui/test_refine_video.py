@@ -13,6 +13,7 @@ from support.comfy_server import ComfyServer
 from support.comfyui import PACK, Prompt
 from test_node_feedback import remarks
 
+from flashvideo_core import clip_parts
 from flashvideo_core.cli import clip_writer
 from flashvideo_core.cli.main import main
 from flashvideo_core.media.audio import Audio
@@ -124,8 +125,9 @@ def wait_for(folder: Path, pattern: str) -> None:
 
 
 def refine_by_command(base: Path, out: Path, monkeypatch) -> Path:
-    """The folder of `refine` with the prompt's settings, in which stage 2's latent is left."""
+    """The folder of `refine` with the prompt's settings and parts, in which stage 2's latent is left."""
     monkeypatch.setattr(clip_writer, "remove_temporary", lambda job: None)
+    monkeypatch.setattr(clip_parts, "SEGMENT", 1)
     files = {"stage2": "diffusion_models/small2", "vae": "vae/small", "t5": "text_encoders/small"}
     weights = [word for name, file in files.items() for word in (f"--{name}", f"{base}/models/{file}.safetensors")]
     options = [*OPTIONS.split(), "--prompt", "a red ball moves left", "--size", "32x48", "--device", "cpu"]
