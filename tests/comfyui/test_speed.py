@@ -4,10 +4,11 @@ import pytest
 import torch
 from support.comfy_models import with_saved_latents
 
+from flashvideo_core.checkpoint import open_weights
 from flashvideo_core.cli.attention_options import named_refine
 from flashvideo_core.cli.options import DRAFT, named_settings
 from flashvideo_core.cli.parser import build_parser
-from flashvideo_core.components import load_pipeline
+from flashvideo_core.components import TINY, load_pipeline
 from flashvideo_core.phases import decode_draft, sample_draft, sample_refine
 from flashvideo_core.settings import DraftSettings, RefineSettings
 
@@ -15,7 +16,8 @@ pytestmark = pytest.mark.comfyui
 
 PROMPT = "a large green square moves right over a white background"
 COMMAND = ["generate", PROMPT, "--seed", "3", "--frames", "5", "--height", "32", "--width", "48", "--steps", "12"]
-COMMAND += ["--cache", "0.3", "--size", "64x96", "--refine-cfg", "4", "--guided-evaluations", "1"]
+COMMAND += ["--cache", "0.3", "--size", "64x96", "--refine-steps", "4", "--refine-cfg", "4"]
+COMMAND += ["--guided-evaluations", "1"]
 COMMAND += ["--attention", "windows", "--window", "3x4", "--dense-evaluations", "1"]
 SPEED = {"attention": "dense", "window": "custom", "window_width": 4, "window_height": 3}
 SPEED |= {"dense_evaluations": 0, "guided_evaluations": 0, "cache": 0.0}
@@ -44,9 +46,10 @@ def test_the_node_makes_what_the_command_line_makes(server, prompt):
     speed = {"fast1": ("model1", {"cache": 0.3}), "fast2": ("model2", SPARSE)}
     for name, (model, changed) in speed.items():
         prompt[name] = {"class_type": "FlashVideoSpeed", "inputs": {"model": [model, 0], **SPEED, **changed}}
-    draft = {"steps": 12, "cfg": 3.0, "guidance": "constant", "seed": 3, "frames": 5}
+    first, second = (open_weights(TINY / f"stage{stage}.safetensors").config.defaults for stage in (1, 2))
+    draft = {"steps": 12, "cfg": first.cfg, "guidance": first.guidance, "seed": 3, "frames": 5}
     prompt["stage1"]["inputs"] |= {**draft, "model": ["fast1", 0], "preset": "custom", "width": 48, "height": 32}
-    refined = {"steps": 4, "cfg": 4.0, "shift": 2.5, "noise_step": 30, "seed": 3}
+    refined = {"steps": 4, "cfg": 4.0, "shift": second.shift, "noise_step": second.ref_step, "seed": 3}
     prompt["stage2"]["inputs"] |= {**refined, "model": ["fast2", 0]}
     found = server.saved_latents(
         server.complete(with_saved_latents(prompt, draft=["stage1", 0], refined=["stage2", 0]))

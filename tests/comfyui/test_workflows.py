@@ -14,6 +14,7 @@ from support.editor_server import FILE_INPUTS, recorded
 from support.make_workflows import select_nodes
 from support.workflow_files import NAMES, inputs_of, load_prompt, on_tiny
 
+from flashvideo_core.checkpoint import open_weights
 from flashvideo_core.components import TINY
 from flashvideo_core.media.audio import Audio
 from flashvideo_core.media.video_reader import read_video
@@ -69,9 +70,10 @@ def test_tiny_two_stage_runs_as_shipped(server):
     result = server.run(prompt, timeout=900)
     with av.open(clip(server, result)) as container:
         stream = container.streams.video[0]
-        assert (stream.width, stream.height) == (384, 256)
-        assert stream.average_rate == 8
-        assert sum(1 for _ in container.decode(stream)) == 17
+        wanted = open_weights(TINY / "stage2.safetensors").config.defaults
+        assert (stream.height, stream.width) == wanted.size
+        assert stream.average_rate == wanted.fps
+        assert sum(1 for _ in container.decode(stream)) == wanted.frames
 
 
 def test_one_evaluation_by_either_lora_loader(server):

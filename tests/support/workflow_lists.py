@@ -26,9 +26,15 @@ from support.workflow_parts import (
     weights_note,
 )
 
-TINY_STAGE1 = {"seed": 2, "steps": 25, "cfg": 3.0, "guidance": "constant", "preset": "tiny 96x64", "frames": 17}
+from flashvideo_core.checkpoint import open_weights
+from flashvideo_core.components import TINY
+
+ONE, TWO = (open_weights(TINY / f"stage{stage}.safetensors").config.defaults for stage in (1, 2))
+TINY_STAGE1 = {"seed": 2, "steps": ONE.steps, "cfg": ONE.cfg, "guidance": ONE.guidance, "frames": ONE.frames}
+TINY_STAGE1 |= {"preset": f"tiny {ONE.size[1]}x{ONE.size[0]}"}
 FIRST_ONLY = {"dense_evaluations": 0, "guided_evaluations": 1}
-TINY_STAGE2 = {"seed": 2, "steps": 4, "cfg": 1.0, "noise_step": 30}
+TINY_STAGE2 = {"seed": 2, "steps": TWO.steps, "cfg": TWO.cfg, "shift": TWO.shift, "noise_step": TWO.ref_step}
+IN_ONE = {"steps": 1, "cfg": 1.0}
 STUDENT = "tiny student of stage 2 (embedded)"
 
 TINY_NOTE = """Runs at once: the tiny model is part of the pack and knows only moving shapes.
@@ -108,7 +114,8 @@ WORKFLOW_LISTS: dict[str, Workflow] = {
         "text": encode("a large red circle moves left over a grey background"),
         **draft_and_review(TINY_STAGE1, "approve"),
         **load_lora(
-            refine({"latent": ("review", "latent")}, {"target": "4x the draft"}, TINY_STAGE2 | {"steps": 1}), STUDENT
+            refine({"latent": ("review", "latent")}, {"target": "4x the draft"}, TINY_STAGE2 | IN_ONE),
+            STUDENT,
         ),
         "save": save((COLUMNS[4], LOWER), "FlashVideo/tiny", ("decode", "video")),
     },

@@ -37,8 +37,9 @@ def test_one_pass_has_the_edges_that_its_teacher_has_in_eight():
     """Patches around the shapes of held-out scenes, averaged down to drafts; edges as the loss measures them, over the
     whole clip. The same weights in one evaluation lose three times as much."""
     pipe = load_pipeline(device="cpu")
-    student = load_transformer(TINY / "stage2.safetensors", lora=LORA)
+    student, defaults = load_transformer(TINY / "stage2.safetensors", lora=LORA), pipe.stage2.config.defaults
     runs = {"teacher": (pipe.stage2, 4, 4.0), "plain": (pipe.stage2, 1, 1.0), "student": (student, 1, 1.0)}
+    path = {"shift": defaults.shift, "ref_step": defaults.ref_step}
     edges, passes = dict.fromkeys(runs, 0.0), dict.fromkeys(runs, 0)
     for number, prompt in enumerate(sample_held_out(2, seed=5)):
         original = (render_near_shape(prompt.scene, FULL_SIZE, PATCH_SIZE).permute(1, 2, 3, 0) + 1) / 2
@@ -50,7 +51,7 @@ def test_one_pass_has_the_edges_that_its_teacher_has_in_eight():
                 passes[name] += len(args[0])
 
             hook = dit.register_forward_pre_hook(count)
-            z = sample_stage2(dit, z_ref, txt, noise=noise, steps=steps, cfg=cfg, ref_step=30)
+            z = sample_stage2(dit, z_ref, txt, noise=noise, steps=steps, cfg=cfg, **path)
             hook.remove()
             edges[name] += float(measure_edges(z).mean())
     assert passes == {"teacher": 16, "plain": 2, "student": 2}

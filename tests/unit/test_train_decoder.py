@@ -11,7 +11,7 @@ from flashvideo_core.checkpoint import load_small_decoder, load_vae, open_weight
 from flashvideo_core.components import TINY
 from flashvideo_core.small_decoder import SmallDecoder
 from flashvideo_core.tiny import recipe_decoder, train_decoder
-from flashvideo_core.tiny.clips import render_draft
+from flashvideo_core.tiny.clips import DRAFT_SIZE, render_draft
 from flashvideo_core.tiny.evaluate_decoder import FRAMES, format_decoder, score_clip, show_clip
 from flashvideo_core.tiny.held_out import sample_held_out
 from flashvideo_core.tiny.init import init_small_decoder
@@ -73,13 +73,13 @@ def test_the_embedded_decoder_shows_what_the_vae_shows(vae):
     assert path.stat().st_size <= 1_000_000
     assert weights.metadata["vae_sha256"] == file_sha256(VAE_FILE)
     assert {tensor.dtype for tensor in weights.tensors.values()} == {torch.float16}
-    original = render_frames(sample_held_out(1, 3)[0].scene, (64, 96), FRAMES)
+    original = render_frames(sample_held_out(1, 3)[0].scene, DRAFT_SIZE, FRAMES)
     shown = show_clip(vae, load_small_decoder(path), original)
     scores = score_clip(shown)
     assert scores["psnr"] > MIN_PSNR
     assert scores["seconds_small"] < scores["seconds_whole"]
-    row = {"clips": "draft", "size": (64, 96), **scores}
-    assert f"| draft 64x96 | {scores['psnr']:.1f} |" in format_decoder([row])
+    row = {"clips": "draft", "size": DRAFT_SIZE, **scores}
+    assert f"| draft {DRAFT_SIZE[0]}x{DRAFT_SIZE[1]} | {scores['psnr']:.1f} |" in format_decoder([row])
 
 
 MIN_PSNR = 24.0  # dB

@@ -31,7 +31,9 @@ def check_every_node_that_samples_or_decodes_has_its_line():
         path = pack("flashvideo_core.components").TINY / f"{name}.safetensors"
         configs[name] = pack("flashvideo_core.checkpoint").open_weights(path).config
     free = mm.get_free_memory(CPU)
-    phases = pack("flashvideo_core.memory").plan_run(configs, (17, 64, 96), (256, 384), torch.float32, CPU, free)
+    first, size = configs["stage1"].defaults, configs["stage2"].defaults.size
+    plan_run = pack("flashvideo_core.memory").plan_run
+    phases = plan_run(configs, (first.frames, *first.size), size, torch.float32, CPU, free)
     describe = pack("nodes.plan").describe_plan
     nodes = (STAGE1, DRAFT_DECODE, HANDOFF, STAGE2, DECODE)
     wanted = {node: describe(phase) for node, phase in zip(nodes, phases, strict=True)}
