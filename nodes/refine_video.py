@@ -79,11 +79,12 @@ class FlashVideoRefineVideo(io.ComfyNode):
         choose_video_path(filename_prefix, settings.size)  # a bad one is said before anything is sampled
         replaced = replaced_flow_remark(model.object_patches.get("model_sampling"), settings.shift, noise_step)
         remarks = [describe_floor(wanted, settings.size), describe_stretch(clip.size, settings.size)]
-        remark(cls, *remarks, trim_remark(clip.frames), *clip.notes, window_remark(config, settings, clip), replaced)
+        remarks += [trim_remark(clip.frames), *clip.notes, window_remark(config, settings, clip), replaced]
+        remark(cls, *remarks)
         refining = Refining(clip, model, fallback_vae, positive, negative, settings)
         made = refine_video(refining, filename_prefix, make_metadata(cls), lambda text: report(cls, text))
         show = remark if made.drift.is_large else report
-        show(cls, drift_remark(made.drift))
+        show(cls, *remarks, drift_remark(made.drift))  # again, since the node shows what was said last
         return io.NodeOutput(InputImpl.VideoFromFile(str(made.path)), ui=ui.PreviewVideo([made.saved]))
 
 
