@@ -79,8 +79,8 @@ NODE_CLASS_MAPPINGS = {"SmallParts": SmallParts}
 
 
 def test_a_killed_server_goes_on_to_the_same_bytes_which_are_the_command_line_s(tmp_path, monkeypatch):
-    """Servers of their own, of which the first is killed while it writes. Frames as of `refine`, which has another
-    attention and other sums of them: to 2 of 255 levels after H.264, the latent itself to SAMPLING."""
+    """Servers of their own, of which the first is killed while it writes. Against `refine`, which sums in another
+    order, the latent agrees to SAMPLING, and so frames but for what H.264 rounds the other way."""
     parts, base = tmp_path / "small-parts", tmp_path / "base"
     for folder in (parts, base / "input"):
         folder.mkdir(parents=True)
@@ -112,7 +112,7 @@ def test_a_killed_server_goes_on_to_the_same_bytes_which_are_the_command_line_s(
     assert (latent - wanted).abs().max() <= SAMPLING * wanted.abs().max()
     one, other = read_video(videos[0]), read_video(own / "final.mp4")
     assert one.frames.shape == (53, 32, 48, 3) and one.fps == other.fps == 12
-    assert (one.frames - other.frames).abs().max() <= 2 / 255
+    assert (one.frames - other.frames).abs().mean() <= 0.05 / 255
     assert torch.equal(one.audio.samples, other.audio.samples) and one.audio.samples.abs().max() > 0.2
     assert json.loads(one.metadata["prompt"])["refine"] == prompt["refine"]
 

@@ -123,6 +123,11 @@ def test_refine_a_video_starts_with_the_sample(server):
     assert video.frames.shape == (17, 64, 96, 3) and video.fps == 8
 
 
+def test_refine_a_long_video_starts_with_the_sample(server):
+    video = read_video(clip(server, server.run(on_tiny(load_prompt("refine-a-long-video")))))
+    assert video.frames.shape == (17, 64, 96, 3) and video.fps == 8
+
+
 def test_resume_from_a_draft_saved_by_save_latent(server):
     """Compared as PNGs: ComfyUI's H.264 of the very same frames differs from run to run (seen in 0.33)."""
     prompt = with_pngs(on_tiny(load_prompt("released-two-stage-with-review")))

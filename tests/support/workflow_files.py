@@ -41,4 +41,6 @@ def on_tiny(prompt: Prompt) -> Prompt:
             inputs.update(preset="custom", width=48, height=32, frames=5, steps=2)
         elif node["class_type"] == "FlashVideoHandoff":
             inputs.update(target="custom", width=96, height=64)
+        elif node["class_type"] == "FlashVideoRefineVideo":
+            inputs.update(width=96, height=64)
     return prompt

@@ -35,6 +35,7 @@ TINY_STAGE1 |= {"preset": f"tiny {ONE.size[1]}x{ONE.size[0]}"}
 FIRST_ONLY = {"dense_evaluations": 0, "guided_evaluations": 1}
 TINY_STAGE2 = {"seed": 2, "steps": TWO.steps, "cfg": TWO.cfg, "shift": TWO.shift, "noise_step": TWO.ref_step}
 IN_ONE = {"steps": 1, "cfg": 1.0}
+SMALL_FILM = {"target": "custom", "width": 384, "height": 208}  # the sample's proportions, the tiny model's width
 STUDENT = "tiny student of stage 2 (embedded)"
 
 TINY_NOTE = """Runs at once: the tiny model is part of the pack and knows only moving shapes.
@@ -201,7 +202,7 @@ WORKFLOW_LISTS: dict[str, Workflow] = {
     },
     "refine-a-long-video": {
         "note": note(READ_ME, FILM_NOTE, (320, 400)),
-        **refine_film(SAMPLE_PROMPT, {**TINY_STAGE2, "target": "4x the draft", "filename_prefix": "FlashVideo/film"}),
+        **refine_film(SAMPLE_PROMPT, {**TINY_STAGE2, **SMALL_FILM, "filename_prefix": "FlashVideo/film"}),
     },
     "resume-from-draft": {
         "note": note(READ_ME, RESUME_NOTE, (320, 320)),
