@@ -43,6 +43,14 @@ def tokenize(text: str) -> list[str]:
     return re.findall(r"[^\W_]+", re.sub("['\u2019]", "", text.lower()))
 
 
+class Embedding(nn.Embedding):
+    """nn.Embedding, which on the meta device draws nothing: there torch imports its compiler to do so, two seconds."""
+
+    def reset_parameters(self) -> None:
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
+
 class WordEncoder(nn.Module):
     """The embedded model's text encoder: words in, a fixed number of slots out.
 
@@ -54,8 +62,8 @@ class WordEncoder(nn.Module):
         super().__init__()
         kw = {"device": device, "dtype": dtype}
         self.config = config
-        self.words = nn.Embedding(config.words + 1, config.width, padding_idx=0, **kw)
-        self.positions = nn.Embedding(config.max_words, config.width, **kw)
+        self.words = Embedding(config.words + 1, config.width, padding_idx=0, **kw)
+        self.positions = Embedding(config.max_words, config.width, **kw)
         self.slots = nn.Parameter(torch.zeros(config.slots, config.width, **kw))
         layer = nn.TransformerEncoderLayer(
             config.width, config.width // 32, 4 * config.width, 0.0, batch_first=True, norm_first=True, **kw
