@@ -102,3 +102,10 @@ def test_a_command_in_a_thread_has_no_signals(capsys, monkeypatch):
 def test_help_needs_no_torch():
     code = "import sys; from flashvideo_core.cli.main import main\nassert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_the_embedded_model_needs_no_compiler():
+    """torch._dynamo, which some initialisations import on the meta device, takes longer than the model itself."""
+    code = "import sys; from flashvideo_core.pipeline import load_pipeline\nload_pipeline(device='cpu')\n"
+    code += "assert 'torch._dynamo' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
