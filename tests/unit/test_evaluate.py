@@ -39,6 +39,7 @@ from flashvideo_core.windows import Window
 
 SMALL, LARGE = (16, 32), (32, 64)
 FEW = Extent(prompts=3, refined=2, clips=2, swept=1)
+FEWEST = Extent(2, 1, 1, 1, 1, evaluations=(4, 8), noise_steps=(30,), guidance=(1.0,))
 
 
 WIDTHS = {"layers": 1, "hidden": 64, "time_dim": 32, "text_dim": 16, "text_length": 4, "latent_scale": 1.0}
@@ -163,7 +164,7 @@ def test_the_result_is_json(result):
 
 def test_without_a_folder_the_ablation_is_a_note_and_every_clip_is_reported(pipe):
     seen = []
-    found = evaluate(pipe, Extent(2, 1, 1, 1, 1, (4, 8), (30,), (1.0,)), callback=lambda *what: seen.append(what))
+    found = evaluate(pipe, FEWEST, callback=lambda *what: seen.append(what))
     assert [row["name"] for row in found["refined"]["rows"]] == ["upsampled draft", "stage 2"]
     assert "--ablation" in found["refined"]["note"] and found["refined"]["note"] in report(found)
     assert [v["holds"] for v in found["verdicts"] if v["holds"] is None] == [None, None]
@@ -215,12 +216,12 @@ def test_windows_of_attention_are_measured_beside_dense_attention(pipe):
     assert report_windows(result).count("| 1x2 |") == 2 and json.loads(json.dumps(result)) == result
 
 
-def test_processes_share_an_evaluation_and_one_tells_it(pipe, result, ablation, tmp_path):
+def test_processes_share_an_evaluation_and_one_tells_it(pipe, tmp_path):
     """What the processes of two shards have kept is all that the whole evaluation needs."""
     for shard in (Shard(0, 2), Shard(1, 2)):
-        tasks = list_tasks(pipe, FEW, ablation, tmp_path)
+        tasks = list_tasks(pipe, FEWEST, None, tmp_path)
         run_tasks({phase: shard.take(some) for phase, some in tasks.items()}, tmp_path)
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "items").iterdir()}
-    assert len(kept) == sum(map(len, tasks.values())) == 3 + 2 + 2 + 2
-    assert json.dumps(evaluate(pipe, FEW, ablation=ablation, folder=tmp_path)) == json.dumps(result)
+    assert len(kept) == sum(map(len, tasks.values())) == 2 + 1 + 1
+    assert json.dumps(evaluate(pipe, FEWEST, folder=tmp_path)) == json.dumps(evaluate(pipe, FEWEST))
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "items").iterdir()} == kept
