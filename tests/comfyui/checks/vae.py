@@ -92,3 +92,18 @@ def check_tiled_handoff_reports_both_phases():
     out = pack("flashvideo_core.handoff").prepare_reference(z, vae, size=(288, 64), callback=callback)
     assert out.shape == (1, 16, 1, 36, 8)
     assert seen == {"draft_decode": [(1, 2), (2, 2)], "handoff": [(1, 2), (2, 2)]}, seen
+
+
+def check_frames_go_through_the_vae_some_at_a_time():
+    """As a whole clip does for the hand-off and Decode, bit for bit: in one piece, and in tiles."""
+    passes, handoff = pack("flashvideo_core.vae_passes"), pack("flashvideo_core.handoff")
+    vae, steps = pack("nodes.bridge.vae").load_vae(VAE), []
+    for tiling, split, count, size in (("off", None, 22, (16, 16)), ("small", (32, 32), 2, (272, 16))):
+        frames = torch.rand(count, 16, 16, 3, generator=torch.Generator().manual_seed(1))
+        fallback = pack("nodes.bridge.vae_fallback").FallbackVAE(vae, tiling)
+        callback = lambda phase, step, total, preview: steps.append((phase, step, total))  # noqa: E731
+        z = fallback.encode_frames(frames, size, callback)
+        assert torch.equal(z, handoff.prepare_reference(vae=fallback, size=size, frames=passes.to_model_range(frames)))
+        whole = passes.to_image_range(fallback.decode(z))
+        assert torch.equal(torch.cat(list(fallback.stream_decode(z, split, 0, callback))), whole)
+        assert steps[-1][0] == "decode" and steps[-1][1] == steps[-1][2]
