@@ -31,7 +31,8 @@ def kill_at_work(folder: Path, commands: list[Popen], processes: set[int] | None
     deadline, left = time.monotonic() + PATIENCE, processes
     while left is None or left:
         assert time.monotonic() < deadline, f"no clip was begun by {left or 'any process'}"
-        assert all(command.poll() in (None, -signal.SIGKILL) for command in commands), "all was made before the kill"
+        ends = {command.poll() for command in commands}
+        assert ends <= {None, -signal.SIGKILL}, f"a command ended before the kill: {ends}"
         for owner in read_owners(folder):
             if left is None or owner in left:
                 os.kill(owner, signal.SIGKILL)

@@ -122,8 +122,8 @@ def test_four_shards_at_once_of_which_two_are_killed_and_started_again(prompts, 
         """On one thread: four processes of several on two cores wait for each other most of the time."""
         options = ["--prompts", str(prompts), *SLOW_ENOUGH, "--output", str(tmp_path / folder), *options]
         command, one_thread = [sys.executable, "-m", "flashvideo_core", "generate", *options], {"OMP_NUM_THREADS": "1"}
-        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.Popen(command, cwd=ROOT, env=os.environ | one_thread, **silent)
+        with (tmp_path / f"{len(list(tmp_path.glob('*.log')))}.log").open("w") as said:
+            return subprocess.Popen(command, cwd=ROOT, env=os.environ | one_thread, stdout=said, stderr=said)
 
     processes = [start("out", "--shard", f"{index}/4") for index in range(4)]
     try:
