@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess as Process
 
 from flashvideo_core import clip_parts, solver_file
 from flashvideo_core.cli import state_file
@@ -23,8 +24,16 @@ class Kill:
 
 def run_killed(command: list[str], kill: Kill) -> None:
     """Runs the command until it is killed; every state is kept, and a part is one temporal group."""
+    wait_for_kill(start_killed(command, kill))
+
+
+def start_killed(command: list[str], kill: Kill) -> Process:
     process = FORKS.Process(target=_run, args=(command, kill))
     process.start()
+    return process
+
+
+def wait_for_kill(process: Process) -> None:
     process.join(600)
     assert process.exitcode == -signal.SIGKILL
 

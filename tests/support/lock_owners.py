@@ -1,4 +1,4 @@
-"""Kills processes while they hold the lock of a clip."""
+"""Kills a process while it holds the lock of a clip."""
 
 import os
 import signal
@@ -23,18 +23,11 @@ def read_owners(folder: Path) -> set[int]:
     return owners
 
 
-def kill_at_work(folder: Path, commands: list[Popen], processes: set[int] | None = None) -> None:
-    """SIGKILL to each process when it is first seen to hold a clip; without `processes` to one, whichever it is.
-
-    commands: are at work on the folder; that one ends before is an error.
-    """
-    deadline, left = time.monotonic() + PATIENCE, processes
-    while left is None or left:
-        assert time.monotonic() < deadline, f"no clip was begun by {left or 'any process'}"
-        ends = {command.poll() for command in commands}
-        assert ends <= {None, -signal.SIGKILL}, f"a command ended before the kill: {ends}"
-        for owner in read_owners(folder):
-            if left is None or owner in left:
-                os.kill(owner, signal.SIGKILL)
-                left = (left or {owner}) - {owner}
+def kill_at_work(folder: Path, command: Popen) -> None:
+    """SIGKILL to the first process that is seen to hold a clip; that the command ends before is an error."""
+    deadline = time.monotonic() + PATIENCE
+    while not (owners := read_owners(folder)):
+        assert time.monotonic() < deadline, "no clip was begun"
+        assert command.poll() is None, f"ended before the kill: {command.communicate()}"
         time.sleep(0.01)  # what is waited for needs the processor, too
+    os.kill(owners.pop(), signal.SIGKILL)

@@ -98,7 +98,7 @@ def test_two_actors_of_which_one_is_killed_make_the_bytes_of_one_process(ray, tm
     actors = ["--ray", "local", "--actors", "2", "--json", "--output", str(tmp_path / "ray")]
     process = subprocess.Popen([*command, *actors], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
     try:
-        kill_at_work(tmp_path / "ray", [process])
+        kill_at_work(tmp_path / "ray", process)
         out, err = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import signal
 import subprocess
 import sys
 from itertools import chain
@@ -13,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.cli_run import ROOT, list_files, read_events, run
-from support.lock_owners import PATIENCE, SLOW_ENOUGH, kill_at_work
+from support.killed_run import Kill, start_killed, wait_for_kill
 
 from flashvideo_core.cli.shard import Shard, parse_shard, read_environment
 
@@ -116,24 +115,30 @@ def test_two_sources_for_one_folder_are_refused(tmp_path, capsys):
 
 
 def test_four_shards_at_once_of_which_two_are_killed_and_started_again(prompts, tmp_path):
-    """Nothing is lost, nothing is left over, and every file has the bytes that one process gives it."""
+    """Each of the two while it samples a clip. Nothing is lost, nothing is left over, and every file has the bytes that
+    one process gives it."""
+
+    def words(folder: str, *options: str) -> list[str]:
+        return ["generate", "--prompts", str(prompts), *SMALL, "--output", str(tmp_path / folder), *options]
 
     def start(folder: str, *options: str) -> subprocess.Popen:
         """On one thread: four processes of several on two cores wait for each other most of the time."""
-        options = ["--prompts", str(prompts), *SLOW_ENOUGH, "--output", str(tmp_path / folder), *options]
-        command, one_thread = [sys.executable, "-m", "flashvideo_core", "generate", *options], {"OMP_NUM_THREADS": "1"}
-        with (tmp_path / f"{len(list(tmp_path.glob('*.log')))}.log").open("w") as said:
-            return subprocess.Popen(command, cwd=ROOT, env=os.environ | one_thread, stdout=said, stderr=said)
+        command = [sys.executable, "-m", "flashvideo_core", *words(folder, *options)]
+        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, **silent)
 
-    processes = [start("out", "--shard", f"{index}/4") for index in range(4)]
+    killed = [start_killed(words("out", "--shard", f"{index}/4"), Kill("stage1", 1)) for index in range(2)]
+    processes = [start("out", "--shard", f"{index}/4") for index in (2, 3)]
     try:
-        kill_at_work(tmp_path / "out", processes[:2], {process.pid for process in processes[:2]})
+        for process in killed:
+            wait_for_kill(process)
+        assert len(list((tmp_path / "out").glob("*/.flashvideo.lock"))) >= 2
         processes += [start("out", "--shard", f"{index}/4") for index in range(2)]
-        assert [process.wait(PATIENCE) for process in processes] == [-signal.SIGKILL] * 2 + [0] * 4
+        assert [process.wait(240) for process in processes] == [0] * 4
         processes.append(start("one"))
-        assert processes[-1].wait(PATIENCE) == 0
+        assert processes[-1].wait(240) == 0
     finally:
-        for process in processes:
+        for process in [*killed, *processes]:
             process.kill()
     made = list_files(tmp_path / "out")
     assert made == list_files(tmp_path / "one") and len({Path(name).parent for name in made}) == len(PROMPTS)
