@@ -6,7 +6,6 @@ from functools import partial
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..text import WordEncoder, number_words
@@ -14,7 +13,7 @@ from ..training.device import get_device
 from .captions import MENTIONED, build_vocabulary, caption
 from .clips import get_scene
 from .recipe import encode_words
-from .rendering import Clips, render_ahead
+from .rendering import Clips, render_ahead, split_evenly
 
 CAPTIONS = 8  # of a clip
 CAPTION_SEED = 20250213
@@ -30,7 +29,7 @@ def embed_captions(
     odds: of `caption`.
     """
     draw = partial(draw_captions, words=number_words(build_vocabulary()), length=encoder.config.max_words, odds=odds)
-    groups = [range(i, min(i + AT_ONCE, count)) for i in range(0, count, AT_ONCE)]
+    groups = split_evenly(range(count), AT_ONCE)
     ids = (drawn["ids"].flatten(0, 1).to(get_device(encoder)) for drawn in render_ahead(draw, groups, renderers))
     return torch.cat([encoder(found).unflatten(0, (-1, CAPTIONS)) for found in ids])
 
@@ -38,5 +37,4 @@ def embed_captions(
 def draw_captions(index: int, *, words: Mapping[str, int], length: int, odds: Mapping[str, float]) -> Clips:
     """The word ids [CAPTIONS, length] of a training clip's captions, padded with 0."""
     scene, rng = get_scene(index), np.random.default_rng([CAPTION_SEED, index])
-    ids = encode_words([caption(scene, rng, odds)[0] for _ in range(CAPTIONS)], words, length)
-    return {"ids": F.pad(ids, (0, length - ids.shape[1]))}
+    return {"ids": encode_words([caption(scene, rng, odds)[0] for _ in range(CAPTIONS)], words, length)}

@@ -34,18 +34,7 @@ def render_patch(index: int) -> Tensor:
     return render_near_shape(get_scene(index), FULL_SIZE, PATCH_SIZE)
 
 
-def render_near_shape(
-    scene: Scene,
-    size: tuple[int, int],
-    crop: tuple[int, int],
-    first: int = 0,
-    frames: int = FRAMES,
-    offset: tuple[float, float] = (0.0, 0.0),
-) -> Tensor:
-    """`frames` frames from `first` on, cropped around where the shape is in their middle.
-
-    offset (x, y), in frame heights, is added to that point.
-    """
-    x, y = locate_shape(scene, first + frames // 2)
-    region = crop_around((x + offset[0], y + offset[1]), size, crop)
-    return render(scene, height=size[0], width=size[1], first=first, frames=frames, crop=region)
+def render_near_shape(scene: Scene, size: tuple[int, int], crop: tuple[int, int]) -> Tensor:
+    """The clip at a size, cropped around where the shape is in the middle of it."""
+    region = crop_around(locate_shape(scene, FRAMES // 2), size, crop)
+    return render(scene, height=size[0], width=size[1], crop=region)

@@ -16,7 +16,7 @@ from ..training.distributed import SINGLE_PROCESS, World
 from ..vae import VAE
 from ..weights.atomic import atomic_write
 from .latents import LatentKind, Latents
-from .rendering import render_ahead
+from .rendering import render_ahead, split_evenly
 
 CLIPS_PER_SHARD = 64
 
@@ -47,11 +47,6 @@ def build_shards(
             on_shard(number + 1, len(shards))
 
 
-def split_evenly(indices: range, size: int) -> list[range]:
-    """Ranges of `size` indices; the last has what is left."""
-    return [indices[i : i + size] for i in range(0, len(indices), size)]
-
-
 def join_tables(tables: list[Latents]) -> Latents:
     """One after the other, on the CPU."""
     return {name: torch.cat([table[name].cpu() for table in tables]) for name in tables[0]}
@@ -65,8 +60,7 @@ def load_shards(folder: Path, kind: str, *, count: int) -> Latents:
 def list_shards(folder: Path, kind: str, count: int) -> list[tuple[Path, range]]:
     """The files of the first `count` clips, and which clips are in each; one that is not full says so in its name."""
     shards = []
-    for number, first in enumerate(range(0, count, CLIPS_PER_SHARD)):
-        indices = range(first, min(first + CLIPS_PER_SHARD, count))
+    for number, indices in enumerate(split_evenly(range(count), CLIPS_PER_SHARD)):
         fill = "" if len(indices) == CLIPS_PER_SHARD else f"-{len(indices)}"
         shards.append((folder / f"{kind}-{number:05d}{fill}.safetensors", indices))
     return shards

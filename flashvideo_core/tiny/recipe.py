@@ -30,6 +30,6 @@ def make_numpy_generator(generator: torch.Generator) -> np.random.Generator:
 
 
 def encode_words(texts: list[str], words: dict[str, int], max_words: int) -> Tensor:
-    """Word ids of several texts, padded with 0: [B, W]."""
-    ids = [torch.tensor(find_word_ids(text, words, max_words)[0]) for text in texts]
-    return nn.utils.rnn.pad_sequence(ids, batch_first=True)
+    """Word ids of several texts, padded with 0: [B, max_words]."""
+    ids = [find_word_ids(text, words, max_words)[0] for text in texts]
+    return torch.tensor([found + [0] * (max_words - len(found)) for found in ids])

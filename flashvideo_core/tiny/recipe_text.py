@@ -68,4 +68,4 @@ def draw_examples(index: int, *, words: Mapping[str, int], length: int) -> Clips
     captions = [caption(sample_scene(rng), rng) for _ in range(AT_ONCE)]
     ids = encode_words([text for text, _ in captions], words, length)
     targets = [[said.get(name, len(values)) for name, values in ATTRIBUTES.items()] for _, said in captions]
-    return {"ids": F.pad(ids, (0, length - ids.shape[1])), "targets": torch.tensor(targets)}
+    return {"ids": ids, "targets": torch.tensor(targets)}

@@ -46,6 +46,11 @@ def render_ahead(
         yield _take(waiting.popleft())
 
 
+def split_evenly(indices: range, size: int) -> list[range]:
+    """Ranges of `size` indices; the last has what is left."""
+    return [indices[i : i + size] for i in range(0, len(indices), size)]
+
+
 def _begin() -> None:
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to handle
