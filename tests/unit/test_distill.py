@@ -269,8 +269,14 @@ def test_a_folder_of_another_run_is_refused(base, whole, capsys):
 
 
 def test_two_processes_distill_what_one_does(base, whole, tmp_path):
-    """torchrun with gloo and FSDP2, each process one row of two; in float32 on every CPU (test_finetune.py)."""
-    more = ["--batch", "2", "--lr", "0.001", "--sample-every", "3"]
+    """torchrun with gloo and FSDP2, each process one row of two; in float32 on every CPU (test_finetune.py).
+
+    Adam divides by a gradient's size, so a weight whose gradient is rounding goes either way (test_distributed.py), and
+    LoRA's first factor has a gradient in proportion to its second, which begins at zero. At a small rate that is little
+    beside the other gradients; the weights are compared in parts of a step, but for one in a thousand.
+    """
+    rate = 1e-5
+    more = ["--batch", "2", "--lr", str(rate), "--sample-every", "3"]
     one, two = (command(base, tmp_path / name, *more, steps=3) for name in ("one", "two"))
     done = run_process(*one, env=FLOAT32_ONLY)
     assert done.returncode == 0, done.stderr
@@ -279,9 +285,10 @@ def test_two_processes_distill_what_one_does(base, whole, tmp_path):
     assert done.stdout == f"{tmp_path / 'two/lora.safetensors'}\n"
     (wanted, said), (ours, ours_said) = (opened(tmp_path / name / "lora.safetensors") for name in ("one", "two"))
     assert said == ours_said
-    for kind in ("exp_avg", "exp_avg_sq"):  # what gradients add up to; of weights: see `difference`
+    for kind in ("exp_avg", "exp_avg_sq"):
         a, b = (tensors(next((tmp_path / name).rglob("state.pt")))[kind] for name in ("one", "two"))
         assert difference(a, b) <= FLOAT32
     off = torch.cat([(a - ours[name]).abs().flatten() for name, a in wanted.items()]).sort().values
-    norm = torch.cat([a.flatten() for a in wanted.values()]).norm()
-    assert off[: -len(off) // 1000].norm() / norm <= FLOAT32
+    moved = torch.cat([a.flatten() for name, a in wanted.items() if name.endswith("lora_B.weight")])
+    assert moved.abs().median() > rate
+    assert off[-len(off) // 1000] <= 0.05 * rate
