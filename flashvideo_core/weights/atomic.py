@@ -97,7 +97,7 @@ def check_writable(folder: str | Path) -> None:
     """
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".writable-") as probe:
+        with tempfile.TemporaryFile(dir=folder) as probe:  # without a name, so that a killed process leaves none
             probe.write(b"1")
     except OSError as error:
         kind = WriteError if error.errno in FULL else InputError

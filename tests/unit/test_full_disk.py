@@ -5,6 +5,7 @@ commands.
 """
 
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -100,6 +101,17 @@ def test_a_line_of_the_log(tmp_path):
 def test_a_folder_on_a_full_disk(tmp_path):
     with small_files(0), pytest.raises(WriteError, match=f"cannot write into the folder {tmp_path}: File too large"):
         check_writable(tmp_path)
+
+
+def test_a_process_killed_while_it_tries_a_folder_leaves_nothing(tmp_path):
+    """SIGXFSZ, which Python ignores, kills the child in the very write."""
+    child = (
+        "import resource, signal, sys; from flashvideo_core.weights.atomic import check_writable; "
+        "signal.signal(signal.SIGXFSZ, signal.SIG_DFL); resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); "
+        "check_writable(sys.argv[1])"
+    )
+    assert subprocess.run([sys.executable, "-c", child, tmp_path], cwd=ROOT).returncode == -signal.SIGXFSZ
+    assert list_files(tmp_path) == set()
 
 
 def run_limited(limit: int, *words: object) -> tuple[int, str]:
