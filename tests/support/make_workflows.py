@@ -27,7 +27,7 @@ from support.workflow_lists import (
     BLUEPRINT_WIDGETS,
     WORKFLOW_LISTS,
 )
-from support.workflow_parts import PROMPT
+from support.workflow_parts import PROMPT, number_steps
 
 BLUEPRINTS = WORKFLOWS.parent / "subgraphs"
 
@@ -94,7 +94,7 @@ BUILD = """(list) => {
 
 
 def build(editor: Editor, name: str) -> None:
-    editor.page.evaluate(BUILD, {key: asdict(spec) for key, spec in WORKFLOW_LISTS[name].items()})
+    editor.page.evaluate(BUILD, {key: asdict(spec) for key, spec in number_steps(WORKFLOW_LISTS[name]).items()})
     editor.page.wait_for_timeout(500)
     editor.open(editor.to_workflow())  # one round trip, so that loading the file changes nothing any more
     editor.fit()

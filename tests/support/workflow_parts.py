@@ -39,7 +39,8 @@ class ModelFile:
 class NodeSpec:
     """A node of a workflow: widget values by input, and links as {input: (name of the node, output)}.
 
-    group: the title of the frame that it stands in. via: points that the wire of an input takes around other nodes.
+    group: the frame that it stands in, of a step without its number. via: points that the wire of an input takes around
+    other nodes.
     """
 
     type: str
@@ -56,8 +57,8 @@ class NodeSpec:
 Workflow = dict[str, NodeSpec]
 """Nodes by a name that the links use. Their order gives the ids: nodes are only appended."""
 
-MODELS, PROMPT_STEP, DRAFT, REVIEW, REFINE = "Models", "1 Prompt", "2 Draft", "3 Review", "4 Refine"
-COMPARE = "Compare"
+STEPS = (PROMPT_STEP, DRAFT, REVIEW, REFINE) = ("Prompt", "Draft", "Review", "Refine")
+MODELS, COMPARE = "Models", "Compare"
 COLUMNS = (0, 380, 860, 1260, 1640)  # x of the nodes: models, then four steps to the right
 LOWER = 860  # y of the second row, which refines
 LANES = (650, 690, 730, 770)  # y of wires between the rows
@@ -70,6 +71,13 @@ def model_file(name: str, directory: str, source: str = RELEASED) -> ModelFile:
 
 def note(pos: Position, text: str, size: tuple[int, int], title: str = "Read me") -> NodeSpec:
     return NodeSpec("MarkdownNote", pos, {"": text}, size=size, title=title)
+
+
+def number_steps(workflow: Workflow) -> Workflow:
+    """The workflow with numbers before the titles of its steps: 1, 2, ... of those that it has."""
+    groups = {spec.group for spec in workflow.values()}
+    titles = {step: f"{i} {step}" for i, step in enumerate((step for step in STEPS if step in groups), 1)}
+    return {name: replace(spec, group=titles.get(spec.group, spec.group)) for name, spec in workflow.items()}
 
 
 def weights_note() -> NodeSpec:
