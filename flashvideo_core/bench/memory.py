@@ -17,8 +17,8 @@ it."""
 def peak_bytes(call: Callable[[], object], device: torch.device) -> int | None:
     """Runs the call twice and gives the lower peak: the first also has what a library keeps from its first call on.
 
-    On a CPU it is the process's resident memory, looked at every half millisecond: a shorter peak may be missed. None
-    there without the package psutil.
+    On a CPU it is the process's resident memory, looked at every half millisecond: a shorter peak may be missed, and
+    what fits in small blocks that were freed before counts as 0. None there without the package psutil.
     """
     if device.type == "cuda":
         return min(_peak_on_cuda(call, device) for _ in range(2))
