@@ -51,7 +51,11 @@ def list_files(folder: Path) -> set[str]:
 
 def interrupt_when(command: list[str], log: Path, ready: str, watched: Path | None = None) -> tuple[int, str]:
     """Runs a command as a process whose stderr goes into `log`, sends it SIGINT once `watched` (default: the log)
-    holds `ready`, and returns exit code and stderr."""
+    holds `ready`, and returns exit code and stderr.
+
+    The code is what a shell says: 130 also of a process that ends by the signal itself. Python does so, after all that
+    the program says and returns, where the interrupt came within an exec(), and every dataclass is made by one.
+    """
     with log.open("w") as err:
         default = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # pytest may run with it ignored
         process = subprocess.Popen(
@@ -68,6 +72,7 @@ def interrupt_when(command: list[str], log: Path, ready: str, watched: Path | No
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     try:
-        return process.wait(60), log.read_text()
+        code = process.wait(60)
+        return 128 + signal.SIGINT if code == -signal.SIGINT else code, log.read_text()
     finally:
         process.kill()  # one that did not stop would take both cores from the tests that follow
