@@ -48,13 +48,13 @@ def prepare_reference(
     if (z is None) == (frames is None):
         raise InputError("give either a latent or frames to the hand-off, not both")
     floor_size(size)  # a bad one is said before the decode
-    check_finite(*((z, "latent") if frames is None else (frames, "clip")))
+    check_source(*((z, "latent") if frames is None else (frames, "clip")))
     if frames is None:
         frames = vae.decode(z, callback, phase="draft_decode")
     return vae.encode(resize_to_target(frames, size), draw_noise, callback)
 
 
-def check_finite(x: Tensor, name: str) -> None:
+def check_source(x: Tensor, name: str) -> None:
     """Raises InputError, by that name, for what holds NaN or infinity."""
     if not torch.isfinite(x.sum(dtype=torch.float32)):  # no mask as large as the clip
         raise InputError(f"the {name} that is handed off holds NaN or infinity: see how it was made")

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..flashvideo_core.errors import InputError
 from ..flashvideo_core.faithful import make_thumbnails
-from ..flashvideo_core.handoff import check_finite, prepare_reference
+from ..flashvideo_core.handoff import check_source, prepare_reference
 from ..flashvideo_core.sizes import describe_floor, describe_stretch, floor_frame_count, floor_size
 from ..flashvideo_core.vae_passes import to_model_range
 from .bridge.progress import make_phase_callbacks
@@ -59,7 +59,7 @@ class FlashVideoHandoff(io.ComfyNode):
             if latent is None:
                 frames = to_model_range(source[: floor_frame_count(len(source)), ..., :3])
             else:
-                check_finite(source, "latent")
+                check_source(source, "latent")
                 frames = fallback_vae.decode(source, decode, "draft_decode")
             thumbnails.append((make_thumbnails(frames[0].permute(1, 2, 3, 0), size) + 1) / 2)
             references.append(prepare_reference(vae=fallback_vae, size=size, callback=encode, frames=frames))

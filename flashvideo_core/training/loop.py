@@ -83,7 +83,7 @@ def fit(
     for step in range(start, config.steps):
         loss, finite = train_step(state, loss_fn, config, step, world)
         nonfinite = 0 if finite else nonfinite + 1
-        check_finite(nonfinite, step)
+        check_gradients(nonfinite, step)
         if world.first:
             append_log(log, step, loss, get_learning_rate(config, step))
             if on_step is not None:
@@ -132,7 +132,7 @@ def accumulate_gradients(state: TrainingState, loss_fn: LossFn, config: LoopConf
     return total
 
 
-def check_finite(nonfinite: int, step: int) -> None:
+def check_gradients(nonfinite: int, step: int) -> None:
     """A step without finite gradients is skipped; many in a row are no accident. Raises InputError then."""
     if nonfinite >= MAX_NONFINITE_STEPS:
         raise InputError(

@@ -14,6 +14,7 @@ from flashvideo_core.tiny.scene import (
     BACKGROUND_RGB,
     COLOR_RGB,
     COLORS,
+    HOP,
     MOTIONS,
     SHAPES,
     SPEEDS,
@@ -78,10 +79,10 @@ def test_motions_do_what_they_say_inside_the_frame():
             assert np.ptp(track, axis=0).max() == 0
         elif s.motion == "bouncing":
             turns = np.sum(np.diff(np.sign(np.diff(track[:, 1]))) != 0)
-            assert turns >= 2 and np.ptp(track[:, 0]) <= 0.08 and np.ptp(track[:, 1]) > 0.1
+            assert turns >= 2 and np.ptp(track[:, 0]) <= 0.08 and 0.8 * HOP[0] <= np.ptp(track[:, 1]) <= 1.03 * HOP[-1]
         else:
             along = {"left": -dx, "right": dx, "up": -dy, "down": dy}[s.motion]
-            assert 0.13 <= along <= 0.25
+            assert 0.94 * TRAVEL[0] <= along <= 1.03 * TRAVEL[-1]
             assert np.allclose(np.diff(track, n=2, axis=0), 0)
 
 
