@@ -14,6 +14,9 @@ from . import lexicon
 from .scene import ATTRIBUTES, Scene, choose
 
 MENTIONED = {"shape": 0.95, "color": 0.95, "motion": 0.95}  # probabilities; every other attribute: 0.5
+# Said of whatever is not plain, so that what nothing is said of is plain: of a texture that a draft has lost stage 2
+# has nothing but the caption.
+SAID_UNLESS_PLAIN = ("texture", "background_texture")
 
 
 def caption(
@@ -22,10 +25,11 @@ def caption(
     """A sentence about the scene, and what it mentions: attribute -> index of its value in ATTRIBUTES.
 
     odds: the probability that an attribute is mentioned, 0.5 for one that is not there; by default shape, color and
-    motion are each in 95 % of the captions. The speed is said by an adverb or by FlashVideo's prefix ("medium
+    motion are each in 95 % of the captions. A texture that is not plain is always mentioned. The speed is said by an adverb or by FlashVideo's prefix ("medium
     motion,"), which alone can go with a shape that stands still.
     """
     said = {name for name in ATTRIBUTES if rng.random() < odds.get(name, 0.5)}
+    said |= {name for name in SAID_UNLESS_PLAIN if getattr(scene, name) != "plain"}
     prefix = "speed" in said and (scene.motion == "still" or "motion" not in said or rng.random() < 0.5)
     text = _fill_sentence(scene, said - {"speed"} if prefix else said, rng)
     if rng.random() < 0.1:

@@ -172,7 +172,7 @@ def _sample_surface(rng: np.random.Generator) -> dict[str, float]:
     """
     return {
         "angle": rng.uniform(-0.03, 0.03),
-        "texture_period": rng.uniform(0.135, 0.145),
+        "texture_period": rng.uniform(0.195, 0.205),
         "texture_angle": rng.uniform(-0.03, 0.03),
         "texture_phase": rng.uniform(0.23, 0.27),
         "texture_shade": rng.uniform(0.56, 0.6),
