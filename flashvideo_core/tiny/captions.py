@@ -25,8 +25,8 @@ def caption(
     """A sentence about the scene, and what it mentions: attribute -> index of its value in ATTRIBUTES.
 
     odds: the probability that an attribute is mentioned, 0.5 for one that is not there; by default shape, color and
-    motion are each in 95 % of the captions. A texture that is not plain is always mentioned. The speed is said by an adverb or by FlashVideo's prefix ("medium
-    motion,"), which alone can go with a shape that stands still.
+    motion are each in 95 % of the captions. A texture that is not plain is always mentioned. The speed is said by an
+    adverb or by FlashVideo's prefix ("medium motion,"), which alone can go with a shape that stands still.
     """
     said = {name for name in ATTRIBUTES if rng.random() < odds.get(name, 0.5)}
     said |= {name for name in SAID_UNLESS_PLAIN if getattr(scene, name) != "plain"}

@@ -40,8 +40,9 @@ def test_mentions_are_true_and_as_frequent_as_promised(corpus):
                 counts[name] += name in mentioned
                 scenes[name] += 1
     for name in ATTRIBUTES:
-        share = counts[name] / scenes[name]
-        assert share == pytest.approx(0.95 if name in ("shape", "color", "motion") else 0.5, abs=0.025)
+        wanted = 0.95 if name in ("shape", "color", "motion") else 0.5
+        deviation = (wanted * (1 - wanted) / scenes[name]) ** 0.5
+        assert counts[name] / scenes[name] == pytest.approx(wanted, abs=3 * deviation)
 
 
 def words_of(name, value):
