@@ -91,7 +91,7 @@ def train_model(
 ) -> Path:
     """Trains one model into folder/name/ and writes its EMA weights to folder/name.safetensors, unless that is there.
 
-    seed: of the start weights; the caller's random state stays as it is.
+    seed: of the start weights and of what the steps draw; the caller's random state stays as it is.
     """
     path = folder / f"{name}.safetensors"
     if path.exists():
@@ -99,7 +99,8 @@ def train_model(
     with seed_initialization(seed):
         recipe = make_recipe()
     shard_model(recipe.model.to(world.device).train(), world)
-    loop = replace(recipe.loop, autocast=recipe.loop.autocast and is_bf16_fast(get_device(recipe.model).type))
+    autocast = recipe.loop.autocast and is_bf16_fast(get_device(recipe.model).type)
+    loop = replace(recipe.loop, seed=seed, autocast=autocast)
 
     def on_step(step: int, loss: float) -> None:
         if progress is not None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from flashvideo_core.checkpoint import load_text, load_transformer, load_vae
 from flashvideo_core.tiny.caption_table import CAPTIONS, embed_captions
@@ -24,7 +25,7 @@ from flashvideo_core.tiny.recipe_stages import (
 from flashvideo_core.tiny.recipe_text import make_text_recipe
 from flashvideo_core.tiny.recipe_vae import VAE_CONFIG, make_image_recipe, make_vae_recipe
 from flashvideo_core.tiny.rendering import render_ahead
-from flashvideo_core.tiny.train import export_model, plot_model_losses
+from flashvideo_core.tiny.train import export_model, plot_model_losses, train_model
 from flashvideo_core.training.loop import fit
 from flashvideo_core.training.loss_log import read_log
 from flashvideo_core.training.randomness import step_generator
@@ -47,6 +48,27 @@ def parts(tmp_path_factory, pools):
     assert len(words) == encoder.config.words
     clips = {kind.name: next(render_ahead(kind.render, [range(2)])) for kind in (DRAFTS, PATCH_PAIRS)}
     return vae, encoder, {kind.name: kind.encode(vae, clips[kind.name]) for kind in (DRAFTS, PATCH_PAIRS)}
+
+
+def test_a_seed_gives_other_weights_and_other_steps(tmp_path):
+    def run(name, seed):
+        drawn = []
+
+        def make_recipe():
+            recipe = make_text_recipe(count=256)
+
+            def loss(generator):
+                drawn.append(torch.rand((), generator=generator).item())
+                return recipe.loss(generator)
+
+            return replace(recipe, loss=loss, loop=replace(recipe.loop, steps=1))
+
+        return drawn, load_file(train_model(tmp_path / name, "text", make_recipe, seed=seed))
+
+    (drawn, weights), (again, same), (others, different) = run("one", 0), run("again", 0), run("other", 1)
+    assert drawn == again != others
+    assert all(torch.equal(weight, same[name]) for name, weight in weights.items())
+    assert not any(torch.equal(weight, different[name]) for name, weight in weights.items() if weight.ndim > 1)
 
 
 def test_every_recipe_learns(parts, pools, tmp_path):
