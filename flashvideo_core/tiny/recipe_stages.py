@@ -38,7 +38,7 @@ GPU_ITEMS = 16  # that a GPU takes for each of a CPU's: what it is quick at is l
 
 TINY_WIDTHS = {"hidden": 192, "time_dim": 64, "text_dim": 64, "text_length": len(ATTRIBUTES)}
 STAGE1_LOOP = LoopConfig(steps=12000, lr=1e-3, ema=0.995)
-STAGE2_LOOP = LoopConfig(steps=8000, lr=1e-3, ema=0.995)
+STAGE2_LOOP = LoopConfig(steps=7000, lr=1e-3, ema=0.995)
 
 
 def make_stage1_config(latent_scale: float) -> TransformerConfig:

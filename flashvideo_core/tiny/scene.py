@@ -54,7 +54,7 @@ ATTRIBUTES = {  # name -> its values, in the order of the class indices
 Choice = TypeVar("Choice")
 
 FRAMES = 17  # a whole clip at 8 fps; motion is defined on these frames
-RADIUS = {"small": 0.22, "medium": 0.265, "large": 0.31}
+RADIUS = {"small": 0.25, "medium": 0.285, "large": 0.32}
 # Per speed, in frame heights: the way of a whole clip, and the height of a bounce. Short ones, because the small VAE
 # smears what moves by more than a few pixels a frame: patches around what stands still came back at 31.7 dB, around
 # what went 2 to 4 pixels a frame at 27 to 29, around what bounced by up to 11 at 23 (of 256 rows).
