@@ -56,8 +56,13 @@ def stage2_times(steps: int = 4, shift: float = 2.5) -> Tensor:
         raise InputError(f"steps is {steps}; stage 2 needs at least 1")
     if not shift > 0:
         raise InputError(f"shift is {shift}; it must be positive")
-    rest = 1 - torch.arange(steps + 1, dtype=torch.float64) / steps
-    return (1 - shift * rest / (1 + (shift - 1) * rest)).float()
+    return shift_times(torch.arange(steps + 1, dtype=torch.float64) / steps, shift).float()
+
+
+def shift_times(t: Tensor, shift: float) -> Tensor:
+    """Times 0..1 of stage 2 drawn towards 0, where its evaluations lie, by a shift above 1; 0 and 1 stay."""
+    rest = 1 - t
+    return 1 - shift * rest / (1 + (shift - 1) * rest)
 
 
 def add_noise(z: Tensor, noise: Tensor, sqrt_alpha: Tensor | float) -> Tensor:

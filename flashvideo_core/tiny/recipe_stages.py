@@ -38,7 +38,7 @@ GPU_ITEMS = 16  # that a GPU takes for each of a CPU's: what it is quick at is l
 
 TINY_WIDTHS = {"hidden": 192, "time_dim": 64, "text_dim": 64, "text_length": len(ATTRIBUTES)}
 STAGE1_LOOP = LoopConfig(steps=12000, lr=1e-3, ema=0.995)
-STAGE2_LOOP = LoopConfig(steps=7000, lr=1e-3, ema=0.995)
+STAGE2_LOOP = LoopConfig(steps=15000, lr=1e-3, ema=0.995)
 
 
 def make_stage1_config(latent_scale: float) -> TransformerConfig:
@@ -100,7 +100,8 @@ def make_stage2_recipe(
         z, z_ref = pairs if whole else crop_patches(pairs, rng)
         txt = drop_text(choose_captions(captions, index, generator), TEXT_DROP, generator)
         items, step = assign_items(world, STAGE2_LOOP.accumulate, count), choose_noise_step(noise_steps, rng)
-        return stage2_loss(network, z, z_ref, txt.to(z), step, generator, items) / estimate_distance(step)
+        loss = stage2_loss(network, z, z_ref, txt.to(z), step, generator, items, model.config.defaults.shift)
+        return loss / estimate_distance(step)
 
     return Recipe(model.requires_grad_(True), loss, STAGE2_LOOP)
 

@@ -39,7 +39,7 @@ from .recipe_text import AttributeClassifier, make_text_recipe
 from .recipe_vae import make_image_recipe, make_vae_recipe, render_pools
 from .rendering import open_renderers, render_ahead
 
-DRAFT_COUNT, PATCH_COUNT, PAIR_COUNT = 6144, 1024, 192  # clips whose latents are made
+DRAFT_COUNT, PATCH_COUNT, PAIR_COUNT = 6144, 1536, 192  # clips whose latents are made
 WHITENING_COUNT, PREVIEW_COUNT = 128, 32  # clips that the VAE is whitened on, and the preview's colours are fitted on
 MODELS = ("image", "vae", "text", "stage1", "stage2")
 

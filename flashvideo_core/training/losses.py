@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..schedule import NUM_TRAIN_TIMESTEPS, add_noise, velocity, zero_snr_sqrt_alphas
+from ..schedule import NUM_TRAIN_TIMESTEPS, add_noise, shift_times, velocity, zero_snr_sqrt_alphas
 from ..small_decoder import START, SmallDecoder
 from ..types import Model
 from ..vae import VAE, decode_groups, sample_posterior
@@ -59,14 +59,18 @@ def stage2_loss(
     ref_step: int,
     generator: torch.Generator,
     items: slice = ALL_ITEMS,
+    shift: float = 1.0,
 ) -> Tensor:
     """Flow matching from the noised, degraded reference to the clean latent, t ~ U(0, 1).
 
     z and z_ref [B, 16, T, H, W], already times the latent scale; ref_step is the noise step of the batch, 0..999;
-    txt and items as in stage 1.
+    txt and items as in stage 1. shift: the sampler's draws t towards the times of its few evaluations; 1 leaves t
+    uniform, as in the paper.
     """
     noise = draw_noise(z, generator)
     t = torch.rand(z.shape[0], generator=generator)
+    if shift != 1:
+        t = shift_times(t, shift)
     z, z_ref, txt, noise, t = z[items], z_ref[items], txt[items], noise[items], t[items].to(z.device)
     start = add_noise(z_ref, noise, zero_snr_sqrt_alphas()[ref_step])
     x = torch.lerp(start, z, _expand_per_item(t, z))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from flashvideo_core.schedule import add_noise, stage2_times, zero_snr_sqrt_alphas
+from flashvideo_core.schedule import add_noise, shift_times, stage2_times, zero_snr_sqrt_alphas
 from flashvideo_core.solvers import euler_flow
 from flashvideo_core.training.loop import LoopConfig, fit
 from flashvideo_core.training.losses import drop_text, stage2_loss
@@ -59,6 +59,23 @@ def test_the_sampler_undoes_what_the_loss_does(steps):
     out = euler_flow(lambda x, t: exact(x, timestep(t), TXT, REF_STEP), start, stage2_times(steps))
     torch.testing.assert_close(out, z, atol=1e-4, rtol=0)
     assert all(float(t.min()) > 0 and float(t.max()) <= 1000 for _, t in seen)
+
+
+def test_a_shift_draws_the_same_times_towards_the_samplers():
+    """Times drawn evenly lie as the sampler's do: as many between two of its evaluations as between any others."""
+    seen = {}
+    for shift in (1.0, 2.5):
+
+        def model(x, timestep, txt, ref_step, shift=shift):
+            seen[shift] = 1 - timestep / 1000
+            return x
+
+        z = torch.zeros(4000, 16, 1, 1, 1)
+        stage2_loss(model, z, z, torch.zeros(4000, 1, 1), 0, torch.Generator().manual_seed(0), shift=shift)
+    torch.testing.assert_close(seen[2.5], shift_times(seen[1.0], 2.5))
+    for shift, times in seen.items():
+        counts = torch.histogram(times, stage2_times(4, shift)).hist
+        assert (counts - 1000).abs().max() < 100, shift  # 3.6 standard deviations of 27
 
 
 def test_text_is_dropped_by_the_item_at_its_rate():
