@@ -15,7 +15,7 @@ class Extent:
     swept: int = 16  # of them on which every setting is tried
     latent_frames: int = 3  # of a rendered clip that are decoded: alone as in the whole clip, and half the time
     evaluations: tuple[int, ...] = (1, 2, 3, 4, 6, 8)  # arXiv 2502.05179: 1 to 8
-    noise_steps: tuple[int, ...] = (30, 100, 300, 400, 500, 575, 650, 750, 850)
+    noise_steps: tuple[int, ...] = (0, 10, 30, 100, 200, 300, 450, 600, 850)
     guidance: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
     is_hint: bool = False
 
@@ -33,7 +33,7 @@ QUICK = Extent(
     swept=1,
     latent_frames=2,
     evaluations=(1, 4, 8),
-    noise_steps=(30, 300, 650),
+    noise_steps=(0, 30, 300),
     guidance=(1.0, 2.0, 4.0),
     is_hint=True,
 )
