@@ -18,9 +18,9 @@ from .recipe import Recipe, encode_words
 from .rendering import Clips, render_ahead
 from .scene import ATTRIBUTES, sample_scene
 
-TEXT_LOOP = LoopConfig(steps=5000, lr=1e-3, weight_decay=0.01, autocast=False)
+TEXT_LOOP = LoopConfig(steps=6000, lr=1e-3, weight_decay=0.01, autocast=False)
 BATCH = 128
-EXAMPLES, AT_ONCE = 32768, 256  # captions that are drawn, and how many at a time
+EXAMPLES, AT_ONCE = 131072, 256  # captions that are drawn, and how many at a time
 TEXT_SEED = 20250214
 
 
