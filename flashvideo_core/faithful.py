@@ -17,7 +17,7 @@ SETTLED = 16  # frames, two seconds of the released clips, over which the added 
 CHUNK = 4  # frames at a time
 LEVELS = 255
 MATCHES = ("none", "color", "low")
-COLOR_LIMIT, LOW_LIMIT = 6.0, 12.0  # levels; docs/embedded-model.md has the distributions that they are from
+COLOR_LIMIT, LOW_LIMIT = 4.0, 8.0  # levels; docs/embedded-model.md has the distributions that they are from
 
 
 @dataclass(frozen=True)

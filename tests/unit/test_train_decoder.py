@@ -48,7 +48,7 @@ def test_a_short_run_makes_a_file_that_knows_its_vae(tmp_path, capsys, monkeypat
     """And a second one finds it there."""
     drafts, patches = (kind for kind, _ in train_decoder.DECODED)
     monkeypatch.setattr(train_decoder, "DECODED", ((drafts, 1), (replace(patches, render=drafts.render), 1)))
-    loop = recipe_decoder.LoopConfig(steps=2, lr=1e-3, warmup=1, autocast=False)
+    loop = recipe_decoder.LoopConfig(steps=20, lr=1e-3, warmup=1, autocast=False)
     monkeypatch.setattr(recipe_decoder, "DECODER_LOOP", loop)
     monkeypatch.setattr("flashvideo_core.tiny.evaluate_decoder.SIZES", {"draft": (32, 48)})
     words = ("train", "decoder", "--folder", tmp_path, "--clips", "1", "--device", "cpu", "--json")
@@ -60,7 +60,7 @@ def test_a_short_run_makes_a_file_that_knows_its_vae(tmp_path, capsys, monkeypat
     assert weights.config == recipe_decoder.DECODER_CONFIG
     assert result["bytes"] == (tmp_path / "decoder.safetensors").stat().st_size
     assert (tmp_path / "decoder.png").stat().st_size > 1000
-    assert result["rows"][0]["size"] == [32, 48] and result["rows"][0]["psnr"] > 5
+    assert result["rows"][0]["size"] == [32, 48] and result["rows"][0]["psnr"] > 12
     before = (tmp_path / "decoder.safetensors").read_bytes()
     assert run(capsys, *words)[0] == 0
     assert (tmp_path / "decoder.safetensors").read_bytes() == before
