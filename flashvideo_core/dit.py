@@ -108,7 +108,7 @@ class Transformer(nn.Module):
         x: Tensor,
         timestep: Tensor,
         txt: Tensor,
-        ref_step: int | None = None,
+        ref_step: int | Tensor | None = None,
         *,
         attention: AttentionFn = attention,
         on_block: OnBlock | None = None,
@@ -119,8 +119,8 @@ class Transformer(nn.Module):
         """The raw network output (objective "v": v; "flow": dx/dt), same shape and dtype as x.
 
         x [B, 16, T, H, W], scaled and noised, H and W even; timestep [B], 0..1000, may be fractional;
-        txt [B, l, text_dim]; ref_step 0..999, with a reference only. `attention(q, k, v)` takes and returns
-        [B, n, L, 64]; `on_block(i)` is called before block i and may raise to stop. `chunk` tokens are
+        txt [B, l, text_dim]; ref_step 0..999 or [B] of them, with a reference only. `attention(q, k, v)` takes and
+        returns [B, n, L, 64]; `on_block(i)` is called before block i and may raise to stop. `chunk` tokens are
         projected at once (chunks.py). `rope` [l + T*H*W/4, 32]: other rotations than those of the released positions;
         `around_block(i, block, x)` is called in place of `block(x)`.
         """
@@ -147,13 +147,16 @@ class Transformer(nn.Module):
         img = self.patch_embed(rearrange(x, "b c t h w -> (b t) c h w"))
         return rearrange(img, "(b t) d h w -> b (t h w) d", t=x.shape[2])
 
-    def embed_time(self, timestep: Tensor, latent_frames: int, ref_step: int | None, dtype: torch.dtype) -> Tensor:
+    def embed_time(
+        self, timestep: Tensor, latent_frames: int, ref_step: int | Tensor | None, dtype: torch.dtype
+    ) -> Tensor:
         """The time embedding [B, e]; with a reference also of the latent frame count and the reference's noise step."""
         d = self.config.hidden
         vec = self.time_embed(timestep_embedding(timestep, d).to(dtype))
         if self.config.reference:
             count = torch.full_like(timestep, latent_frames)
-            step = torch.full_like(timestep, self.config.defaults.ref_step if ref_step is None else ref_step)
+            step = self.config.defaults.ref_step if ref_step is None else ref_step
+            step = step if isinstance(step, Tensor) else torch.full_like(timestep, step)
             vec = (
                 vec
                 + self.frames_embed(timestep_embedding(count, d).to(dtype))

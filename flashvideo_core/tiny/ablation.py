@@ -27,7 +27,7 @@ from ..training.run_record import RunRecord, check_same_run
 from ..types import ProgressCallback
 from ..vae import VAE
 from ..weights.reader import file_sha256
-from .caption_table import embed_captions
+from .caption_table import draw_all_captions, embed_captions
 from .clips import render_patch, render_whole
 from .latents import LatentKind, Latents, encode_clip, encode_references, get_draft_size
 from .recipe import Recipe
@@ -100,7 +100,7 @@ def train_ablation(
     vae, encoder = load_vae(files.vae, device=world.device), load_text(files.text)[0].to(world.device)
     latents = partial(prepare_latents, folder, vae=vae, progress=progress, world=world)
     patches, clips = latents(REFERENCES[0], count=budget.patches), latents(REFERENCES[1], count=budget.clips)
-    captions = embed_captions(encoder, max(budget.patches, budget.clips))
+    captions = embed_captions(encoder, draw_all_captions(max(budget.patches, budget.clips)))
     made = []
     for stage2 in ABLATION:
         make_recipe = partial(make_ablation_recipe, stage2, captions, patches, clips, files.stage2, budget, world)

@@ -4,6 +4,7 @@ Clips are [3, F, h, w] float32 in -1..1, sizes (height, width) in pixels.
 """
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .render import crop_around, render
@@ -32,6 +33,16 @@ def render_whole(index: int) -> Tensor:
 def render_patch(index: int) -> Tensor:
     """A quarter of the training clip at full size, around its shape."""
     return render_near_shape(get_scene(index), FULL_SIZE, PATCH_SIZE)
+
+
+def quantize(clip: Tensor) -> Tensor:
+    """A clip in -1..1 as a file holds it: uint8, 0..255. What waits in memory, or goes to another process."""
+    return ((clip + 1) * 127.5).round().to(torch.uint8)
+
+
+def dequantize(clip: Tensor) -> Tensor:
+    """A clip in -1..1 of one in 0..255; one that is in -1..1 stays."""
+    return clip.float() / 127.5 - 1 if clip.dtype == torch.uint8 else clip
 
 
 def render_near_shape(scene: Scene, size: tuple[int, int], crop: tuple[int, int]) -> Tensor:

@@ -4,47 +4,63 @@ A shard is a safetensors file of CLIPS_PER_SHARD clips; clip i is always the sam
 again. A shard is written whole or not at all, and one that exists is kept: building resumes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from ..training.device import get_device
 from ..training.distributed import SINGLE_PROCESS, World
 from ..vae import VAE
 from ..weights.atomic import atomic_write
 from .latents import LatentKind, Latents
-from .rendering import render_ahead, split_evenly
+from .rendering import AHEAD, Clips, render_ahead, split_evenly
 
 CLIPS_PER_SHARD = 64
 
 
-def build_shards(
+@dataclass(frozen=True)
+class Shards:
+    """This process's share of the shards of some clips: files and indices by number, which of them are missing and in
+    what groups their clips are encoded, and the clips, which are being rendered."""
+
+    kind: LatentKind
+    total: int
+    files: dict[int, tuple[Path, range]]
+    missing: dict[int, list[range]]
+    clips: Iterator[Clips]
+
+
+def start_shards(
     folder: Path,
     kind: LatentKind,
-    vae: VAE,
     *,
     count: int,
-    on_shard: Callable[[int, int], None] | None = None,
     world: World = SINGLE_PROCESS,
     renderers: Executor | None = None,
-) -> None:
-    """Writes the missing shards of the first `count` clips, each process its share. on_shard(done, all) follows."""
-    folder.mkdir(parents=True, exist_ok=True)
+    ahead: int = AHEAD,
+) -> Shards:
+    """Begins to render what is missing of the first `count` clips; renderers and ahead as in `render_ahead`."""
     shards = list_shards(folder, kind.name, count)
-    mine = range(world.rank, len(shards), world.size)
-    size = kind.at_once if get_device(vae).type == "cuda" else 1
-    groups = {number: split_evenly(shards[number][1], size) for number in mine if not shards[number][0].exists()}
-    rendered = render_ahead(kind.render, [group for parts in groups.values() for group in parts], renderers)
-    for number in mine:
-        if number in groups:
-            tables = [kind.encode(vae, next(rendered)) for _ in groups[number]]
-            with atomic_write(shards[number][0]) as partial:
+    files = {number: shards[number] for number in range(world.rank, len(shards), world.size)}
+    size = kind.at_once if world.kind == "cuda" else 1
+    missing = {number: split_evenly(indices, size) for number, (path, indices) in files.items() if not path.exists()}
+    groups = [group for parts in missing.values() for group in parts]
+    return Shards(kind, len(shards), files, missing, render_ahead(kind.render, groups, renderers, ahead))
+
+
+def finish_shards(shards: Shards, vae: VAE, on_shard: Callable[[int, int], None] | None = None) -> None:
+    """Writes the missing ones. on_shard(done, all) follows."""
+    for number, (path, _) in shards.files.items():
+        if number in shards.missing:
+            tables = [shards.kind.encode(vae, next(shards.clips)) for _ in shards.missing[number]]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(path) as partial:
                 save_file(join_tables(tables), partial)
         if on_shard is not None:
-            on_shard(number + 1, len(shards))
+            on_shard(number + 1, shards.total)
 
 
 def join_tables(tables: list[Latents]) -> Latents:

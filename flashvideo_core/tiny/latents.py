@@ -10,7 +10,7 @@ from ..handoff import prepare_reference
 from ..training.degradation import Degradation, degrade, make_draft
 from ..training.device import get_device, is_bf16_fast
 from ..vae import VAE
-from .clips import render_draft, render_patch, render_whole
+from .clips import dequantize, quantize, render_draft, render_patch, render_whole
 from .rendering import Clips, RenderClips
 
 Latents = dict[str, Tensor]
@@ -24,7 +24,7 @@ EncodeClips = Callable[[VAE, Clips], Latents]
 class LatentKind:
     """Latents of one kind: what is rendered of a clip, and what the VAE makes of it.
 
-    at_once: clips that a GPU encodes together; a CPU encodes one at a time.
+    render gives clips in 0..255 (uint8). at_once: clips that a GPU encodes together; a CPU encodes one at a time.
     """
 
     name: str
@@ -35,12 +35,12 @@ class LatentKind:
 
 def render_draft_clip(index: int) -> Clips:
     """The clip at draft size: what stage 1 learns to draw."""
-    return {"clip": render_draft(index)}
+    return {"clip": quantize(render_draft(index))}
 
 
 def render_patch_clip(index: int) -> Clips:
     """A quarter of the clip at full size."""
-    return {"clip": render_patch(index)}
+    return {"clip": quantize(render_patch(index))}
 
 
 def render_pair(index: int) -> Clips:
@@ -62,7 +62,7 @@ def _render_pair(clip: Tensor, index: int) -> Clips:
     draft = make_draft(clip, get_draft_size(clip))
     if index % 2:
         draft = degrade(draft, Degradation(), torch.Generator().manual_seed(index))
-    return {"clip": clip, "draft": draft, "from_vae": torch.tensor([index % 4 < 3])}
+    return {"clip": quantize(clip), "draft": quantize(draft), "from_vae": torch.tensor([index % 4 < 3])}
 
 
 def encode_drafts(vae: VAE, clips: Clips) -> Latents:
@@ -76,7 +76,7 @@ def encode_pairs(vae: VAE, clips: Clips) -> Latents:
 
     Three drafts of four come from the VAE: a tiny one blurs a draft more than any degradation does.
     """
-    drafts = clips["draft"].to(get_device(vae))
+    drafts = dequantize(clips["draft"].to(get_device(vae)))
     decoded = decode_clip(vae, encode_clip(vae, drafts)).to(drafts)
     drafts = torch.where(clips["from_vae"].to(drafts.device)[:, :, None, None, None], decoded, drafts)
     return {"z": encode_clip(vae, clips["clip"]), "z_ref": encode_references(vae, drafts)}
@@ -104,10 +104,12 @@ def encode_references(vae: VAE, drafts: Tensor) -> Tensor:
 
 
 def encode_clip(vae: VAE, clips: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-    """Clips [B, 3, F, h, w] in -1..1, at `size` (height, width) if given, as the hand-off does it: [B, 16, T, H, W]."""
+    """Clips [B, 3, F, h, w] in -1..1 or 0..255 (uint8), at `size` (height, width) if given, as the hand-off does it:
+    [B, 16, T, H, W]."""
     device = get_device(vae)
+    clips = dequantize(clips.to(device))
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=is_bf16_fast(device.type)):
-        return prepare_reference(frames=clips.to(device), vae=vae, size=size or tuple(clips.shape[-2:])).half()
+        return prepare_reference(frames=clips, vae=vae, size=size or tuple(clips.shape[-2:])).half()
 
 
 @torch.no_grad()

@@ -1,7 +1,6 @@
 """The recipes of both stages, on latents made before. Their numbers are measured; the reasons stand beside them."""
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 from ..config import STAGE1, STAGE2, SamplingDefaults, TransformerConfig
 from ..dit import Transformer
 from ..schedule import zero_snr_sqrt_alphas
-from ..training.device import choose_training_attention, get_device
+from ..training.device import prepare_transformer
 from ..training.distributed import SINGLE_PROCESS, World, assign_items
 from ..training.loop import LoopConfig
 from ..training.losses import drop_text, stage1_loss, stage2_loss
@@ -38,17 +37,18 @@ NOISE_STEPS = (0, 600)
 DRAFT_ERROR = 0.05
 CROP = 16  # latent side of stage 2's training patches
 CLIP_SHARE = 0.15  # of stage 2's steps, on whole clips instead of patches
-GPU_ITEMS = 16  # that a GPU takes for each of a CPU's: what it is quick at is large batches
+BATCHES = {"stage1": 8, "stage2": 8, "clips": 1}  # drafts, patches, whole clips of a step
+GPU_ITEMS = {"stage1": 8, "stage2": 12, "clips": 12}  # that a GPU takes for each of a CPU's
 
 TINY_WIDTHS = {"hidden": 192, "time_dim": 64, "text_dim": 64, "text_length": len(ATTRIBUTES)}
-STAGE1_LOOP = LoopConfig(steps=29000, lr=1e-3, ema=0.995)
-STAGE2_LOOP = LoopConfig(steps=23000, lr=1e-3, ema=0.995)
+STAGE1_LOOP = LoopConfig(steps=5800, lr=1.5e-3, ema=0.995)
+STAGE2_LOOP = LoopConfig(steps=4200, lr=1.5e-3, ema=0.995)
 
 
 def make_stage1_config(latent_scale: float) -> TransformerConfig:
-    """The embedded stage 1: eight layers, and how it samples."""
+    """The embedded stage 1: eight layers of tokens of one latent pixel, and how it samples."""
     defaults = SamplingDefaults(size=DRAFT_SIZE, frames=FRAMES, steps=25, cfg=2.0, guidance="constant")
-    return replace(STAGE1, **TINY_WIDTHS, layers=8, latent_scale=latent_scale, defaults=defaults)
+    return replace(STAGE1, **TINY_WIDTHS, layers=8, patch=1, latent_scale=latent_scale, defaults=defaults)
 
 
 def make_stage2_config(latent_scale: float) -> TransformerConfig:
@@ -60,18 +60,19 @@ def make_stage2_config(latent_scale: float) -> TransformerConfig:
 
 
 def make_stage1_recipe(
-    captions: Tensor, drafts: Latents, batch_size: int = 16, world: World = SINGLE_PROCESS
+    captions: Tensor, drafts: Latents, batch_size: int | None = None, world: World = SINGLE_PROCESS
 ) -> Recipe:
-    """A new stage 1 on whole drafts. drafts: the table {"z"}; captions: that of `embed_captions`."""
-    scale, batch_size = measure_latent_scale(drafts["z"]), batch_size * choose_batch_factor(world)
+    """A new stage 1 on whole drafts. drafts: the table {"z"}; captions: that of `embed_captions`. batch_size: by
+    default what suits the device."""
+    scale, batch_size = measure_latent_scale(drafts["z"]), batch_size or choose_batch_size("stage1", world)
     model = Transformer(make_stage1_config(scale))
-    network = partial(model, attention=choose_training_attention(world.kind))
-    items, weights = assign_items(world, STAGE1_LOOP.accumulate, batch_size), weigh_drafts(len(drafts["z"]))
+    network, latents = prepare_transformer(model, world), drafts["z"].to(world.device)
+    items, weights = assign_items(world, STAGE1_LOOP.accumulate, batch_size), weigh_drafts(len(latents))
 
     def loss(generator: torch.Generator) -> Tensor:
         index = torch.multinomial(weights, batch_size, replacement=True, generator=generator)
         txt = drop_text(choose_captions(captions, index, generator), TEXT_DROP, generator)
-        z = drafts["z"][index].to(get_device(model)).float() * scale
+        z = latents[index.to(latents.device)].float() * scale
         return stage1_loss(network, z, txt.to(z), generator, items, NOISY_SHARE)
 
     return Recipe(zero_output(model), loss, STAGE1_LOOP)
@@ -83,24 +84,26 @@ def make_stage2_recipe(
     clips: Latents,
     noise_steps: tuple[int, int] = NOISE_STEPS,
     clip_share: float = CLIP_SHARE,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     world: World = SINGLE_PROCESS,
     start: Transformer | None = None,
 ) -> Recipe:
     """Patches, and in some steps whole clips; both are tables {"z", "z_ref"} of the first training clips, as captions.
 
-    noise_steps (0, 1) trains without latent noise. start: weights to go on from, None begins anew.
+    noise_steps (0, 1) trains without latent noise. batch_size: patches, by default what suits the device. start:
+    weights to go on from, None begins anew.
     """
     model = start or zero_output(Transformer(make_stage2_config(measure_latent_scale(patches["z"]))))
-    scale, counts = model.config.latent_scale, (batch_size * choose_batch_factor(world), choose_batch_factor(world))
-    network = partial(model, attention=choose_training_attention(world.kind))
+    scale, network = model.config.latent_scale, prepare_transformer(model, world)
+    counts = (batch_size or choose_batch_size("stage2", world), choose_batch_size("clips", world))
+    tables = [[table[name].to(world.device) for name in ("z", "z_ref")] for table in (patches, clips)]
 
     def loss(generator: torch.Generator) -> Tensor:
         rng = make_numpy_generator(generator)
         whole = rng.random() < clip_share
-        table, count = (clips, counts[1]) if whole else (patches, counts[0])
-        index = torch.randint(len(table["z"]), (count,), generator=generator)
-        pairs = torch.stack([table[name][index].float() for name in ("z", "z_ref")]).to(get_device(model)) * scale
+        table, count = tables[whole], counts[whole]
+        index = torch.randint(len(table[0]), (count,), generator=generator)
+        pairs = torch.stack([latents[index.to(latents.device)].float() for latents in table]) * scale
         z, z_ref = pairs if whole else crop_patches(pairs, rng)
         txt = drop_text(choose_captions(captions, index, generator), TEXT_DROP, generator)
         items, step = assign_items(world, STAGE2_LOOP.accumulate, count), choose_noise_step(noise_steps, rng)
@@ -127,9 +130,9 @@ def weigh_drafts(count: int) -> Tensor:
     return torch.tensor([BOUNCING_WEIGHT if get_scene(i).motion == "bouncing" else 1.0 for i in range(count)])
 
 
-def choose_batch_factor(world: World) -> int:
-    """The factor of the batch."""
-    return GPU_ITEMS if world.kind == "cuda" else 1
+def choose_batch_size(kind: str, world: World) -> int:
+    """Items of a step of all processes: "stage1", "stage2" (patches) or "clips"."""
+    return BATCHES[kind] * (GPU_ITEMS[kind] if world.kind == "cuda" else 1)
 
 
 def choose_captions(captions: Tensor, index: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,6 +1,6 @@
 """The text encoder's recipe: text alone, as T5 was trained."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from functools import partial
 
@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from ..config import TextConfig
 from ..text import WordEncoder, number_words
-from ..training.device import get_device
+from ..training.distributed import SINGLE_PROCESS, World
 from ..training.loop import LoopConfig
 from .captions import build_vocabulary, caption
 from .recipe import Recipe, encode_words
-from .rendering import Clips, render_ahead
+from .rendering import AHEAD, Clips, render_ahead, split_evenly
 from .scene import ATTRIBUTES, sample_scene
 
-TEXT_LOOP = LoopConfig(steps=6000, lr=1e-3, weight_decay=0.01, autocast=False)
-BATCH = 128
+TEXT_LOOP = LoopConfig(steps=3000, lr=1e-3, weight_decay=0.01, autocast=False)
+BATCH = 256
 EXAMPLES, AT_ONCE = 131072, 256  # captions that are drawn, and how many at a time
 TEXT_SEED = 20250214
 
@@ -43,19 +43,21 @@ class AttributeClassifier(nn.Module):
         return [head(slots[:, i]) for i, head in enumerate(self.heads)]
 
 
-def make_text_recipe(renderers: Executor | None = None, count: int = EXAMPLES) -> Recipe:
-    """A new encoder; each slot must tell one attribute of the scene from its caption.
+def draw_all_examples(renderers: Executor | None = None, count: int = EXAMPLES, ahead: int = AHEAD) -> Iterator[Clips]:
+    """Captions, each of a scene of its own, and what they mention, as `draw_examples` has them."""
+    draw = partial(draw_examples, words=number_words(build_vocabulary()), length=TextConfig.max_words)
+    return render_ahead(draw, split_evenly(range(count // AT_ONCE), 16), renderers, ahead)
 
-    count: captions, each of a scene of its own.
-    """
-    model, words = AttributeClassifier(), number_words(build_vocabulary())
-    draw = partial(draw_examples, words=words, length=model.encoder.config.max_words)
-    drawn = list(render_ahead(draw, [[i] for i in range(count // AT_ONCE)], renderers))
-    ids, targets = (torch.cat([example[name][0] for example in drawn]) for name in ("ids", "targets"))
+
+def make_text_recipe(examples: Iterator[Clips], world: World = SINGLE_PROCESS) -> Recipe:
+    """A new encoder; each slot must tell one attribute of the scene from its caption."""
+    model, drawn = AttributeClassifier(), list(examples)
+    tables = [torch.cat([example[name].flatten(0, 1) for example in drawn]) for name in ("ids", "targets")]
+    ids, targets = (table.to(world.device) for table in tables)
 
     def loss(generator: torch.Generator) -> Tensor:
-        chosen = torch.randint(len(ids), (BATCH,), generator=generator)
-        logits, wanted = model(ids[chosen].to(get_device(model))), targets[chosen].to(get_device(model))
+        chosen = torch.randint(len(ids), (BATCH,), generator=generator).to(ids.device)
+        logits, wanted = model(ids[chosen]), targets[chosen]
         return torch.stack([F.cross_entropy(*pair) for pair in zip(logits, wanted.unbind(1), strict=True)]).mean()
 
     return Recipe(model, loss, TEXT_LOOP)

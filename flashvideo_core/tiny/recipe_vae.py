@@ -1,25 +1,26 @@
 """The VAE's recipes: on single frames first, then mostly on clips."""
 
-from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from ..config import VAEConfig
-from ..training.device import get_device
+from ..training.device import prepare_network
+from ..training.distributed import World
 from ..training.loop import LoopConfig
-from ..training.losses import vae_loss
+from ..training.losses import autoencode, vae_loss
 from ..vae import VAE
 from .clips import DRAFT_SIZE, FULL_SIZE, PATCH_SIZE
 from .init import init_vae
-from .pools import ClipPool, choose_crops, render_pool
+from .pools import ClipPool, choose_crops
 from .recipe import Recipe
 
 VAE_CONFIG = VAEConfig(channels=16, multipliers=(1, 2, 4, 4), blocks=1, groups=4)
-IMAGE_LOOP = LoopConfig(steps=1600, lr=1e-3, weight_decay=0.0, betas=(0.9, 0.99), ema=0.997)
-VAE_LOOP = LoopConfig(steps=6000, lr=8e-4, weight_decay=0.0, betas=(0.9, 0.99), ema=0.997)
-GPU_ITEMS = 4  # that a GPU takes for each of a CPU's: more make a step no slower (measured) until then
+IMAGE_LOOP = LoopConfig(steps=900, lr=1e-3, weight_decay=0.0, betas=(0.9, 0.99), ema=0.997)
+VAE_LOOP = LoopConfig(steps=3200, lr=1e-3, weight_decay=0.0, betas=(0.9, 0.99), ema=0.997)
+GPU_ITEMS = 2  # that a GPU takes for each of a CPU's, but for whole clips
 KL = 3e-5
 DRAFT_COUNT, PATCH_COUNT, WHOLE_COUNT = 1536, 768, 96  # clips that the batches are cut from: 1.7 GB
 
@@ -52,13 +53,9 @@ CLIP_BATCHES = (
     Batch("whole", FULL_SIZE, 9, 1, 0.05),
 )
 
+POOLS = {"draft": DRAFT_COUNT, "patch": PATCH_COUNT, "whole": WHOLE_COUNT}
 Pools = dict[str, ClipPool]
-
-
-def render_pools(device: torch.device | str = "cpu", renderers: Executor | None = None) -> Pools:
-    """What both recipes are cut from."""
-    counts = {"draft": DRAFT_COUNT, "patch": PATCH_COUNT, "whole": WHOLE_COUNT}
-    return {kind: render_pool(kind, count, device, renderers) for kind, count in counts.items()}
+"""What both recipes are cut from."""
 
 
 def make_image_recipe(pools: Pools) -> Recipe:
@@ -72,11 +69,13 @@ def make_vae_recipe(vae: VAE, pools: Pools) -> Recipe:
 
 
 def _make_recipe(vae: VAE, pools: Pools, batches: tuple[Batch, ...], loop: LoopConfig) -> Recipe:
-    shares = torch.tensor([batch.share for batch in batches])
+    shares, world = torch.tensor([batch.share for batch in batches]), World(device=pools["draft"].device.type)
+    network = prepare_network(vae, partial(autoencode, vae), world)
 
     def loss(generator: torch.Generator) -> Tensor:
         batch = batches[int(torch.multinomial(shares, 1, generator=generator))]
-        count = batch.count * (GPU_ITEMS if get_device(vae).type == "cuda" else 1)
-        return vae_loss(vae, choose_crops(pools[batch.pool], batch.crop, batch.frames, count, generator), generator, KL)
+        count = batch.count * (GPU_ITEMS if world.kind == "cuda" and batch.pool != "whole" else 1)
+        crops = choose_crops(pools[batch.pool], batch.crop, batch.frames, count, generator)
+        return vae_loss(network, crops, generator, KL)
 
     return Recipe(vae, loss, loop)

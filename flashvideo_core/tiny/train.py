@@ -7,9 +7,9 @@ together; the small models before them by the first one.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -26,18 +26,19 @@ from ..training.sharding import shard_model
 from ..types import ProgressCallback
 from ..vae import VAE
 from ..weights.atomic import save_weights
-from .caption_table import embed_captions
+from .caption_table import draw_all_captions, embed_captions
 from .captions import build_vocabulary
 from .clips import render_draft
 from .init import whiten
-from .latent_shards import build_shards, load_shards
+from .latent_shards import Shards, finish_shards, load_shards, start_shards
 from .latents import DRAFTS, PAIRS, PATCH_PAIRS, LatentKind, Latents
+from .pools import join_pool, render_pool
 from .preview import fit_latent_rgb
 from .recipe import Recipe
 from .recipe_stages import STAGE1_MENTIONED, make_stage1_recipe, make_stage2_recipe
-from .recipe_text import AttributeClassifier, make_text_recipe
-from .recipe_vae import make_image_recipe, make_vae_recipe, render_pools
-from .rendering import open_renderers, render_ahead
+from .recipe_text import EXAMPLES, AttributeClassifier, draw_all_examples, make_text_recipe
+from .recipe_vae import POOLS, make_image_recipe, make_vae_recipe
+from .rendering import AHEAD, ALL, Clips, open_renderers, render_ahead, split_evenly
 
 DRAFT_COUNT, PATCH_COUNT, PAIR_COUNT = 6144, 1536, 192  # clips whose latents are made
 WHITENING_COUNT, PREVIEW_COUNT = 128, 32  # clips that the VAE is whitened on, and the preview's colours are fitted on
@@ -52,31 +53,63 @@ def train_tiny(
     check_matplotlib()
     with open_renderers() as renderers:
         train = partial(train_model, folder, seed=seed, progress=progress)
+        material = start_material(folder, world, renderers)
         if world.first:
-            train_small_models(folder, partial(train, world=World(device=world.device)), world.device, renderers)
+            train_small_models(folder, train, World(device=world.device), material)
         barrier(world)
         vae = load_vae(folder / "vae.safetensors", device=world.device)
         encoder = load_text(folder / "text.safetensors")[0].to(world.device)
-        latents = partial(prepare_latents, folder, vae=vae, progress=progress, world=world, renderers=renderers)
-        captions = partial(embed_captions, encoder, renderers=renderers)
-        drafts = latents(DRAFTS, count=DRAFT_COUNT)
+        latents = partial(finish_latents, folder, vae=vae, progress=progress, world=world)
+        drafts = latents(material.drafts, DRAFT_COUNT)
         colors = {"latent_rgb": fit_preview_colors(drafts["z"][:PREVIEW_COUNT])}
-        train_stage = partial(train, metadata=colors, world=world)
-        train_stage("stage1", lambda: make_stage1_recipe(captions(DRAFT_COUNT, STAGE1_MENTIONED), drafts, world=world))
-        patches, pairs = latents(PATCH_PAIRS, count=PATCH_COUNT), latents(PAIRS, count=PAIR_COUNT)
-        described = max(PATCH_COUNT, PAIR_COUNT)
-        train_stage("stage2", lambda: make_stage2_recipe(captions(described), patches, pairs, world=world))
+        train_stage, describe = partial(train, metadata=colors, world=world), partial(embed_captions, encoder)
+        train_stage("stage1", lambda: make_stage1_recipe(describe(material.draft_captions), drafts, world=world))
+        patches, pairs = latents(material.patches, PATCH_COUNT), latents(material.pairs, PAIR_COUNT)
+        train_stage("stage2", lambda: make_stage2_recipe(describe(material.captions), patches, pairs, world=world))
     if world.first:
         plot_model_losses(folder)
 
 
-def train_small_models(folder: Path, train: Callable[..., Path], device: str, renderers: Executor) -> None:
-    """The VAE, in two halves on the same pools, and the text encoder."""
+@dataclass(frozen=True)
+class Material:
+    """What renderers make without a network, in the order in which it is needed."""
+
+    pools: dict[str, Iterator[Clips]]
+    examples: Iterator[Clips]
+    drafts: Shards
+    draft_captions: Iterator[Clips]
+    patches: Shards
+    pairs: Shards
+    captions: Iterator[Clips]
+
+
+def start_material(folder: Path, world: World, renderers: Executor) -> Material:
+    """Begins to make it: for a GPU, which is soon done with what came before, all of it at once (some 7 GB)."""
+    ahead = ALL if world.kind == "cuda" else AHEAD
+    here = {"renderers": renderers, "ahead": ahead}
+    shards = partial(start_shards, folder / "latents", world=world, **here)
+    lacks_vae = world.first and not (folder / "vae.safetensors").exists()
+    lacks_text = world.first and not (folder / "text.safetensors").exists()
+    return Material(
+        pools={kind: render_pool(kind, count, **here) for kind, count in POOLS.items() if lacks_vae},
+        examples=draw_all_examples(count=EXAMPLES if lacks_text else 0, **here),
+        drafts=shards(DRAFTS, count=DRAFT_COUNT),
+        draft_captions=draw_all_captions(DRAFT_COUNT, STAGE1_MENTIONED, **here),
+        patches=shards(PATCH_PAIRS, count=PATCH_COUNT),
+        pairs=shards(PAIRS, count=PAIR_COUNT),
+        captions=draw_all_captions(max(PATCH_COUNT, PAIR_COUNT), **here),
+    )
+
+
+def train_small_models(folder: Path, train: Callable[..., Path], world: World, material: Material) -> None:
+    """The VAE, in two halves on the same pools, and the text encoder. train: `train_model`, but for these; world: of
+    this process alone."""
+    train = partial(train, world=world)
     if not (folder / "vae.safetensors").exists():
-        pools = render_pools(device, renderers)
+        pools = {kind: join_pool(clips, world.device) for kind, clips in material.pools.items()}
         image = train("image", lambda: make_image_recipe(pools))
-        train("vae", lambda: make_vae_recipe(whiten_vae(load_vae(image, device=device)), pools))
-    train("text", lambda: make_text_recipe(renderers))
+        train("vae", lambda: make_vae_recipe(whiten_vae(load_vae(image, device=world.device), world), pools))
+    train("text", lambda: make_text_recipe(material.examples, world))
 
 
 def train_model(
@@ -120,22 +153,36 @@ def prepare_latents(
     count: int,
     progress: ProgressCallback | None = None,
     world: World = SINGLE_PROCESS,
-    renderers: Executor | None = None,
 ) -> Latents:
     """The table of the first `count` clips, made in folder/latents as far as it is not there. Collective."""
+    shards = start_shards(folder / "latents", kind, count=count, world=world)
+    return finish_latents(folder, shards, count, vae=vae, progress=progress, world=world)
+
+
+def finish_latents(
+    folder: Path,
+    shards: Shards,
+    count: int,
+    *,
+    vae: VAE,
+    progress: ProgressCallback | None = None,
+    world: World = SINGLE_PROCESS,
+) -> Latents:
+    """The same of shards that are begun."""
 
     def on_shard(done: int, total: int) -> None:
         if progress is not None and world.first:
-            progress(f"{kind.name} latents", done, total, None)
+            progress(f"{shards.kind.name} latents", done, total, None)
 
-    build_shards(folder / "latents", kind, vae, count=count, on_shard=on_shard, world=world, renderers=renderers)
+    finish_shards(shards, vae, on_shard)
     barrier(world)
-    return load_shards(folder / "latents", kind.name, count=count)
+    return load_shards(folder / "latents", shards.kind.name, count=count)
 
 
-def whiten_vae(vae: VAE, count: int = WHITENING_COUNT) -> nn.Module:
+def whiten_vae(vae: VAE, world: World, count: int = WHITENING_COUNT) -> nn.Module:
     """The VAE whose latents of the first training clips have mean 0 and variance 1 in every channel."""
-    clips = render_ahead(DRAFTS.render, [[index] for index in range(count)])
+    size = DRAFTS.at_once if world.kind == "cuda" else 1
+    clips = render_ahead(DRAFTS.render, split_evenly(range(count), size))
     return whiten(vae, torch.cat([DRAFTS.encode(vae, clip)["z"] for clip in clips]))
 
 

@@ -1,11 +1,18 @@
 """What training takes into account about the device that it runs on."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..attention import attention, plain_attention
 from ..device import computes_bf16
+from ..dit import Transformer
 from ..types import AttentionFn
+from .distributed import World
+from .graphs import capture_network
 
 
 def get_device(model: nn.Module) -> torch.device:
@@ -27,3 +34,26 @@ def is_bf16_fast(device_type: str) -> bool:
 def choose_training_attention(device_type: str) -> AttentionFn:
     """By its formula on a CPU, where short sequences train quicker so; torch's fused kernels elsewhere."""
     return plain_attention if device_type == "cpu" else attention
+
+
+def prepare_network(network: nn.Module, run: Callable[..., Any], world: World) -> Callable[..., Any]:
+    """run, which trains the network, as it is quickest: as CUDA graphs where one process trains on CUDA."""
+    return capture_network(network, run) if world.kind == "cuda" and world.size == 1 else run
+
+
+def prepare_transformer(model: Transformer, world: World) -> Callable[..., Tensor]:
+    """model(x, timestep, txt, ref_step) in training; alone on CUDA its blocks are compiled, one for all of them.
+
+    The noise step [B] is a tensor then, or a graph would keep the first one.
+    """
+    run = partial(model, attention=choose_training_attention(world.kind))
+    if world.kind != "cuda" or world.size > 1:
+        return run
+    for block in model.blocks:
+        block.compile(dynamic=False)
+    captured = capture_network(model, run)
+
+    def call(x: Tensor, timestep: Tensor, txt: Tensor, ref_step: int | None = None) -> Tensor:
+        return captured(x, timestep, txt, *(() if ref_step is None else (torch.full_like(timestep, ref_step),)))
+
+    return call

@@ -3,13 +3,16 @@
 Source: arXiv 2502.05179, section 3. Axes: B batch, T latent frames, H and W latent rows and columns, L text tokens.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..config import VAEConfig
 from ..schedule import NUM_TRAIN_TIMESTEPS, add_noise, shift_times, velocity, zero_snr_sqrt_alphas
+from ..sizes import latent_size
 from ..small_decoder import START, SmallDecoder
 from ..types import Model
 from ..vae import VAE, decode_groups, sample_posterior
@@ -24,6 +27,10 @@ class Stage2Model(Protocol):
 
     def __call__(self, x: Tensor, timestep: Tensor, txt: Tensor, ref_step: int, /) -> Tensor:
         """x [B, 16, T, H, W] scaled and noised, timestep [B], txt [B, L, text_dim] -> velocity like x."""
+
+
+AutoEncode = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""network(frames, noise) -> frames, moments: `autoencode` of a VAE."""
 
 
 def stage1_loss(
@@ -122,17 +129,26 @@ def drop_text(txt: Tensor, probability: float, generator: torch.Generator) -> Te
     return txt * keep.to(txt)[:, None, None]
 
 
-def vae_loss(vae: VAE, frames: Tensor, generator: torch.Generator, kl: float = 1e-4, edges: float = 0.5) -> Tensor:
-    """L1 of the pixels and of their spatial gradients, and a weak KL. frames [B, 3, 4n+1, H, W] in -1..1.
+def autoencode(vae: VAE, frames: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """frames [B, 3, 4n+1, H, W] in -1..1 and noise like their latent -> the VAE's frames, and the posterior's moments.
 
     Goes through the decoder in its temporal groups, with their caches, as decoding does.
     """
     moments = vae.encoder(frames, {}).float()
-    mean, logvar = moments.chunk(2, dim=1)
-    z = sample_posterior(moments, lambda mean: draw_noise(mean, generator))
+    z = sample_posterior(moments, lambda mean: noise)
     cache: Cache = {}
     groups = enumerate(decode_groups(z.shape[2]))
     out = torch.cat([vae.decoder(z[:, :, a:b], cache, first=i == 0) for i, (a, b) in groups], dim=2).float()
+    return out, moments
+
+
+def vae_loss(
+    network: AutoEncode, frames: Tensor, generator: torch.Generator, kl: float = 1e-4, edges: float = 0.5
+) -> Tensor:
+    """L1 of the pixels and of their spatial gradients, and a weak KL. frames [B, 3, 4n+1, H, W] in -1..1."""
+    shape = (VAEConfig.latent_channels, *latent_size(*frames.shape[2:]))
+    out, moments = network(frames, draw_noise(frames.new_empty(len(frames), *shape), generator))
+    mean, logvar = moments.chunk(2, dim=1)
     divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
     return F.l1_loss(out, frames) + edges * _gradient_l1(out, frames) + kl * divergence
 
