@@ -37,18 +37,18 @@ NOISE_STEPS = (0, 600)
 DRAFT_ERROR = 0.05
 CROP = 16  # latent side of stage 2's training patches
 CLIP_SHARE = 0.15  # of stage 2's steps, on whole clips instead of patches
-BATCHES = {"stage1": 8, "stage2": 8, "clips": 1}  # drafts, patches, whole clips of a step
-GPU_ITEMS = {"stage1": 8, "stage2": 12, "clips": 12}  # that a GPU takes for each of a CPU's
+BATCHES = {"stage1": 16, "stage2": 8, "clips": 1}  # drafts, patches, whole clips of a step
+GPU_ITEMS = {"stage1": 16, "stage2": 12, "clips": 12}  # that a GPU takes for each of a CPU's
 
 TINY_WIDTHS = {"hidden": 192, "time_dim": 64, "text_dim": 64, "text_length": len(ATTRIBUTES)}
-STAGE1_LOOP = LoopConfig(steps=5800, lr=1.5e-3, ema=0.995)
-STAGE2_LOOP = LoopConfig(steps=4200, lr=1.5e-3, ema=0.995)
+STAGE1_LOOP = LoopConfig(steps=29000, lr=1e-3, ema=0.995)
+STAGE2_LOOP = LoopConfig(steps=23000, lr=1e-3, ema=0.995)
 
 
 def make_stage1_config(latent_scale: float) -> TransformerConfig:
-    """The embedded stage 1: eight layers of tokens of one latent pixel, and how it samples."""
+    """The embedded stage 1: eight layers, and how it samples."""
     defaults = SamplingDefaults(size=DRAFT_SIZE, frames=FRAMES, steps=25, cfg=2.0, guidance="constant")
-    return replace(STAGE1, **TINY_WIDTHS, layers=8, patch=1, latent_scale=latent_scale, defaults=defaults)
+    return replace(STAGE1, **TINY_WIDTHS, layers=8, latent_scale=latent_scale, defaults=defaults)
 
 
 def make_stage2_config(latent_scale: float) -> TransformerConfig:

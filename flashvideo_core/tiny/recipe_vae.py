@@ -18,8 +18,8 @@ from .pools import ClipPool, choose_crops
 from .recipe import Recipe
 
 VAE_CONFIG = VAEConfig(channels=16, multipliers=(1, 2, 4, 4), blocks=1, groups=4)
-IMAGE_LOOP = LoopConfig(steps=900, lr=1e-3, weight_decay=0.0, betas=(0.9, 0.99), ema=0.997)
-VAE_LOOP = LoopConfig(steps=3200, lr=1e-3, weight_decay=0.0, betas=(0.9, 0.99), ema=0.997)
+IMAGE_LOOP = LoopConfig(steps=1600, lr=1e-3, weight_decay=0.0, betas=(0.9, 0.99), ema=0.997)
+VAE_LOOP = LoopConfig(steps=6000, lr=8e-4, weight_decay=0.0, betas=(0.9, 0.99), ema=0.997)
 GPU_ITEMS = 2  # that a GPU takes for each of a CPU's, but for whole clips
 KL = 3e-5
 DRAFT_COUNT, PATCH_COUNT, WHOLE_COUNT = 1536, 768, 96  # clips that the batches are cut from: 1.7 GB

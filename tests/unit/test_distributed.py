@@ -15,7 +15,7 @@ from support.distributed_worker import CASES, make_small_recipe, train
 from support.golden import MEASURED
 from torch import nn
 
-from flashvideo_core.tiny.latent_shards import build_shards
+from flashvideo_core.tiny.latent_shards import finish_shards, start_shards
 from flashvideo_core.tiny.latents import DRAFTS, PAIRS, PATCH_PAIRS
 from flashvideo_core.tiny.train import DRAFT_COUNT, MODELS, PAIR_COUNT, PATCH_COUNT
 from flashvideo_core.training.activation_checkpointing import enable_activation_checkpointing
@@ -152,7 +152,7 @@ def test_the_command_train_tiny_says_its_result_once(tmp_path):
         (tmp_path / part / "loss.csv").write_text("step,loss,lr\n0,1.0,0.1\n1,0.9,0.1\n")
     for kind, count in ((DRAFTS, DRAFT_COUNT), (PATCH_PAIRS, PATCH_COUNT), (PAIRS, PAIR_COUNT)):
         empty = replace(kind, render=lambda index: {"z": torch.randn(16, 5, 8, 12)}, encode=lambda vae, clips: clips)
-        build_shards(tmp_path / "latents", empty, nn.Linear(1, 1), count=count)
+        finish_shards(start_shards(tmp_path / "latents", empty, count=count), nn.Linear(1, 1))
     done = torchrun("-m", "flashvideo_core", "train", "tiny", "--folder", str(tmp_path))
     files = [str(tmp_path / f"{part}.safetensors") for part in ("stage1", "stage2", "vae", "text")]
     assert sorted(done.stdout.split()) == sorted(files)

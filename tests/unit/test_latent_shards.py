@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from flashvideo_core.tiny.latent_shards import CLIPS_PER_SHARD, build_shards, load_shards
+from flashvideo_core.tiny.latent_shards import CLIPS_PER_SHARD, finish_shards, load_shards, start_shards
 from flashvideo_core.tiny.latents import LatentKind
 from flashvideo_core.training.distributed import World
 
@@ -18,6 +18,10 @@ def number_clips(made):
         return {"clip": torch.full((1,), float(index))}
 
     return LatentKind("draft", render, lambda vae, clips: {"z": clips["clip"]})
+
+
+def build_shards(folder, kind, vae, **which):
+    finish_shards(start_shards(folder, kind, **which), vae)
 
 
 def test_cached_latents_resume(tmp_path):

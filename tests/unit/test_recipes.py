@@ -7,10 +7,10 @@ import torch
 from safetensors.torch import load_file
 
 from flashvideo_core.checkpoint import load_text, load_transformer, load_vae
-from flashvideo_core.tiny.caption_table import CAPTIONS, embed_captions
+from flashvideo_core.tiny.caption_table import CAPTIONS, draw_all_captions, embed_captions
 from flashvideo_core.tiny.init import init_vae, whiten
 from flashvideo_core.tiny.latents import DRAFTS, PATCH_PAIRS
-from flashvideo_core.tiny.pools import choose_crops, render_pool
+from flashvideo_core.tiny.pools import choose_crops, join_pool, render_pool
 from flashvideo_core.tiny.recipe import make_numpy_generator
 from flashvideo_core.tiny.recipe_stages import (
     CROP,
@@ -22,7 +22,7 @@ from flashvideo_core.tiny.recipe_stages import (
     make_stage1_recipe,
     make_stage2_recipe,
 )
-from flashvideo_core.tiny.recipe_text import make_text_recipe
+from flashvideo_core.tiny.recipe_text import draw_all_examples, make_text_recipe
 from flashvideo_core.tiny.recipe_vae import VAE_CONFIG, make_image_recipe, make_vae_recipe
 from flashvideo_core.tiny.rendering import render_ahead
 from flashvideo_core.tiny.train import export_model, plot_model_losses, train_model
@@ -35,14 +35,14 @@ from flashvideo_core.vae import VAE
 @pytest.fixture(scope="module")
 def pools():
     counts = {"draft": 2, "patch": 2, "whole": 1}
-    return {kind: render_pool(kind, count) for kind, count in counts.items()}
+    return {kind: join_pool(render_pool(kind, count)) for kind, count in counts.items()}
 
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory, pools):
     """Untrained parts, written and read as `train tiny` does, with two cached clips."""
     folder = tmp_path_factory.mktemp("tiny")
-    for name, recipe in (("image", make_image_recipe(pools)), ("text", make_text_recipe(count=256))):
+    for name, recipe in (("image", make_image_recipe(pools)), ("text", make_text_recipe(draw_all_examples(count=256)))):
         export_model(folder / f"{name}.safetensors", recipe.model, {})
     vae, (encoder, words) = load_vae(folder / "image.safetensors"), load_text(folder / "text.safetensors")
     assert len(words) == encoder.config.words
@@ -55,7 +55,7 @@ def test_a_seed_gives_other_weights_and_other_steps(tmp_path):
         drawn = []
 
         def make_recipe():
-            recipe = make_text_recipe(count=256)
+            recipe = make_text_recipe(draw_all_examples(count=256))
 
             def loss(generator):
                 drawn.append(torch.rand((), generator=generator).item())
@@ -74,11 +74,11 @@ def test_a_seed_gives_other_weights_and_other_steps(tmp_path):
 def test_every_recipe_learns(parts, pools, tmp_path):
     """Two steps of each part change its weights, and the result is a file that loads."""
     vae, encoder, tables = parts
-    captions = embed_captions(encoder, 2)
+    captions = embed_captions(encoder, draw_all_captions(2))
     recipes = {
         "stage1": make_stage1_recipe(captions, tables["draft"], batch_size=2),
         "stage2": make_stage2_recipe(captions, tables["patch"], tables["patch"], batch_size=2),
-        "text": make_text_recipe(count=256),
+        "text": make_text_recipe(draw_all_examples(count=256)),
         "vae": make_vae_recipe(vae, pools),
     }
     for part, recipe in recipes.items():
@@ -96,9 +96,9 @@ def test_every_recipe_learns(parts, pools, tmp_path):
 def test_captions_belong_to_their_clips(parts):
     """A clip's captions do not depend on how many clips there are, and are of its own scene."""
     _, encoder, _ = parts
-    captions = embed_captions(encoder, 3)
+    captions = embed_captions(encoder, draw_all_captions(3))
     assert captions.shape == (3, CAPTIONS, encoder.config.slots, encoder.config.width)
-    torch.testing.assert_close(embed_captions(encoder, 2), captions[:2])
+    torch.testing.assert_close(embed_captions(encoder, draw_all_captions(2)), captions[:2])
     chosen = choose_captions(captions, torch.tensor([2, 0, 2]), step_generator(0, 0))
     assert all((captions[clip] == one).flatten(1).all(1).any() for clip, one in zip((2, 0, 2), chosen, strict=True))
 
