@@ -11,6 +11,8 @@ from ..errors import InputError
 from .scene import BACKGROUND_RGB, COLOR_RGB, FRAMES, Scene, locate_shape
 from .shapes import REACH, checks, dots, noise, signed_distance, stripes
 
+ANGLE, PERIOD, PHASE, NOISE_SEED = np.pi / 3, 0.25, 0.25, 7  # of every background: what varied nobody could tell
+
 Crop = tuple[int, int, int, int]
 """top, left, height, width in pixels of the full frame."""
 
@@ -52,14 +54,14 @@ def _render_background(
     """The background inside the region, [3, h, w] in 0..1: its colour plus one low-contrast relief for all channels."""
     base = np.array(BACKGROUND_RGB[scene.background], np.float32)[:, None, None] / 255
     if scene.background_texture == "noisy":
-        relief = 0.045 * noise(scene.background_seed, xs, ys, region, pixel)
+        relief = 0.045 * noise(NOISE_SEED, xs, ys, region, pixel)
     else:
-        along = np.cos(scene.background_angle) * xs[:, region[1]] + np.sin(scene.background_angle) * ys[region[0]]
+        along = np.cos(ANGLE) * xs[:, region[1]] + np.sin(ANGLE) * ys[region[0]]
         relief = np.zeros_like(along)
         if scene.background_texture == "gradient":
             relief = 0.1 * along
         elif scene.background_texture == "striped":
-            relief = 0.045 * stripes(along, scene.background_period, scene.background_phase, pixel)
+            relief = 0.045 * stripes(along, PERIOD, PHASE, pixel)
     return np.clip(base + relief.astype(np.float32), 0, 1)
 
 

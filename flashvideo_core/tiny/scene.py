@@ -90,10 +90,6 @@ class Scene:
     texture_angle: float
     texture_phase: float
     texture_shade: float  # brightness of the texture's second shade
-    background_period: float
-    background_angle: float
-    background_phase: float
-    background_seed: int
 
 
 def is_holdout(color: str, shape: str, motion: str) -> bool:
@@ -165,10 +161,10 @@ def _sample_motion(rng: np.random.Generator, names: Mapping[str, str]) -> dict[s
 
 
 def _sample_surface(rng: np.random.Generator) -> dict[str, float]:
-    """Angles, periods and phases of the shape's texture and of the background.
+    """The shape's angle, and its texture's angle, period and phase.
 
-    Nearly the same for every scene, and the background's quite: a caption names a texture and says no more of it, and
-    what it does not say a model can only guess. So stage 2 can restore what a draft has lost of a texture.
+    Nearly the same for every scene, as the background's are quite (render.py): a caption names a texture and says no
+    more of it, and what it does not say a model can only guess. So stage 2 can restore what a draft has lost of it.
     """
     return {
         "angle": rng.uniform(-0.03, 0.03),
@@ -176,10 +172,6 @@ def _sample_surface(rng: np.random.Generator) -> dict[str, float]:
         "texture_angle": rng.uniform(-0.03, 0.03),
         "texture_phase": rng.uniform(0.23, 0.27),
         "texture_shade": rng.uniform(0.56, 0.6),
-        "background_period": 0.25,
-        "background_angle": np.pi / 3,
-        "background_phase": 0.25,
-        "background_seed": 7,
     }
 
 
