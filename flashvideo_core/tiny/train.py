@@ -7,9 +7,8 @@ together; the small models before them by the first one.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -26,21 +25,21 @@ from ..training.sharding import shard_model
 from ..types import ProgressCallback
 from ..vae import VAE
 from ..weights.atomic import save_weights
-from .caption_table import draw_all_captions, embed_captions
+from .caption_table import embed_captions
 from .captions import build_vocabulary
 from .clips import render_draft
 from .init import whiten
 from .latent_shards import Shards, finish_shards, load_shards, start_shards
-from .latents import DRAFTS, PAIRS, PATCH_PAIRS, LatentKind, Latents
-from .pools import join_pool, render_pool
+from .latents import DRAFTS, LatentKind, Latents
+from .material import DRAFT_COUNT, PAIR_COUNT, PATCH_COUNT, Material, start_material
+from .pools import join_pool
 from .preview import fit_latent_rgb
 from .recipe import Recipe
-from .recipe_stages import STAGE1_MENTIONED, make_stage1_recipe, make_stage2_recipe
-from .recipe_text import EXAMPLES, AttributeClassifier, draw_all_examples, make_text_recipe
-from .recipe_vae import POOLS, make_image_recipe, make_vae_recipe
-from .rendering import AHEAD, ALL, Clips, open_renderers, render_ahead, split_evenly
+from .recipe_stages import make_stage1_recipe, make_stage2_recipe
+from .recipe_text import AttributeClassifier, make_text_recipe
+from .recipe_vae import make_image_recipe, make_vae_recipe
+from .rendering import open_renderers, render_ahead, split_evenly
 
-DRAFT_COUNT, PATCH_COUNT, PAIR_COUNT = 6144, 1536, 192  # clips whose latents are made
 WHITENING_COUNT, PREVIEW_COUNT = 128, 32  # clips that the VAE is whitened on, and the preview's colours are fitted on
 MODELS = ("image", "vae", "text", "stage1", "stage2")
 
@@ -68,37 +67,6 @@ def train_tiny(
         train_stage("stage2", lambda: make_stage2_recipe(describe(material.captions), patches, pairs, world=world))
     if world.first:
         plot_model_losses(folder)
-
-
-@dataclass(frozen=True)
-class Material:
-    """What renderers make without a network, in the order in which it is needed."""
-
-    pools: dict[str, Iterator[Clips]]
-    examples: Iterator[Clips]
-    drafts: Shards
-    draft_captions: Iterator[Clips]
-    patches: Shards
-    pairs: Shards
-    captions: Iterator[Clips]
-
-
-def start_material(folder: Path, world: World, renderers: Executor) -> Material:
-    """Begins to make it: for a GPU, which is soon done with what came before, all of it at once (some 7 GB)."""
-    ahead = ALL if world.kind == "cuda" else AHEAD
-    here = {"renderers": renderers, "ahead": ahead}
-    shards = partial(start_shards, folder / "latents", world=world, **here)
-    lacks_vae = world.first and not (folder / "vae.safetensors").exists()
-    lacks_text = world.first and not (folder / "text.safetensors").exists()
-    return Material(
-        pools={kind: render_pool(kind, count, **here) for kind, count in POOLS.items() if lacks_vae},
-        examples=draw_all_examples(count=EXAMPLES if lacks_text else 0, **here),
-        drafts=shards(DRAFTS, count=DRAFT_COUNT),
-        draft_captions=draw_all_captions(DRAFT_COUNT, STAGE1_MENTIONED, **here),
-        patches=shards(PATCH_PAIRS, count=PATCH_COUNT),
-        pairs=shards(PAIRS, count=PAIR_COUNT),
-        captions=draw_all_captions(max(PATCH_COUNT, PAIR_COUNT), **here),
-    )
 
 
 def train_small_models(folder: Path, train: Callable[..., Path], world: World, material: Material) -> None:

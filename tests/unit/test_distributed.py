@@ -17,7 +17,8 @@ from torch import nn
 
 from flashvideo_core.tiny.latent_shards import finish_shards, start_shards
 from flashvideo_core.tiny.latents import DRAFTS, PAIRS, PATCH_PAIRS
-from flashvideo_core.tiny.train import DRAFT_COUNT, MODELS, PAIR_COUNT, PATCH_COUNT
+from flashvideo_core.tiny.material import DRAFT_COUNT, PAIR_COUNT, PATCH_COUNT
+from flashvideo_core.tiny.train import MODELS
 from flashvideo_core.training.activation_checkpointing import enable_activation_checkpointing
 from flashvideo_core.training.distributed import (
     SINGLE_PROCESS,
