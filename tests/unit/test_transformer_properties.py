@@ -131,6 +131,8 @@ def test_stage2_reads_its_noise_step_and_frame_count(stage1, stage2):
     out = stage2(x, t, txt, 675)
     assert torch.equal(out, stage2(x, t, txt))  # the default is the config's
     assert error(stage2(x, t, txt, 500), out) > 1e-3
+    assert torch.equal(stage2(x, t, txt, torch.tensor([675.0, 500.0]))[0], out[0])  # one for each item
+    assert torch.equal(stage2(x, t, txt, torch.tensor([675.0, 500.0]))[1], stage2(x, t, txt, 500)[1])
     assert torch.equal(stage1(x, t, txt, 500), stage1(x, t, txt, 675))  # stage 1 has no such embedding
     assert error(stage2.embed_time(t, 13, 675, x.dtype), stage2.embed_time(t, 3, 675, x.dtype)) > 1e-3
 
