@@ -80,6 +80,8 @@ def load_state(path: Path, state: TrainingState, world: World = SINGLE_PROCESS) 
         p.copy_(shard_like(saved["params"][name], p))
         state.ema[name].copy_(shard_like(saved["ema"][name], p))
         moments[index] = {key: shard_like(value, p) for key, value in moments.get(index, {}).items()}
+    for group, ours in zip(saved["optimizer"]["param_groups"], state.optimizer.param_groups, strict=True):
+        group["fused"] = ours["fused"]  # this device's, whichever the state was saved on
     state.optimizer.load_state_dict(saved["optimizer"])
     return saved["step"]
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from flashvideo_core.training.loop import LoopConfig, fit, get_learning_rate
+from flashvideo_core.training.loop import LoopConfig, fit, get_learning_rate, make_state
 from flashvideo_core.training.loss_log import read_log
+from flashvideo_core.training.state import load_state
 
 LOOP = LoopConfig(steps=12, lr=0.05, warmup=2, save_every=4, autocast=False)
 
@@ -65,6 +66,17 @@ def test_a_state_of_another_model_is_refused(tmp_path):
     toy(folder=tmp_path)
     with pytest.raises(ValueError, match="belongs to another model"):
         fit(nn.Bilinear(1, 1, 1), lambda generator: None, LOOP, tmp_path)
+
+
+def test_a_state_of_another_device_goes_on_with_this_ones_optimizer(tmp_path):
+    """On CUDA AdamW is one kernel, and a state notes it."""
+    toy(folder=tmp_path)
+    saved = torch.load(tmp_path / "state.pt", weights_only=True)
+    saved["optimizer"]["param_groups"][0]["fused"] = True
+    torch.save(saved, tmp_path / "state.pt")
+    state = make_state(nn.Linear(4, 3), LOOP)
+    assert load_state(tmp_path / "state.pt", state) == LOOP.steps
+    assert state.optimizer.param_groups[0]["fused"] is None
 
 
 def test_accumulation_averages_its_micro_batches(tmp_path):
