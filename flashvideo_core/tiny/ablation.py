@@ -29,6 +29,7 @@ from ..vae import VAE
 from ..weights.reader import file_sha256
 from .caption_table import draw_all_captions, embed_captions
 from .clips import render_patch, render_whole
+from .latent_shards import start_shards
 from .latents import LatentKind, Latents, encode_clip, encode_references, get_draft_size
 from .recipe import Recipe
 from .recipe_stages import make_stage2_recipe
@@ -98,8 +99,9 @@ def train_ablation(
     check_matplotlib()
     check_same_run(folder, make_ablation_record(files, budget), world, evidence="latents")
     vae, encoder = load_vae(files.vae, device=world.device), load_text(files.text)[0].to(world.device)
-    latents = partial(prepare_latents, folder, vae=vae, progress=progress, world=world)
-    patches, clips = latents(REFERENCES[0], count=budget.patches), latents(REFERENCES[1], count=budget.clips)
+    start = partial(start_shards, folder / "latents", world=world)
+    shards = start(REFERENCES[0], count=budget.patches), start(REFERENCES[1], count=budget.clips)
+    patches, clips = (prepare_latents(some, vae=vae, progress=progress, world=world) for some in shards)
     captions = embed_captions(encoder, draw_all_captions(max(budget.patches, budget.clips)))
     made = []
     for stage2 in ABLATION:

@@ -23,10 +23,12 @@ CLIPS_PER_SHARD = 64
 
 @dataclass(frozen=True)
 class Shards:
-    """This process's share of the shards of some clips: files and indices by number, which of them are missing and in
-    what groups their clips are encoded, and the clips, which are being rendered."""
+    """This process's share of the shards of the first `count` clips: files and indices by number, which of them are
+    missing and in what groups their clips are encoded, and the clips, which are being rendered."""
 
+    folder: Path
     kind: LatentKind
+    count: int
     total: int
     files: dict[int, tuple[Path, range]]
     missing: dict[int, list[range]]
@@ -45,10 +47,15 @@ def start_shards(
     """Begins to render what is missing of the first `count` clips; renderers and ahead as in `render_ahead`."""
     shards = list_shards(folder, kind.name, count)
     files = {number: shards[number] for number in range(world.rank, len(shards), world.size)}
-    size = kind.at_once if world.kind == "cuda" else 1
-    missing = {number: split_evenly(indices, size) for number, (path, indices) in files.items() if not path.exists()}
+    missing = {n: split_clips(indices, kind, world) for n, (path, indices) in files.items() if not path.exists()}
     groups = [group for parts in missing.values() for group in parts]
-    return Shards(kind, len(shards), files, missing, render_ahead(kind.render, groups, renderers, ahead))
+    clips = render_ahead(kind.render, groups, renderers, ahead)
+    return Shards(folder, kind, count, len(shards), files, missing, clips)
+
+
+def split_clips(indices: range, kind: LatentKind, world: World) -> list[range]:
+    """The groups in which the device encodes clips."""
+    return split_evenly(indices, kind.at_once if world.kind == "cuda" else 1)
 
 
 def finish_shards(shards: Shards, vae: VAE, on_shard: Callable[[int, int], None] | None = None) -> None:

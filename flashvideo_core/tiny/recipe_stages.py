@@ -37,8 +37,7 @@ NOISE_STEPS = (0, 600)
 DRAFT_ERROR = 0.05
 CROP = 16  # latent side of stage 2's training patches
 CLIP_SHARE = 0.15  # of stage 2's steps, on whole clips instead of patches
-BATCHES = {"stage1": 16, "stage2": 8, "clips": 1}  # drafts, patches, whole clips of a step
-GPU_ITEMS = {"stage1": 16, "stage2": 12, "clips": 12}  # that a GPU takes for each of a CPU's
+BATCHES = {"stage1": (16, 256), "stage2": (8, 96), "clips": (1, 12)}  # items of a step, on a CPU and on a GPU
 
 TINY_WIDTHS = {"hidden": 192, "time_dim": 64, "text_dim": 64, "text_length": len(ATTRIBUTES)}
 STAGE1_LOOP = LoopConfig(steps=29000, lr=1e-3, ema=0.995)
@@ -132,7 +131,7 @@ def weigh_drafts(count: int) -> Tensor:
 
 def choose_batch_size(kind: str, world: World) -> int:
     """Items of a step of all processes: "stage1", "stage2" (patches) or "clips"."""
-    return BATCHES[kind] * (GPU_ITEMS[kind] if world.kind == "cuda" else 1)
+    return BATCHES[kind][world.kind == "cuda"]
 
 
 def choose_captions(captions: Tensor, index: Tensor, generator: torch.Generator) -> Tensor:

@@ -29,16 +29,16 @@ from .caption_table import embed_captions
 from .captions import build_vocabulary
 from .clips import render_draft
 from .init import whiten
-from .latent_shards import Shards, finish_shards, load_shards, start_shards
-from .latents import DRAFTS, LatentKind, Latents
-from .material import DRAFT_COUNT, PAIR_COUNT, PATCH_COUNT, Material, start_material
+from .latent_shards import Shards, finish_shards, load_shards, split_clips
+from .latents import DRAFTS, Latents
+from .material import Material, start_material
 from .pools import join_pool
 from .preview import fit_latent_rgb
 from .recipe import Recipe
 from .recipe_stages import make_stage1_recipe, make_stage2_recipe
 from .recipe_text import AttributeClassifier, make_text_recipe
 from .recipe_vae import make_image_recipe, make_vae_recipe
-from .rendering import open_renderers, render_ahead, split_evenly
+from .rendering import open_renderers, render_ahead
 
 WHITENING_COUNT, PREVIEW_COUNT = 128, 32  # clips that the VAE is whitened on, and the preview's colours are fitted on
 MODELS = ("image", "vae", "text", "stage1", "stage2")
@@ -58,12 +58,12 @@ def train_tiny(
         barrier(world)
         vae = load_vae(folder / "vae.safetensors", device=world.device)
         encoder = load_text(folder / "text.safetensors")[0].to(world.device)
-        latents = partial(finish_latents, folder, vae=vae, progress=progress, world=world)
-        drafts = latents(material.drafts, DRAFT_COUNT)
+        latents = partial(prepare_latents, vae=vae, progress=progress, world=world)
+        drafts = latents(material.drafts)
         colors = {"latent_rgb": fit_preview_colors(drafts["z"][:PREVIEW_COUNT])}
         train_stage, describe = partial(train, metadata=colors, world=world), partial(embed_captions, encoder)
         train_stage("stage1", lambda: make_stage1_recipe(describe(material.draft_captions), drafts, world=world))
-        patches, pairs = latents(material.patches, PATCH_COUNT), latents(material.pairs, PAIR_COUNT)
+        patches, pairs = latents(material.patches), latents(material.pairs)
         train_stage("stage2", lambda: make_stage2_recipe(describe(material.captions), patches, pairs, world=world))
     if world.first:
         plot_model_losses(folder)
@@ -114,29 +114,9 @@ def train_model(
 
 
 def prepare_latents(
-    folder: Path,
-    kind: LatentKind,
-    *,
-    vae: VAE,
-    count: int,
-    progress: ProgressCallback | None = None,
-    world: World = SINGLE_PROCESS,
+    shards: Shards, *, vae: VAE, progress: ProgressCallback | None = None, world: World = SINGLE_PROCESS
 ) -> Latents:
-    """The table of the first `count` clips, made in folder/latents as far as it is not there. Collective."""
-    shards = start_shards(folder / "latents", kind, count=count, world=world)
-    return finish_latents(folder, shards, count, vae=vae, progress=progress, world=world)
-
-
-def finish_latents(
-    folder: Path,
-    shards: Shards,
-    count: int,
-    *,
-    vae: VAE,
-    progress: ProgressCallback | None = None,
-    world: World = SINGLE_PROCESS,
-) -> Latents:
-    """The same of shards that are begun."""
+    """The table of the clips whose shards were started, made as far as it is not there. Collective."""
 
     def on_shard(done: int, total: int) -> None:
         if progress is not None and world.first:
@@ -144,13 +124,12 @@ def finish_latents(
 
     finish_shards(shards, vae, on_shard)
     barrier(world)
-    return load_shards(folder / "latents", shards.kind.name, count=count)
+    return load_shards(shards.folder, shards.kind.name, count=shards.count)
 
 
 def whiten_vae(vae: VAE, world: World, count: int = WHITENING_COUNT) -> nn.Module:
     """The VAE whose latents of the first training clips have mean 0 and variance 1 in every channel."""
-    size = DRAFTS.at_once if world.kind == "cuda" else 1
-    clips = render_ahead(DRAFTS.render, split_evenly(range(count), size))
+    clips = render_ahead(DRAFTS.render, split_clips(range(count), DRAFTS, world))
     return whiten(vae, torch.cat([DRAFTS.encode(vae, clip)["z"] for clip in clips]))
 
 

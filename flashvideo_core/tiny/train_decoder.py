@@ -12,6 +12,7 @@ from ..training.distributed import SINGLE_PROCESS, World
 from ..types import ProgressCallback
 from ..weights.reader import file_sha256
 from ..weights.wrappers import VAE_HASH
+from .latent_shards import start_shards
 from .latents import LatentKind, encode_decoded, render_draft_clip, render_patch_clip
 from .recipe_decoder import make_decoder_recipe
 from .train import prepare_latents, train_model
@@ -30,7 +31,7 @@ def train_decoder(
     Phases of progress are "decoded-draft latents", "decoded-patch latents" and decoder.
     """
     teacher = load_vae(vae, device=world.device)
-    prepare = partial(prepare_latents, folder, vae=teacher, progress=progress, world=world)
-    drafts, patches = (prepare(kind, count=count) for kind, count in DECODED)
+    shards = [start_shards(folder / "latents", kind, count=count, world=world) for kind, count in DECODED]
+    drafts, patches = (prepare_latents(some, vae=teacher, progress=progress, world=world) for some in shards)
     recipe, of = partial(make_decoder_recipe, drafts, patches), {VAE_HASH: file_sha256(vae)}
     return train_model(folder, "decoder", recipe, seed=seed, metadata=of, progress=progress, world=world)

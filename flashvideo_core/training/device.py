@@ -36,9 +36,14 @@ def choose_training_attention(device_type: str) -> AttentionFn:
     return plain_attention if device_type == "cpu" else attention
 
 
+def trains_captured(world: World) -> bool:
+    """Whether networks train as CUDA graphs: where one process trains on CUDA."""
+    return world.kind == "cuda" and world.size == 1
+
+
 def prepare_network(network: nn.Module, run: Callable[..., Any], world: World) -> Callable[..., Any]:
-    """run, which trains the network, as it is quickest: as CUDA graphs where one process trains on CUDA."""
-    return capture_network(network, run) if world.kind == "cuda" and world.size == 1 else run
+    """run, which trains the network, as it is quickest."""
+    return capture_network(network, run) if trains_captured(world) else run
 
 
 def prepare_transformer(model: Transformer, world: World) -> Callable[..., Tensor]:
@@ -47,7 +52,7 @@ def prepare_transformer(model: Transformer, world: World) -> Callable[..., Tenso
     The noise step [B] is a tensor then, or a graph would keep the first one.
     """
     run = partial(model, attention=choose_training_attention(world.kind))
-    if world.kind != "cuda" or world.size > 1:
+    if not trains_captured(world):
         return run
     for block in model.blocks:
         block.compile(dynamic=False)
